@@ -1,0 +1,26 @@
+"""Rows to something that people read: tables, plots, one HTML page, words, and publishing.
+
+``terminal``, ``write``, ``publish``, ``scan``, ``explain`` and ``aggregate`` are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "Aggregate": "aggregated",
+    "aggregate": "aggregated",
+    "explain": "explained",
+    "publish": "publishing",
+    "scan": "scanning",
+    "terminal": "tables",
+    "write": "publishing",
+}
+__all__ = ["Aggregate", "aggregate", "explain", "publish", "scan", "terminal", "write"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,131 @@
+"""One result row: what was asked, what was measured, and where it came from.
+
+A row is plain JSON. Each cell of a grid yields one row per kind of challenge record ("natural",
+"mislabelled" canaries ...) and per unit; a cell that was not measured yields a single row that says
+why. Nothing in a row names a patient or an image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from medleak.api import Curve, Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Status = Literal["ok", "not_applicable", "not_run", "failed", "invalid"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the results.
+
+    Attributes:
+        key: short digest that `medleak explain` takes.
+        cell: digest of the cell (run keys, attack, knowledge, metric versions, seed).
+        status, reason: `ok`, or why there is no figure.
+        target, defense, attack, n_members, seed: the coordinates; `extra` holds any other axis.
+        data: name of the data set; `data_note` and `fingerprint` say which file it was.
+        simulated: phantom data, said in every table.
+        records: kind of challenge record.
+        unit: what one membership decision is about: "patient", "record", "image (patient unknown)".
+        goal, access, adversary, pool, n_shadows, twin: the threat model as run.
+        utility: metric name -> Estimate, on evaluation patients through the released view.
+        utility_groups: "sex=F" -> metric name -> Estimate.
+        guarantees: `medleak.api.Guarantee` as dictionaries.
+        leakage: metric name -> Estimate or Curve.
+        groups: "sex=F" -> metric name -> Estimate.
+        worst_group: metric name -> {"group": ..., **Estimate}: the most exposed subgroup.
+        ceilings: metric name -> the largest value that the guarantees allow; None is vacuous.
+        violations: metrics whose one-sided 99.9% lower bound lies above the ceiling.
+        controls: "blind_auc" -> Estimate (model-free members against non-members), "replica" ->
+            {"ok": bool, "notes": [...]}.
+        cost: seconds and counts: "train_seconds", "shadow_seconds", "attack_seconds", "queries".
+        provenance: overrides that repeat the row, run keys, versions, hardware.
+    """
+
+    key: str
+    cell: str
+    status: Status
+    target: str
+    defense: str
+    attack: str
+    n_members: int
+    seed: int
+    reason: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
+    data_note: str = ""
+    fingerprint: str = ""
+    simulated: bool = False
+    records: str = ""
+    unit: str = ""
+    goal: str = "membership"
+    access: str = ""
+    adversary: str = ""
+    pool: str = ""
+    n_shadows: int = 0
+    twin: bool = False
+    utility: Mapping[str, Estimate | Curve] = field(default_factory=dict)
+    utility_groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    guarantees: tuple[Mapping[str, Any], ...] = ()
+    leakage: Mapping[str, Estimate | Curve] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    worst_group: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    ceilings: Mapping[str, float | None] = field(default_factory=dict)
+    violations: tuple[str, ...] = ()
+    controls: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, strings and numbers."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Row:
+        """The inverse of `to_json`."""
+        return cls(**revive(dict(data)))
+
+
+def revive(value: Any) -> Any:
+    """Plain JSON with its `Estimate` and `Curve` dictionaries made objects, and lists made tuples."""
+    if isinstance(value, Mapping):
+        keys = value.keys()
+        if {"value", "low", "high", "n"} <= keys and "group" not in keys:
+            return Estimate(**value)
+        if {"x", "y", "low", "high", "n"} <= keys:
+            return Curve(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+        return {k: revive(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return tuple(revive(v) for v in value)
+    return value
+
+
+COORDINATES = ("target", "n_members", "defense", "attack", "records", "unit", "seed")
+
+
+def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """Rows as a flat table: coordinates, status, then ``<metric>``, ``<metric>_low``, ``_high``,
+    ``_n``, ``<metric>_ceiling`` and ``<metric>_worst_group`` for every estimate, and utility."""
+    import pandas as pd
+
+    return pd.DataFrame([_flat(row) for row in rows])
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    flat: dict[str, Any] = {"row": row.key, **{name: getattr(row, name) for name in COORDINATES}}
+    flat |= {"status": row.status, "reason": row.reason, "simulated": row.simulated}
+    flat |= {"pool": row.pool, "n_shadows": row.n_shadows, **row.extra}
+    for block in (row.leakage, row.utility):
+        for name, estimate in block.items():
+            if isinstance(estimate, Estimate):
+                flat[name] = estimate.value
+                flat |= {f"{name}_{part}": getattr(estimate, part) for part in ("low", "high", "n")}
+    flat |= {f"{name}_ceiling": value for name, value in row.ceilings.items()}
+    flat |= {f"{name}_worst_group": worst["value"] for name, worst in row.worst_group.items()}
+    return flat | {name: value for name, value in row.cost.items()}
