@@ -1,0 +1,297 @@
+"""A grid: planned, run so that nothing is done twice, and gathered into rows."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medleak.api import ConfigError
+from medleak.cells import Cell, load_rows
+from medleak.keys import digest
+from medleak.rows import Row, to_frame
+from medleak.runs import RunSpec
+from medleak.store import Store, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MANIFEST, FAILURES = "grid.json", "failures"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+OUT = Path("results/grids")
+
+
+@dataclass
+class Plan:
+    """What a grid comes to, before anything is trained.
+
+    Attributes:
+        name: of the grid and of its folder.
+        folder: where failures, the manifest and the report go.
+        cells: every cell; `refused` holds the reasons of those that make no sense, by key.
+    """
+
+    name: str
+    folder: Path
+    store: Store
+    cells: list[Cell]
+    device: str = "cpu"
+    refused: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> str:
+        """Digest of all cells: a folder belongs to one grid."""
+        return digest([cell.key for cell in self.cells])
+
+    def wanted(self) -> list[Cell]:
+        """Applicable cells without stored rows."""
+        return [
+            c
+            for c in self.cells
+            if c.key not in self.refused and not self.store.has("cells", c.key)
+        ]
+
+    def missing_runs(self, cells: Iterable[Cell] | None = None) -> dict[str, RunSpec]:
+        """Runs that `cells` (default: those wanted) need and the store lacks; targets first."""
+        cells = self.wanted() if cells is None else list(cells)
+        specs = [s for cell in cells for s in [cell.target_spec]]
+        specs += [s for cell in cells for s in cell.specs[1:]]
+        return {s.key: s for s in specs if not self.store.has("runs", s.key)}
+
+    def rows(self, unmeasured: str = "not measured yet") -> list[Row]:
+        """A row or more for every cell: measured, refused, failed, or not run."""
+        rows: list[Row] = []
+        for cell in self.cells:
+            if cell.key in self.refused:
+                rows.append(cell.row("not_applicable", "; ".join(self.refused[cell.key])))
+                continue
+            measured = load_rows(cell.key, self.store)
+            failure = self.folder / FAILURES / f"{cell.key}.json"
+            if measured is not None:
+                rows += measured
+            elif failure.is_file():
+                rows.append(cell.row("failed", json.loads(failure.read_text())["reason"]))
+            else:
+                rows.append(cell.row("not_run", unmeasured))
+        return rows
+
+    def describe(self) -> str:
+        """The dry run, in words."""
+        from medleak.estimate import describe
+
+        return describe(self)
+
+
+@dataclass
+class Result:
+    """What a grid gave: rows, the folder of its report, and how it ended."""
+
+    rows: list[Row]
+    folder: Path
+    interrupted: bool = False
+    seconds: float = 0.0
+    trained: int = 0
+    measured: int = 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Status -> rows."""
+        return dict(Counter(row.status for row in self.rows))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a flat table."""
+        return to_frame(self.rows)
+
+
+def plan(
+    jobs: Sequence[Any],
+    *,
+    metrics: Mapping[str, Mapping[str, Any]] | None = None,
+    name: str | None = None,
+    out: Path | None = None,
+    store: Path | None = None,
+) -> Plan:
+    """Turn composed jobs (`medleak.compose.Job`) into cells, and find out which make sense.
+
+    Args:
+        metrics: metric name -> YAML block; by default every one in the search path.
+        name: of the grid; by default a digest of its cells.
+        out: folder of grids.
+        store: folder of the store.
+
+    Raises:
+        ConfigError: an invalid name, a folder that holds another grid, or nothing applicable.
+        DataError: data missing or too few.
+    """
+    if not jobs:
+        raise ConfigError("the grid has no cells")
+    if metrics is None:
+        from medleak.compose import metrics as shipped
+
+        metrics = shipped()
+    cells, refused, seen = [], {}, set()
+    for job in jobs:
+        cell = Cell(job.config, _fitting(job.config, metrics), _extra(job.axes), job.overrides)
+        if cell.key not in seen:
+            seen.add(cell.key)
+            cells.append(cell)
+            if reasons := cell.reasons():
+                refused[cell.key] = reasons
+    if len(refused) == len(cells):
+        first = refused[cells[0].key]
+        raise ConfigError(f"nothing in this grid is applicable: {'; '.join(first)}")
+    runtime = jobs[0].config.get("runtime") or {}
+    root = store or runtime.get("store") or "results/store"
+    name = name or "grid-" + digest([cell.key for cell in cells])[:10]
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"'{name}' cannot name a grid: letters, digits, '.', '_' and '-' only")
+    folder = Path(out or runtime.get("out") or OUT) / name
+    made = Plan(
+        name, folder, Store(root), cells, pick_device(runtime.get("device", "auto")), refused
+    )
+    _check_folder(made)
+    return made
+
+
+def _extra(axes: Mapping[str, Any]) -> dict[str, Any]:
+    usual = ("target", "defense", "attack", "seed", "n_members", "executor", "runtime", "grid")
+    return {k: v for k, v in axes.items() if k not in usual and not k.startswith("runtime.")}
+
+
+def _fitting(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
+    from medleak.components import static
+    from medleak.messages import unknown
+
+    chosen = config.get("metrics") or list(metrics)
+    for name in chosen:
+        if name not in metrics:
+            raise ConfigError(unknown("metric", name, metrics))
+    requires = static(config["attack"]["_target_"]).requires
+    goal = requires.goal if requires else "membership"
+    fits = {n: static(metrics[n]["_target_"]).literals.get("goal", "membership") for n in chosen}
+    return {name: metrics[name] for name in chosen if fits[name] == goal}
+
+
+def _check_folder(plan: Plan) -> None:
+    path = plan.folder / MANIFEST
+    if not path.exists():
+        if plan.folder.exists() and any(plan.folder.iterdir()):
+            raise ConfigError(
+                f"folder '{plan.folder}' is not a grid's: choose another --name or --out"
+            )
+        return
+    try:
+        known = json.loads(path.read_text())["identity"]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"'{path}' is damaged: choose another --name, or delete it") from None
+    if known != plan.identity:
+        raise ConfigError(
+            f"folder '{plan.folder}' holds another grid: choose another --name or --out "
+            "(the store is shared, so nothing is trained twice)"
+        )
+
+
+def pick_device(device: str) -> str:
+    """ "auto" is CUDA where there is any, else the CPU.
+
+    Raises:
+        ConfigError: unknown, or not there.
+    """
+    if device == "cpu":
+        return device
+    import torch
+
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return found
+    if device.startswith("cuda") and found == "cuda":
+        return device
+    raise ConfigError(f"runtime.device '{device}' is not here (choices: auto, cpu, {found})")
+
+
+def save_manifest(plan: Plan) -> dict[str, Any]:
+    """Write what the grid is made of: configuration, versions, data, hardware, git state."""
+    from medleak.provenance import environment
+
+    data = {c.target_spec.world.dataset.name: c.target_spec.world.dataset for c in plan.cells}
+    manifest = {
+        "name": plan.name,
+        "identity": plan.identity,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "overrides": [list(cell.overrides) for cell in plan.cells],
+        "config": _configs(plan.cells),
+        "data": {
+            name: {
+                "fingerprint": d.fingerprint,
+                "citation": d.citation,
+                "note": d.note,
+                "simulated": d.simulated,
+                "records": len(d.records),
+            }
+            for name, d in data.items()
+        },
+        **environment(plan.device),
+    }
+    write_atomically(plan.folder / MANIFEST, json.dumps(manifest, indent=1))
+    return manifest
+
+
+def _configs(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {"target": {}, "defense": {}, "attack": {}, "metric": {}}
+    for cell in cells:
+        for group in ("target", "defense", "attack"):
+            block = cell.config[group]
+            name = block["name"]
+            while found[group].setdefault(name, block) != block:
+                name += "'"
+        found["metric"] |= {name: dict(block) for name, block in cell.metrics.items()}
+    return found
+
+
+def load(name: str | Path, out: Path | None = None) -> tuple[list[Row], Path]:
+    """Rows and folder of a grid that was run before, by name or folder.
+
+    Raises:
+        ConfigError: no such grid, named with the choices.
+    """
+    from medleak.messages import unknown
+
+    out = Path(out or OUT)
+    folder = Path(name) if (Path(name) / MANIFEST).is_file() else out / str(name)
+    if not (folder / MANIFEST).is_file():
+        known = [p.parent.name for p in out.glob(f"*/{MANIFEST}")]
+        raise ConfigError(unknown(f"grid in {out}", name, known))
+    path = folder / "rows.json"
+    if not path.is_file():
+        raise ConfigError(f"grid '{folder.name}' has no rows yet: issue its command again")
+    return [Row.from_json(row) for row in json.loads(path.read_text())], folder
+
+
+def find_row(key: str, out: Path | None = None) -> Row:
+    """The row whose key begins with `key`, in any grid under `out`.
+
+    Raises:
+        ConfigError: none, or more than one.
+    """
+    from medleak.messages import unknown
+
+    rows: dict[str, Row] = {}
+    for path in sorted(Path(out or OUT).glob("*/rows.json")):
+        rows |= {row["key"]: Row.from_json(row) for row in json.loads(path.read_text())}
+    found = [row for name, row in rows.items() if name.startswith(key)]
+    if len(found) == 1 or key in rows:
+        return rows.get(key, found[0])
+    raise ConfigError(unknown("row", key, rows) if not found else f"row '{key}' is ambiguous")
+
+
+def execute(plan: Plan, **options: Any) -> Result:
+    """Run what is missing of `plan`; see `medleak.scheduler.execute`."""
+    from medleak.scheduler import execute
+
+    return execute(plan, **options)

@@ -1,0 +1,260 @@
+"""The training run: the only thing that is ever trained. A target is one column of the membership
+matrix, a shadow another."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medleak.api import MedleakError, Release, Trainer
+from medleak.components import build, identities
+from medleak.games import World, load_world, member_digest
+from medleak.keys import array_digest, digest, seed_for
+from medleak.slots import Slots, training_blocks
+from medleak.store import Store
+
+BATCH = 512
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a training run is made from; plain data, so that it can be sent to a worker.
+
+    Attributes:
+        target: the resolved target YAML.
+        slots: the fillings that change training (`slots.training_blocks`).
+        n_members: expected number of member patients (None: the target's own).
+        pool: "audit" (challenge patients) or "auxiliary".
+        column: column of the membership matrix.
+    """
+
+    target: Mapping[str, Any]
+    slots: Mapping[str, Any]
+    n_members: int | None
+    pool: str
+    column: int
+
+    @functools.cached_property
+    def world(self) -> World:
+        """The patients; loaded once per process."""
+        return load_world(self.target, self.n_members)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """SHA-256 over everything that decides the weights; not device, workers or paths."""
+        world = self.world
+        return digest(
+            {
+                "recipe": self.recipe_key,
+                "data": world.dataset.fingerprint,
+                "members": member_digest(
+                    world.pool(self.pool), world.member(self.pool, self.column)
+                ),
+                "validation": array_digest(world.validation.x, world.validation.y),
+                "setting": list(world.setting.__dict__.values()),
+                "pool": self.pool,
+                "column": self.column,
+            }
+        )
+
+    @functools.cached_property
+    def recipe_key(self) -> str:
+        """What replicas share: model, recipe, training slots and component versions."""
+        return recipe_key(self.target, self.slots)
+
+    @property
+    def cost_class(self) -> str:
+        """Runs of one class take about the same time."""
+        return digest([self.recipe_key, self.world.setting.n_records, self.world.dataset.name])[:16]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "world"}
+
+
+def recipe_key(target: Mapping[str, Any], slots: Mapping[str, Any]) -> str:
+    """Digest of model, recipe and training slots, with the versions of their components."""
+    blocks = [target["model"], target["recipe"], training_blocks(slots)]
+    return digest({"blocks": blocks, "versions": identities(blocks)})
+
+
+def build_model(target: Mapping[str, Any], world: World, seed: int) -> Any:
+    """A fresh ``nn.Module`` whose initial weights depend on `seed` alone."""
+    import torch
+
+    setting = world.setting
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**63)
+        return build(target["model"], in_shape=setting.in_shape, n_outputs=setting.n_outputs)
+
+
+def make_trainer(spec: RunSpec) -> Trainer:
+    """The target's trainer under the training slots of `spec`."""
+    return Slots(spec.slots).trainer(build(spec.target["recipe"]), spec.world.setting)
+
+
+def train(spec: RunSpec, store: Store, *, device: str = "cpu") -> float | None:
+    """Train `spec` unless it is stored; the run and its standard answers are then in the store.
+
+    Returns:
+        Seconds of training (0 if it was there), or None where another process is at it.
+    """
+    if store.has("runs", spec.key):
+        return 0.0
+    with store.claim("runs", spec.key) as mine:
+        if not mine:
+            return None
+        if store.get("runs", spec.key) is not None:
+            return 0.0
+        return _train(spec, store, device)
+
+
+def _train(spec: RunSpec, store: Store, device: str) -> float:
+    world, start = spec.world, time.perf_counter()
+    member = world.member(spec.pool, spec.column)
+    records = Slots(spec.slots).records(world.pool(spec.pool).take(member), world.setting)
+    seed = seed_for("run", spec.recipe_key, world.split_seed, spec.pool, spec.column)
+    model = build_model(spec.target, world, seed)
+    trained = make_trainer(spec).fit(
+        model,
+        records,
+        setting=world.setting,
+        seed=seed,
+        validation=world.validation,
+        device=device,
+    )
+    seconds = time.perf_counter() - start
+    facts = {**trained.facts, "n_members": len(np.unique(records.patients)), "seconds": seconds}
+    network = Network(spec, store, device, trained.model)
+    for records in (world.challenge.records, world.auxiliary, world.evaluation):
+        if len(records):
+            network.logits(records.x)
+    _check_finite(network.logits(world.challenge.x))
+    facts["accuracy"] = _accuracy(network, world)
+    store.save("runs", spec.key, facts, network.arrays())
+    remember_cost(store, spec.cost_class, seconds)
+    return seconds
+
+
+def _check_finite(logits: np.ndarray) -> None:
+    if not np.isfinite(logits).all():
+        raise MedleakError("training diverged: the model answers NaN or infinity")
+
+
+def _accuracy(network: Network, world: World) -> float | None:
+    """On evaluation patients; multi-label: share of right labels."""
+    if not len(world.evaluation):
+        return None
+    logits, y = network.logits(world.evaluation.x), world.evaluation.y
+    if world.setting.task == "multilabel":
+        return float(((logits > 0) == y).mean())
+    return float((logits.argmax(1) == y).mean())
+
+
+class Network:
+    """A trained model as a function, which remembers its answers in the store.
+
+    The answer to a batch of records is an artefact of its own, keyed by run and content: whatever
+    an attack asks of a shadow is computed once, and only one shadow is in memory at a time.
+    """
+
+    def __init__(self, spec: RunSpec, store: Store, device: str = "cpu", model: Any = None):
+        self.spec, self.store, self.device, self.model = spec, store, device, model
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Name -> parameter."""
+        if self.model is None:
+            return dict(self._stored().arrays)
+        return {n: t.detach().cpu().numpy() for n, t in self.model.state_dict().items()}
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        """Outputs before softmax, float32 ``(N, outputs)``."""
+        key = digest([self.spec.key, array_digest(x)])
+        stored = self.store.get("signals", key)
+        if stored is not None:
+            return stored.arrays["logits"]
+        logits = self._forward(x)
+        self.store.save("signals", key, {"run": self.spec.key, "n": len(x)}, {"logits": logits})
+        return logits
+
+    def _forward(self, x: np.ndarray) -> np.ndarray:
+        import torch
+
+        model = self._load().to(self.device).eval()
+        rows = []
+        with torch.inference_mode():
+            for start in range(0, len(x), BATCH):
+                batch = torch.from_numpy(np.ascontiguousarray(x[start : start + BATCH]))
+                batch = batch.to(self.device)
+                batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
+                rows.append(model(batch).float().cpu().numpy())
+        return np.concatenate(rows)
+
+    def _load(self) -> Any:
+        if self.model is None:
+            import torch
+
+            self.model = build_model(self.spec.target, self.spec.world, 0)
+            arrays = self._stored().arrays
+            self.model.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in arrays.items()})
+        return self.model
+
+    def _stored(self):
+        stored = self.store.get("runs", self.spec.key)
+        if stored is None:
+            raise MedleakError(f"run {self.spec.key[:12]} is not in the store")
+        return stored
+
+
+def release_of(spec: RunSpec, slots: Slots, store: Store, *, device: str = "cpu") -> Release:
+    """What the adversary may observe of a stored run, under the release and serve slots."""
+    network = Network(spec, store, device)
+    multilabel = spec.world.setting.task == "multilabel"
+
+    def scores(x: np.ndarray) -> np.ndarray:
+        return log_probabilities(network.logits(x), multilabel=multilabel)
+
+    def labels(x: np.ndarray) -> np.ndarray:
+        return scores(x).argmax(-1)
+
+    views = {"scores": scores, "labels": labels, "weights": _Lazy(network.arrays)}
+    return slots.release(Release(views), spec.world.setting)
+
+
+class _Lazy(Mapping):
+    """A mapping that is loaded when it is first looked at."""
+
+    def __init__(self, load: Any):
+        self._load = load
+
+    @functools.cached_property
+    def _items(self) -> dict[str, np.ndarray]:
+        return self._load()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._items[name]
+
+    def __iter__(self):
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+def log_probabilities(logits: np.ndarray, *, multilabel: bool = False) -> np.ndarray:
+    """Float64 log-softmax ``(N, C)``; multi-label: log-sigmoids ``(N, L, 2)``, absent and present."""
+    z = logits.astype(np.float64)
+    if multilabel:
+        return np.stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)], axis=-1)
+    z -= z.max(axis=1, keepdims=True)
+    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
+
+
+def remember_cost(store: Store, cost_class: str, seconds: float) -> None:
+    """Keep what a run of this class took, for later estimates."""
+    if not store.has("costs", cost_class):
+        store.save("costs", cost_class, {"seconds": seconds})

@@ -1,0 +1,176 @@
+"""Splits, membership and canaries: by patient, disjoint, nested, reproducible."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from medleak.api import DataError, Dataset, Records
+from medleak.games import (
+    load_world,
+    membership,
+    plant_canaries,
+    split_patients,
+    unique_images,
+)
+
+PARTS = ("challenge", "auxiliary", "validation", "evaluation")
+
+
+def make_dataset(n_patients=60, scans=3, seed=0, sources=None):
+    rng = np.random.default_rng(seed)
+    n = n_patients * scans
+    patients = np.repeat(np.arange(n_patients), scans)
+    order = rng.permutation(n)
+    x = rng.integers(0, 256, (n, 1, 4, 4), dtype=np.uint8)
+    y = rng.integers(0, 3, n)
+    source = np.full(n, "all") if sources is None else np.array(sources)[patients % len(sources)]
+    records = Records(x, y, patients[order])
+    return Dataset(records, source[order], "made", ("a", "b", "c"), "0")
+
+
+SIZES = {"challenge": 20, "auxiliary": 15, "validation": 5, "evaluation": 10}
+
+
+def test_parts_share_no_patient_and_keep_patients_whole():
+    dataset = make_dataset()
+    parts = split_patients(dataset, SIZES, seed=1)
+    patients = {p: set(dataset.records.patients[getattr(parts, p)]) for p in PARTS}
+    for part in PARTS:
+        assert len(patients[part]) == SIZES[part]
+        assert len(getattr(parts, part)) == 3 * SIZES[part]
+    assert len(set.union(*patients.values())) == sum(SIZES.values())
+
+
+def test_a_smaller_challenge_is_nested_and_the_rest_stays():
+    dataset = make_dataset()
+    large = split_patients(dataset, SIZES, seed=1)
+    small = split_patients(dataset, SIZES | {"challenge": 8}, seed=1)
+    np.testing.assert_array_equal(large.challenge[: len(small.challenge)], small.challenge)
+    for part in PARTS[1:]:
+        np.testing.assert_array_equal(getattr(large, part), getattr(small, part))
+
+
+def test_seeds_differ_and_repeat():
+    dataset = make_dataset()
+    one, again, other = (split_patients(dataset, SIZES, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.challenge, again.challenge)
+    assert set(one.challenge) != set(other.challenge)
+
+
+def test_duplicate_images_are_removed_before_splitting():
+    dataset = make_dataset()
+    records = dataset.records
+    x = records.x.copy()
+    x[5] = x[17]
+    x[100] = x[17]
+    doubled = Records(x, records.y, records.patients)
+    assert len(unique_images(doubled)) == len(x) - 2
+    parts = split_patients(dataclasses.replace(dataset, records=doubled), SIZES, seed=1)
+    used = np.concatenate([getattr(parts, p) for p in PARTS])
+    assert len(np.unique(doubled.x[used].reshape(len(used), -1), axis=0)) == len(used)
+
+
+def test_official_sources_are_kept_apart():
+    dataset = make_dataset(sources=["train", "test"])
+    sources = {"challenge": "train", "auxiliary": "train", "evaluation": "test", "validation": "test"}
+    sizes = {"challenge": 10, "auxiliary": 10, "validation": 5, "evaluation": 10}
+    parts = split_patients(dataset, sizes, sources=sources)
+    for part, source in sources.items():
+        assert set(dataset.source[getattr(parts, part)]) == {source}
+
+
+def test_a_patient_in_two_sources_is_refused():
+    dataset = make_dataset(sources=["train", "test"])
+    source = dataset.source.copy()
+    source[0] = "test" if source[0] == "train" else "train"
+    with pytest.raises(DataError, match=r"patient \d+ of made is in two sources"):
+        split_patients(
+            dataclasses.replace(dataset, source=source),
+            SIZES,
+            sources={"challenge": "train", "evaluation": "test"},
+        )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "sources", "message"),
+    [
+        ({"challenge": 70}, {}, "too few patients in made: challenge needs 70, 60 are left"),
+        ({"evaluation": 30}, {}, "too few patients in made: evaluation needs 30, 20 are left"),
+        ({}, {"challenge": "al"}, "did you mean 'all'"),
+        ({}, {"chalenge": "all"}, "did you mean 'challenge'"),
+    ],
+)
+def test_bad_splits_are_named(sizes, sources, message):
+    with pytest.raises(DataError, match=message):
+        split_patients(make_dataset(), SIZES | sizes, sources=sources)
+
+
+def test_membership_is_by_patient_fair_and_independent_between_columns():
+    patients = np.repeat(np.arange(3000), 2)
+    columns = np.stack([membership("audit", c, patients, seed=0, p=0.5) for c in range(8)])
+    assert (columns[:, ::2] == columns[:, 1::2]).all()
+    share = columns[:, ::2].mean(1)
+    assert (np.abs(share - 0.5) < 4 * np.sqrt(0.25 / 3000)).all()
+    correlation = np.corrcoef(columns[:, ::2])
+    assert np.abs(correlation[~np.eye(8, dtype=bool)]).max() < 4 / np.sqrt(3000)
+
+
+def test_membership_does_not_depend_on_who_follows():
+    patients = np.random.default_rng(0).permutation(500)
+    long = membership("audit", 3, patients, seed=0, p=0.5)
+    short = membership("audit", 3, patients[:100], seed=0, p=0.5)
+    np.testing.assert_array_equal(long[:100], short)
+
+
+def test_the_counts_of_other_columns_do_not_tell_the_one_left_out():
+    patients = np.arange(4000)
+    columns = np.stack([membership("audit", c, patients, seed=0, p=0.5) for c in range(9)])
+    others = columns[1:].sum(0)
+    inside, outside = others[columns[0]].mean(), others[~columns[0]].mean()
+    assert abs(inside - outside) < 4 * np.sqrt(2.0) / np.sqrt(1000)
+
+
+def test_canaries_are_wrong_by_patient_nested_and_as_many_as_asked():
+    dataset = make_dataset(n_patients=2000, scans=2)
+    records = dataset.records
+    planted = plant_canaries(dataset, records, {"mislabelled": 0.2}, seed=3)
+    wrong = planted.kind == "mislabelled"
+    assert (planted.y[wrong] != records.y[wrong]).all()
+    assert (planted.y[~wrong] == records.y[~wrong]).all()
+    assert set(np.unique(planted.y)) == {0, 1, 2}
+    by_patient = [set(wrong[records.patients == p]) for p in range(100)]
+    assert all(len(found) == 1 for found in by_patient)
+    assert abs(wrong.mean() - 0.2) < 4 * np.sqrt(0.16 / 2000)
+    part = plant_canaries(dataset, records.take(np.arange(50)), {"mislabelled": 0.2}, seed=3)
+    np.testing.assert_array_equal(part.kind, planted.kind[:50])
+
+
+def test_bad_canaries_are_named():
+    dataset = make_dataset()
+    with pytest.raises(DataError, match="did you mean 'mislabelled'"):
+        plant_canaries(dataset, dataset.records, {"mislabeled": 0.1}, seed=0)
+    with pytest.raises(DataError, match=r"canaries.mislabelled is 1.5"):
+        plant_canaries(dataset, dataset.records, {"mislabelled": 1.5}, seed=0)
+
+
+def test_a_world_is_disjoint_and_its_shadows_are_as_large_as_the_target(toy_config):
+    world = load_world(toy_config(dataset={"scans": 2})["target"], None)
+    parts = [world.challenge.records, world.auxiliary, world.evaluation]
+    patients = [set(part.patients) for part in parts]
+    assert sum(map(len, patients)) == len(set.union(*patients)) == 80 + 80 + 40
+    assert world.setting.max_records == 2
+    assert world.setting.n_patients == 40
+    expected = world.shadow_share * len(patients[1])
+    assert expected == pytest.approx(40)
+
+
+@pytest.mark.parametrize("value", [1, 0, "ten", True, 2.5])
+def test_bad_sizes_are_named(toy_config, value):
+    with pytest.raises(DataError, match=r"target.split.n_members"):
+        load_world(toy_config(split={"n_members": value})["target"], None)
+
+
+def test_misspelt_split_keys_are_named(toy_config):
+    with pytest.raises(DataError, match="did you mean 'n_members'"):
+        load_world(toy_config(split={"n_member": 3})["target"], None)

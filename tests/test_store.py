@@ -1,0 +1,118 @@
+"""The store: atomic, checksummed, locked."""
+
+import errno
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+
+from medleak.api import ConfigError, MedleakError
+from medleak.store import ARRAYS, MANIFEST, Corrupt, Store, write_atomically
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    store, arrays = Store(tmp_path), {"w": np.arange(6, dtype=np.float32).reshape(2, 3)[:, ::-1]}
+    store.save("runs", "ab12", {"steps": 3}, arrays)
+    found = store.load("runs", "ab12")
+    assert found.facts == {"steps": 3}
+    np.testing.assert_array_equal(found.arrays["w"], arrays["w"])
+    assert store.keys("runs") == ["ab12"]
+    assert store.size()["runs"][0] == 1
+
+
+def test_first_writer_wins_and_leaves_no_litter(tmp_path):
+    store = Store(tmp_path)
+    store.save("runs", "ab", {"who": 1})
+    store.save("runs", "ab", {"who": 2})
+    assert store.load("runs", "ab").facts == {"who": 1}
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("victim", [ARRAYS, MANIFEST])
+def test_damage_is_named_and_set_aside(tmp_path, victim, caplog):
+    store = Store(tmp_path)
+    store.save("runs", "ab", {}, {"w": np.zeros(4)})
+    path = store.folder("runs", "ab") / victim
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(Corrupt, match=victim):
+        store.load("runs", "ab")
+    assert len(store.verify()) == 1
+    assert store.get("runs", "ab") is None
+    assert "set aside" in caplog.text
+    assert not store.has("runs", "ab")
+    store.save("runs", "ab", {"again": True})
+    assert store.load("runs", "ab").facts == {"again": True}
+
+
+def test_a_flipped_byte_is_seen(tmp_path):
+    store = Store(tmp_path)
+    store.save("runs", "ab", {}, {"w": np.zeros(4)})
+    path = store.folder("runs", "ab") / ARRAYS
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Corrupt, match="checksum"):
+        store.load("runs", "ab")
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "a b", "x."])
+def test_no_name_escapes_the_store(tmp_path, name):
+    with pytest.raises(MedleakError):
+        Store(tmp_path).save("runs", name, {})
+    with pytest.raises(MedleakError):
+        Store(tmp_path).save(name, "ab", {})
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    def full(fd):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store = Store(tmp_path)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.save("runs", "ab", {}, {"w": np.zeros(4)})
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(tmp_path / "page.html", "x")
+    monkeypatch.undo()
+    assert not store.has("runs", "ab")
+    assert not list((tmp_path / "tmp").iterdir())
+    assert not (tmp_path / "page.html").exists()
+
+
+def _hold(root, ready, release):
+    with Store(root).claim("runs", "ab") as mine:
+        ready.put(mine)
+        release.wait(30)
+
+
+def test_a_claim_is_exclusive_between_processes_and_dies_with_its_holder(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Queue(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, ready, release))
+    holder.start()
+    assert ready.get(timeout=60)
+    with Store(tmp_path).claim("runs", "ab") as mine:
+        assert not mine
+    holder.kill()
+    holder.join()
+    with Store(tmp_path).claim("runs", "ab") as mine:
+        assert mine
+
+
+def test_prune_frees_what_it_says(tmp_path):
+    store = Store(tmp_path)
+    store.save("runs", "ab", {}, {"w": np.zeros(1000)})
+    store.save("cells", "cd", {})
+    count, size = store.prune(kind="runs")
+    assert (count, store.kinds()) == (1, ["cells", "runs"])
+    assert size > 8000
+    assert store.prune(days=1)[0] == 0
+    with pytest.raises(ConfigError, match="did you mean 'cells'"):
+        store.prune(kind="cell")
+
+
+def test_a_file_is_no_store(tmp_path):
+    (tmp_path / "x").write_text("")
+    with pytest.raises(ConfigError, match="not a folder"):
+        Store(tmp_path / "x")
