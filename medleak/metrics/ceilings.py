@@ -1,0 +1,218 @@
+"""From formal guarantees to the largest leakage that they allow.
+
+A differential-privacy promise bounds the whole ROC of every attack by a concave roof: the lowest of
+straight lines ``TPR <= slope * FPR + intercept``. Pairs (eps, delta) give two lines each; a mechanism
+whose privacy loss distribution (PLD) can be had gives a pair for every eps. Where no PLD can be had
+the ceiling is None, "vacuous": it is never extrapolated.
+
+Each pair's delta is the larger of the add and the remove direction. With subsampling the two differ,
+and the roof then lies a little above what the best attack can reach.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medleak.api import Guarantee, Metric, Scored, Secret
+
+MAX_EPSILON = 30.0
+"""From here on e^-eps is below 1e-13: a bare (eps, delta) promise allows everything."""
+
+MAX_LOSS = 500.0
+"""Largest expected privacy loss for which a PLD is attempted; beyond, the roof is 1 wherever it
+matters, while the grids of the PLD grow without bound."""
+
+VIOLATION_LEVEL = 0.999
+"""Level of the one-sided lower bound that must exceed a ceiling before a violation is called."""
+
+
+@dataclass(frozen=True)
+class Roof:
+    """The largest TPR at each FPR: ``T(a) = min(1, min_j slopes[j] a + intercepts[j])``.
+
+    `slopes` and `intercepts` are ``(J,)``. T is concave, so that it also bounds averages over records,
+    patients and runs.
+    """
+
+    slopes: np.ndarray
+    intercepts: np.ndarray
+
+    def tpr(self, fpr: np.ndarray | float) -> np.ndarray:
+        """T at `fpr`, same shape."""
+        lines = np.multiply.outer(np.asarray(fpr, dtype=float), self.slopes) + self.intercepts
+        return np.clip(lines.min(axis=-1), 0.0, 1.0)
+
+    def auc(self) -> float:
+        """Integral of T, by the midpoint rule: for a concave T that is never below the integral."""
+        edges = np.linspace(0, 1, 5001)
+        return float(self.tpr((edges[1:] + edges[:-1]) / 2).mean())
+
+    def balanced_accuracy(self) -> float:
+        """``max_a (T(a) + 1 - a) / 2``; the line of slope 1 (eps = 0) attains it."""
+        flat = np.isclose(self.slopes, 1.0)
+        grid = np.linspace(0, 1, 5001)
+        advantage = self.intercepts[flat].min() if flat.any() else (self.tpr(grid) - grid).max()
+        return float(min((1 + advantage) / 2, 1.0))
+
+    def precision(self, prior: float) -> float | None:
+        """Largest precision at membership prior `prior`; None where TPR > 0 is allowed at FPR 0."""
+        if self.tpr(0.0) > 0:
+            return None
+        ratio = float(self.slopes[self.intercepts <= 0].min())
+        return prior * ratio / (prior * ratio + 1 - prior)
+
+
+def roof(guarantees: Sequence[Guarantee]) -> Roof | None:
+    """The roof under all the DP promises among `guarantees`; None where they allow everything."""
+    lines = [pair for g in guarantees if g.kind == "dp" and (pair := _lines(g)) is not None]
+    if not lines:
+        return None
+    return Roof(*(np.concatenate(part) for part in zip(*lines, strict=True)))
+
+
+def _lines(guarantee: Guarantee) -> tuple[np.ndarray, np.ndarray] | None:
+    if guarantee.mechanism:
+        profile = privacy_profile(guarantee.mechanism)
+        if profile is not None:
+            return _pairs(*profile)
+    epsilon, delta = guarantee.epsilon, guarantee.delta or 0.0
+    if epsilon is None or not 0 <= epsilon < MAX_EPSILON or not 0 <= delta < 1:
+        return None
+    return _pairs(np.array([epsilon]), np.array([delta]))
+
+
+def _pairs(epsilon: np.ndarray, delta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``TPR <= e^eps FPR + delta`` and ``1 - FPR <= e^eps (1 - TPR) + delta``, as lines."""
+    shrink = np.exp(-epsilon)
+    slopes = np.concatenate([np.exp(epsilon), shrink])
+    return slopes, np.concatenate([delta, 1 - shrink * (1 - delta)])
+
+
+def tradeoff(mechanism: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Largest TPR at each FPR that `mechanism` allows, ``(fpr, tpr)``; None is vacuous.
+
+    Args:
+        mechanism: ``{"name": "poisson_gaussian", "q": ..., "sigma": ..., "steps": ...}``: Gaussian
+            noise of `sigma` sensitivities on the sum of a Poisson sample at rate `q`, `steps` times.
+    """
+    profile = privacy_profile(mechanism)
+    if profile is None:
+        return None
+    fpr = np.unique(np.concatenate([np.geomspace(1e-6, 1, 241), np.linspace(0, 1, 201)]))
+    return fpr, Roof(*_pairs(*profile)).tpr(fpr)
+
+
+def privacy_profile(mechanism: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """``(eps, delta)`` pairs that `mechanism` satisfies, both directions; None is vacuous."""
+    if mechanism.get("name") != "poisson_gaussian":
+        return None
+    q, sigma, steps = (mechanism.get(name) for name in ("q", "sigma", "steps"))
+    if q is None or sigma is None or steps is None:
+        return None
+    if not (0 < q <= 1 and sigma > 0 and np.isfinite(sigma) and steps >= 1):
+        return None
+    return _profile(float(q), float(sigma), int(steps))
+
+
+@functools.lru_cache(maxsize=256)
+def _profile(q: float, sigma: float, steps: int) -> tuple[np.ndarray, np.ndarray] | None:
+    mean, deviation = _loss_moments(q, sigma)
+    if not np.isfinite(mean) or steps * mean > MAX_LOSS or deviation <= 0:
+        return None
+    from dp_accounting.pld import privacy_loss_distribution as pld
+
+    # Rounding is pessimistic, so that any grid is valid; a twentieth of one step's deviation costs
+    # under .001 of TPR, and the grid has some hundreds of points a step whatever sigma and q.
+    interval = float(np.clip(deviation / 20, 1e-6, 1e-2))
+    step = pld.from_gaussian_mechanism(
+        sigma,
+        sampling_prob=q,
+        value_discretization_interval=interval,
+        pessimistic_estimate=True,
+    )
+    composed = step.self_compose(steps)
+    spread = deviation * np.sqrt(steps)
+    most = min(steps * mean + 12 * spread, 700.0)
+    epsilon = np.unique(
+        np.concatenate([np.linspace(0, most, 1200), np.geomspace(1e-4, 1, 200) * most])
+    )
+    delta = np.clip(composed.get_delta_for_epsilon(epsilon), 0.0, 1.0)
+    return epsilon, delta
+
+
+def _loss_moments(q: float, sigma: float) -> tuple[float, float]:
+    """Mean and standard deviation of one step's privacy loss where the record is in."""
+    if sigma < 1e-2:
+        return float("inf"), float("inf")
+    z = np.linspace(-10, 10, 4001)
+    mass = np.exp(-(z**2) / 2)
+    mass /= mass.sum()
+
+    def loss(x: np.ndarray) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            return np.logaddexp(np.log1p(-q), np.log(q) + (2 * x - 1) / (2 * sigma**2))
+
+    out, inside = loss(sigma * z), loss(sigma * z + 1)
+    mean = float(((1 - q) * out + q * inside) @ mass)
+    second = float(((1 - q) * out**2 + q * inside**2) @ mass)
+    return mean, float(np.sqrt(max(second - mean**2, 0.0)))
+
+
+def applicable(
+    guarantees: Sequence[Guarantee], *, unit: str, max_records: int = 1
+) -> list[Guarantee]:
+    """The promises that bound this game: DP, add/remove, of the unit whose membership is drawn.
+
+    Membership is drawn patient by patient, so that all records of a patient are in or out together: a
+    promise for one record bounds the game, by record or by patient, only where nobody has more than
+    one. Its conversion to groups is a fact to report, not a protection.
+    """
+    single = max_records == 1 or unit.startswith("image")
+    return [
+        g
+        for g in guarantees
+        if g.kind == "dp" and g.adjacency == "add/remove" and (g.unit == "patient" or single)
+    ]
+
+
+def ceilings(
+    metrics: Mapping[str, Metric],
+    guarantees: Sequence[Guarantee],
+    *,
+    unit: str = "patient",
+    max_records: int = 1,
+) -> dict[str, float | None]:
+    """Metric name -> the largest value that `guarantees` allow here; None is vacuous."""
+    fitting = applicable(guarantees, unit=unit, max_records=max_records)
+    return {name: metric.ceiling(fitting) for name, metric in metrics.items()}
+
+
+def violations(
+    metrics: Mapping[str, Metric],
+    scored: Scored,
+    secret: Secret,
+    ceilings: Mapping[str, float | None],
+) -> list[str]:
+    """Metrics whose one-sided 99.9% lower bound lies above their ceiling; never a point estimate."""
+    found = []
+    for name, metric in metrics.items():
+        ceiling = ceilings.get(name)
+        if ceiling is None:
+            continue
+        bound = lower_bound(metric, scored, secret)
+        if bound is not None and bound > ceiling:
+            found.append(name)
+    return found
+
+
+def lower_bound(
+    metric: Metric, scored: Scored, secret: Secret, level: float = VIOLATION_LEVEL
+) -> float | None:
+    """The metric's own one-sided bound; for a metric without one, nothing can be violated."""
+    own = getattr(metric, "lower_bound", None)
+    return None if own is None else own(scored, secret, level=level)
