@@ -352,7 +352,8 @@ def _measure_unit(
     unit: str,
 ) -> dict[str, Any]:
     from medleak.metrics.ceilings import ceilings, violations
-    from medleak.metrics.membership import by_group, evaluate, per_patient, worst_group
+    from medleak.metrics.membership import by_group, evaluate, worst_group
+    from medleak.metrics.roc import per_patient
 
     patients, groups = records.patients, records.groups
     counts = np.unique(patients, return_counts=True)[1]
@@ -361,12 +362,11 @@ def _measure_unit(
         groups = {name: column[first] for name, column in groups.items()}
         scores, patients, member = per_patient(scores, patients, member)
     scored, secret = Scored(scores, patients), Secret(member)
-    found = by_group(metrics, scored, secret, groups)
     roofs = ceilings(metrics, guarantees, unit=unit, max_records=int(counts.max(initial=1)))
     return {
         "leakage": evaluate(metrics, scored, secret),
-        "groups": found,
-        "worst_group": worst_group(found),
+        "groups": by_group(metrics, scored, secret, groups),
+        "worst_group": worst_group(metrics, scored, secret, groups),
         "ceilings": roofs,
         "violations": tuple(violations(metrics, scored, secret, roofs)),
     }

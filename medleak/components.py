@@ -112,7 +112,7 @@ def _static(target: str, path: Path, name: str) -> Static:
             f"_target_ '{target}': {path.name} has no class '{name}' (has: {choices})"
         )
     node = classes[name]
-    bases = tuple(ast.unparse(base).rpartition(".")[2] for base in node.bases)
+    bases = tuple(base.id for base in node.bases if isinstance(base, ast.Name))
     literals: dict[str, Any] = {}
     for base in reversed(bases):
         if base in classes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 
 from medleak.api import Challenge, DataError, Dataset, Records, Secret, Setting
 from medleak.components import build
-from medleak.keys import array_digest, canonical, rng_for
+from medleak.keys import array_digest, rng_for
 
 PARTS = ("challenge", "auxiliary", "validation", "evaluation")
 SPLIT_KEYS = {
@@ -216,20 +217,17 @@ def load_world(target: Mapping[str, Any], n_members: int | None) -> World:
     split = dict(target["split"])
     if n_members:
         split["n_members"] = n_members
-    return _load_world(canonical(target["dataset"]), canonical(split))
+    # Not canonical JSON: the order of keys is part of the meaning (class names, say).
+    return _load_world(json.dumps(target["dataset"]), json.dumps(split))
 
 
 @functools.lru_cache(maxsize=2)
 def _load_dataset(block: str) -> Dataset:
-    import json
-
     return build(json.loads(block)).load()
 
 
 @functools.lru_cache(maxsize=8)
 def _load_world(block: str, split_block: str) -> World:
-    import json
-
     from medleak.messages import unknown
 
     dataset, split = _load_dataset(block), json.loads(split_block)

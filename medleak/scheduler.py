@@ -116,7 +116,7 @@ def execute(
         interrupted = True
     finally:
         executor.shutdown(kill=bool(state.flying))
-    reason = "interrupted" if interrupted else "budget" if budget else "stopped at a failure"
+    reason = "interrupted" if interrupted else "budget" if budget is not None else "stopped at a failure"
     rows = plan.rows(reason)
     save_rows(plan, rows)
     seconds = time.monotonic() - start

@@ -73,7 +73,12 @@ def test_duplicate_images_are_removed_before_splitting():
 
 def test_official_sources_are_kept_apart():
     dataset = make_dataset(sources=["train", "test"])
-    sources = {"challenge": "train", "auxiliary": "train", "evaluation": "test", "validation": "test"}
+    sources = {
+        "challenge": "train",
+        "auxiliary": "train",
+        "evaluation": "test",
+        "validation": "test",
+    }
     sizes = {"challenge": 10, "auxiliary": 10, "validation": 5, "evaluation": 10}
     parts = split_patients(dataset, sizes, sources=sources)
     for part, source in sources.items():

@@ -1,0 +1,82 @@
+"""Every shipped target: its YAML builds, and where the data are at hand they load and split."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from medleak import components
+from medleak.api import DatasetSource, Trainer
+from medleak.games import load_world
+
+FOLDER = Path(__file__).parents[2] / "conf" / "target"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+OFFLINE = ["breast_cancer_lr", "breast_cancer_mlp", "phantom_cnn", "phantom_mlp"]
+REAL = ["covid_cnn", "pneumonia_cnn", "pneumonia_resnet18"]
+
+
+def read(name):
+    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parts_are_built(name):
+    config = read(name)
+    assert config["name"] == name
+    assert config["summary"]
+    assert "\n" not in config["summary"]
+    dataset = components.build(config["dataset"])
+    assert isinstance(dataset, DatasetSource)
+    given = {key: value for key, value in config["dataset"].items() if key != "_target_"}
+    assert {key: getattr(dataset, key) for key in given} == given
+    assert isinstance(components.build(config["recipe"]), Trainer)
+    components.check_keywords(
+        components.load(config["model"]["_target_"]),
+        {k: v for k, v in config["model"].items() if k != "_target_"}
+        | {"in_shape": (1, 64, 64), "n_outputs": 2},
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_line_is_a_comment(name):
+    assert (FOLDER / f"{name}.yaml").read_text().startswith("# ")
+
+
+def check_world(name):
+    config = read(name)
+    world = load_world(config, None)
+    split = config["split"]
+    assert len(np.unique(world.challenge.patients)) == 2 * split["n_members"]
+    assert len(np.unique(world.auxiliary.patients)) == split["n_auxiliary"]
+    model = components.build(
+        config["model"], in_shape=world.setting.in_shape, n_outputs=world.setting.n_outputs
+    )
+    assert components.build(config["recipe"]).refusals(world.setting) == []
+    return world, model
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_offline_targets_split(name):
+    check_world(name)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_targets_split(name, real_data):
+    check_world(name)
+
+
+def test_pneumonia_members_and_non_members_share_a_split(real_data):
+    world, _ = check_world("pneumonia_cnn")
+    positions = world.challenge.patients
+    assert set(world.dataset.source[positions]) == {"train"}
+    assert world.dataset.note.startswith("unofficial file")
+    assert world.setting.unit == "image (patient unknown)"
+
+
+def test_covid_patients_have_several_scans(real_data):
+    world, _ = check_world("covid_cnn")
+    assert world.setting.unit == "patient"
+    assert world.setting.max_records > 2
+    assert world.dataset.classes == ("COVID-19", "other")
+    assert set(world.challenge.records.groups) == {"sex", "age_band", "view"}

@@ -1,0 +1,62 @@
+"""From YAML to class: only what is allowed, read without importing where possible."""
+
+import hashlib
+
+import pytest
+
+from medleak import components
+from medleak.api import ConfigError, ThreatModel
+
+
+@pytest.mark.parametrize("target", ["os.system", "builtins.eval", "subprocess.Popen", "torch.load"])
+def test_nothing_outside_medleak_and_its_plugins_is_built(target):
+    with pytest.raises(ConfigError, match="outside medleak and its plugins"):
+        components.build({"_target_": target, "command": "true"})
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("medleak.nowhere.Thing", "cannot be found"),
+        ("toy.Lineer", "has no class 'Lineer'"),
+        ("Linear", "not a dotted path"),
+        (3, "not a dotted path"),
+    ],
+)
+def test_what_cannot_be_found_is_named(target, message):
+    with pytest.raises(ConfigError, match=message):
+        components.build({"_target_": target})
+
+
+def test_misspelt_keywords_are_named_with_the_near_match():
+    with pytest.raises(ConfigError, match="unknown key of Steps 'epoch': did you mean 'epochs'"):
+        components.build({"_target_": "toy.Steps", "epoch": 3})
+    with pytest.raises(ConfigError, match="Linear needs n_outputs"):
+        components.build({"_target_": "toy.Linear", "in_shape": [3]})
+
+
+def test_blocks_nest_and_repr_rebuilds():
+    made = components.build({"_target_": "toy.Steps", "name": "x", "summary": "y", "epochs": 3})
+    assert repr(made) == "Steps(epochs=3, lr=0.5, wait=0.0, fail=False)"
+
+
+def test_literals_are_read_without_importing_and_follow_the_parent(tmp_path):
+    (tmp_path / "never_imported.py").write_text(
+        "raise RuntimeError('imported')\n"
+        "class Parent(Attack):\n    '''One line.\n\n    More.'''\n    version = 3\n"
+        "    requires = ThreatModel(goal='membership', access='labels')\n"
+        "class Child(Parent):\n    '''A child.'''\n    paper = 'Doe 2020'\n"
+    )
+    components.add_plugin_folder(tmp_path)
+    found = components.static("never_imported.Child")
+    assert found.literals["version"] == 3
+    assert found.requires == ThreatModel(goal="membership", access="labels")
+    assert (found.paper, found.line) == ("Doe 2020", "A child.")
+    digest = hashlib.sha256((tmp_path / "never_imported.py").read_bytes()).hexdigest()
+    assert found.identity == f"never_imported.Child#{digest[:16]}"
+
+
+def test_identities_are_gathered_from_anywhere():
+    config = {"a": [{"_target_": "toy.Steps"}], "b": {"c": {"_target_": "toy.Blobs"}}}
+    names = [name.split("#")[0] for name in components.identities(config)]
+    assert names == ["toy.Blobs", "toy.Steps"]

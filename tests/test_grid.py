@@ -1,0 +1,319 @@
+"""Plans and their execution: nothing twice, nothing lost, failures as rows."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from medleak import grid
+from medleak.api import ConfigError
+from medleak.executors import LocalExecutor, SerialExecutor
+from medleak.store import ARRAYS
+
+METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
+
+
+@dataclass
+class Job:
+    """Stands in for a composed job."""
+
+    config: dict
+    axes: dict
+    overrides: tuple = ()
+
+
+def jobs_of(toy_config, seeds=(0, 1), attacks=("Confidence", "AboveShadows"), **options):
+    knowledge = {"AboveShadows": {"n_shadows": 4}}
+    return [
+        Job(toy_config(a, seed=s, knowledge=knowledge.get(a, {}), **options), {}, (f"seed={s}",))
+        for s in seeds
+        for a in attacks
+    ]
+
+
+@pytest.fixture
+def plan_of(tmp_path):
+    def make(jobs, name="g", store="store"):
+        return grid.plan(
+            jobs, metrics=METRICS, name=name, out=tmp_path / "out", store=tmp_path / store
+        )
+
+    return make
+
+
+def figures(rows):
+    return [(r.key, r.status, r.records, r.unit, r.leakage) for r in rows]
+
+
+def test_a_grid_trains_shared_runs_once_and_issuing_it_again_does_nothing(toy_config, plan_of):
+    plan = plan_of(jobs_of(toy_config))
+    assert len(plan.missing_runs()) == 5  # columns 0 to 4: each a target or a shadow, or both
+    first = grid.execute(plan, executor=SerialExecutor())
+    assert (first.trained, first.measured, first.counts) == (5, 4, {"ok": 4})
+    again = grid.execute(plan_of(jobs_of(toy_config)), executor=SerialExecutor())
+    assert (again.trained, again.measured) == (0, 0)
+    assert figures(again.rows) == figures(first.rows)
+    assert len(again.frame) == 4
+    assert grid.load("g", plan.folder.parent)[0] == again.rows
+
+
+def test_more_shadows_extend_the_pool(toy_config, plan_of):
+    short = jobs_of(toy_config, seeds=(0,), attacks=("AboveShadows",), n_shadows=4)
+    grid.execute(plan_of(short), executor=SerialExecutor())
+    long = jobs_of(toy_config, seeds=(0,), attacks=("AboveShadows",), n_shadows=7)
+    assert len(plan_of(long, name="long").missing_runs()) == 3
+
+
+def test_processes_give_the_same_rows_as_one(toy_config, plan_of):
+    serial = grid.execute(plan_of(jobs_of(toy_config)), executor=SerialExecutor())
+    local = grid.execute(
+        plan_of(jobs_of(toy_config), store="other", name="other"), executor=LocalExecutor(jobs=2)
+    )
+    assert figures(local.rows) == figures(serial.rows)
+
+
+def test_the_toy_leaks_and_the_interval_says_so(toy_config, plan_of):
+    rows = grid.execute(plan_of(jobs_of(toy_config)), executor=SerialExecutor()).rows
+    best = max(row.leakage["auc"].value for row in rows)
+    assert best > 0.65
+    assert all(row.leakage["auc"].low <= row.leakage["auc"].value for row in rows)
+    assert all(row.simulated and row.utility["accuracy"].n == 40 for row in rows)
+
+
+def test_patients_with_several_scans_get_rows_by_patient_and_by_record(toy_config, plan_of):
+    jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence",), dataset={"scans": 3})
+    rows = grid.execute(plan_of(jobs), executor=SerialExecutor()).rows
+    assert {row.unit: row.leakage["auc"].n for row in rows} == {"patient": 80, "record": 80}
+    assert all("sex=F" in row.groups for row in rows)
+
+
+def test_canaries_have_rows_of_their_own(toy_config, plan_of):
+    split = {"canaries": {"mislabelled": 0.4}}
+    jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence",), split=split)
+    rows = grid.execute(plan_of(jobs), executor=SerialExecutor()).rows
+    assert [row.records for row in rows] == ["natural", "mislabelled"]
+    assert sum(row.leakage["auc"].n for row in rows) == 80
+
+
+def test_failures_are_rows_that_wait_to_be_asked_for(toy_config, plan_of):
+    jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence", "Broken"))
+    jobs.append(Job(toy_config("Confidence", recipe={"fail": True}), {}))
+    first = grid.execute(plan_of(jobs), executor=SerialExecutor())
+    reasons = {row.attack + row.status: row.reason for row in first.rows}
+    assert reasons["Brokenfailed"] == "Broken returned shape (3,): (80,) is needed"
+    assert "the toy was told to fail" in reasons["Confidencefailed"]
+    assert first.counts == {"ok": 1, "failed": 2}
+    again = grid.execute(plan_of(jobs), executor=SerialExecutor())
+    assert (again.trained, again.measured, again.counts) == (0, 0, first.counts)
+    plan = plan_of(jobs)
+    for path in (plan.folder / "failures").iterdir():
+        path.write_text(json.dumps({"reason": "stale"}))
+    retried = grid.execute(plan, executor=SerialExecutor(), retry_failed=True)
+    assert "stale" not in {row.reason for row in retried.rows}
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("raise", "ValueError: no such luck on two lines"),
+        ("nan", "Broken returned NaN for 80 values"),
+    ],
+)
+def test_a_plugin_that_misbehaves_is_one_line(toy_config, plan_of, how, reason):
+    plan = plan_of([Job(toy_config("Broken", how=how), {})])
+    row = grid.execute(plan, executor=SerialExecutor()).rows[0]
+    assert (row.status, row.reason) == ("failed", reason)
+
+
+def test_a_full_disk_is_a_failed_row_and_loses_nothing(toy_config, plan_of, monkeypatch):
+    from medleak.store import Store
+
+    save, jobs = Store.save, jobs_of(toy_config, seeds=(0,))
+
+    def full(self, kind, key, *rest):
+        if kind == "cells":
+            raise OSError(28, "No space left on device")
+        save(self, kind, key, *rest)
+
+    monkeypatch.setattr(Store, "save", full)
+    rows = grid.execute(plan_of(jobs), executor=SerialExecutor()).rows
+    assert {row.reason for row in rows} == {"OSError: [Errno 28] No space left on device"}
+    monkeypatch.undo()
+    again = grid.execute(plan_of(jobs), executor=SerialExecutor(), retry_failed=True)
+    assert (again.trained, again.counts) == (0, {"ok": 2})
+
+
+def test_what_makes_no_sense_is_said_before_anything_runs(toy_config, plan_of):
+    jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence", "NeedsUpdates"))
+    plan = plan_of(jobs)
+    rows = grid.execute(plan, executor=SerialExecutor()).rows
+    assert [row.status for row in rows] == ["ok", "not_applicable"]
+    assert rows[1].reason == "needs 'updates': this release does not have it"
+    assert rows[1].leakage == {}
+    with pytest.raises(ConfigError, match="nothing in this grid is applicable: needs 'updates'"):
+        plan_of(jobs[1:], name="none")
+
+
+def test_a_budget_leaves_rows_that_say_so(toy_config, plan_of):
+    plan = plan_of(jobs_of(toy_config))
+    result = grid.execute(plan, executor=SerialExecutor(), budget=0.0)
+    assert result.counts == {"not_run": 4}
+    assert {row.reason for row in result.rows} == {"budget"}
+    assert grid.execute(plan, executor=SerialExecutor(), budget=600).counts == {"ok": 4}
+
+
+def test_fail_fast_starts_nothing_more(toy_config, plan_of):
+    jobs = jobs_of(toy_config, seeds=(0, 1, 2), attacks=("Broken",))
+    counts = grid.execute(plan_of(jobs), executor=SerialExecutor(), fail_fast=True).counts
+    assert counts["not_run"] >= 1
+    assert counts["failed"] >= 1
+
+
+def test_a_folder_belongs_to_one_grid(toy_config, plan_of, tmp_path):
+    grid.execute(plan_of(jobs_of(toy_config, seeds=(0,))), executor=SerialExecutor())
+    with pytest.raises(ConfigError, match="holds another grid: choose another --name"):
+        plan_of(jobs_of(toy_config, seeds=(1,)))
+    (tmp_path / "out" / "mine").mkdir()
+    (tmp_path / "out" / "mine" / "thesis.txt").write_text("")
+    with pytest.raises(ConfigError, match="is not a grid's"):
+        plan_of(jobs_of(toy_config), name="mine")
+    with pytest.raises(ConfigError, match="cannot name a grid"):
+        plan_of(jobs_of(toy_config), name="../mine")
+    with pytest.raises(ConfigError, match="did you mean 'g'"):
+        grid.load("gg", tmp_path / "out")
+
+
+def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog):
+    plan = plan_of(jobs_of(toy_config, seeds=(0,), attacks=("Confidence",)))
+    first = grid.execute(plan, executor=SerialExecutor())
+    key = plan.cells[0].target_spec.key
+    (plan.store.folder("runs", key) / ARRAYS).write_bytes(b"rubbish")
+    plan.store.prune(kind="cells")
+    plan.store.prune(kind="signals")
+    result = grid.execute(plan, executor=SerialExecutor())
+    assert figures(result.rows) == figures(first.rows)
+    assert "does not match its checksum" in caplog.text
+
+
+SCRIPT = textwrap.dedent(
+    """
+    import json, sys
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[2])
+    import test_support
+    if __name__ == "__main__":
+        test_support.main(Path(sys.argv[1]), json.loads(sys.argv[3]))
+    """
+)
+SUPPORT = textwrap.dedent(
+    """
+    from dataclasses import dataclass
+    from pathlib import Path
+    from medleak import components, grid
+    from medleak.executors import LocalExecutor
+
+    @dataclass
+    class Job:
+        config: dict
+        axes: dict
+        overrides: tuple = ()
+
+    def main(root, spec):
+        components.add_plugin_folder(Path(spec["toys"]))
+        jobs = [Job(config, {}) for config in spec["configs"]]
+        plan = grid.plan(jobs, metrics=spec["metrics"], name="g", out=root / "out", store=root / "store")
+        result = grid.execute(plan, executor=LocalExecutor(jobs=2))
+        print(result.trained, result.measured, result.interrupted)
+    """
+)
+
+
+class Outside:
+    """The same grid in a process of its own, to be killed."""
+
+    def __init__(self, folder: Path, configs):
+        folder.mkdir(exist_ok=True)
+        (folder / "script.py").write_text(SCRIPT)
+        (folder / "test_support.py").write_text(SUPPORT)
+        self.folder = folder
+        toys = str(Path(__file__).parent / "toys")
+        self.spec = json.dumps({"toys": toys, "configs": configs, "metrics": METRICS})
+
+    def start(self):
+        command = [sys.executable, "script.py", ".", ".", self.spec]
+        return subprocess.Popen(
+            command, cwd=self.folder, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+
+    def finish(self):
+        process = self.start()
+        out, _ = process.communicate(timeout=300)
+        assert process.returncode == 0
+        return out.split()
+
+    def plan(self):
+        configs = json.loads(self.spec)["configs"]
+        jobs = [Job(config, {}) for config in configs]
+        out, store = self.folder / "out", self.folder / "store"
+        return grid.plan(jobs, metrics=METRICS, name="g", out=out, store=store)
+
+
+@pytest.fixture
+def outside(toy_config, tmp_path):
+    configs = [job.config for job in jobs_of(toy_config, seeds=(0, 1, 2), recipe={"wait": 0.1})]
+    return lambda name: Outside(tmp_path / name, configs)
+
+
+def test_killed_at_twenty_random_moments_the_table_is_that_of_an_undisturbed_grid(outside):
+    import random
+
+    calm, victim = outside("calm"), outside("victim")
+    start = time.monotonic()
+    calm.finish()
+    whole = time.monotonic() - start
+    rng = random.Random(0)
+    for _ in range(20):
+        process = victim.start()
+        time.sleep(rng.uniform(0.3, 1.0) * whole)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    victim.finish()
+    assert figures(victim.plan().rows()) == figures(calm.plan().rows())
+    assert not victim.plan().store.verify()
+    trained, measured, _ = victim.finish()
+    assert (trained, measured) == ("0", "0")
+
+
+def test_two_processes_on_one_grid_never_train_a_run_twice(outside):
+    both = outside("both")
+    one, two = both.start(), both.start()
+    outs = [process.communicate(timeout=300)[0] for process in (one, two)]
+    assert one.returncode == two.returncode == 0
+    plan = both.plan()
+    assert {row.status for row in plan.rows()} == {"ok"}
+    made = plan.store.keys("runs")
+    assert len(made) == len({s.key for c in plan.cells for s in c.specs})
+    assert sum(int(out.split()[0]) for out in outs) == len(made)
+
+
+def test_ctrl_c_stops_cleanly_and_the_next_command_resumes(outside):
+    stopped = outside("stopped")
+    process = stopped.start()
+    while not list((stopped.folder / "store" / "runs").glob("*/*")):
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.split()[2] == "True"
+    assert not stopped.plan().store.verify()
+    trained, _, _ = stopped.finish()
+    assert int(trained) < 7
+    assert {row.status for row in stopped.plan().rows()} == {"ok"}

@@ -1,0 +1,121 @@
+"""Record the code of every shipped component beside its version.
+
+    python tools/record_versions.py
+
+A component whose code changed has to carry a new `version` first: its stored results are no longer
+what the code gives. Where the numbers provably did not change (a renamed variable), `--same` says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from medleak.components import _source, static
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORD = ROOT / "tests" / "versions.json"
+FAMILIES = ("medleak.attacks.", "medleak.defenses.", "medleak.targets.", "medleak.metrics.")
+
+
+def targets() -> set[str]:
+    """Every `_target_` that a shipped YAML names, executors aside."""
+    found: set[str] = set()
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        stack = [yaml.safe_load(path.read_text())]
+        while stack:
+            value = stack.pop()
+            if isinstance(value, dict):
+                found |= {value["_target_"]} if "_target_" in value else set()
+                stack += value.values()
+            elif isinstance(value, list):
+                stack += value
+    return {target for target in found if target.startswith(FAMILIES)}
+
+
+def code_digest(module: str) -> str:
+    """Digest of a module's code, less comments and docstrings, and of what it imports alike."""
+    seen: dict[str, str] = {}
+    stack = [module]
+    while stack:
+        name = stack.pop()
+        if name in seen:
+            continue
+        tree = ast.parse(_source(name).read_text())
+        seen[name] = ast.unparse(_without_docstrings(tree))
+        for node in ast.walk(tree):
+            imported = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported += [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                imported += [f"{node.module}.{a.name}" for a in node.names]
+            stack += [m for m in imported if m.startswith(FAMILIES) and _is_module(m)]
+    text = "\n".join(f"# {name}\n{seen[name]}" for name in sorted(seen))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_module(name: str) -> bool:
+    parts = name.split(".")
+    folder = ROOT / "medleak" if parts[1] == "metrics" else ROOT
+    return folder.joinpath(*parts[1:]).with_suffix(".py").is_file()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
+            node.body = body[1:] or [ast.Pass()]
+    return tree
+
+
+def current() -> dict[str, dict[str, object]]:
+    """Target -> version and digest, as the code stands."""
+    return {
+        target: {
+            "version": static(target).literals.get("version", 1),
+            "digest": code_digest(target.rpartition(".")[0]),
+        }
+        for target in sorted(targets())
+    }
+
+
+def stale(record: dict, now: dict) -> list[str]:
+    """Components whose code changed under an unchanged version."""
+    return [
+        name
+        for name, found in now.items()
+        if name in record
+        and record[name]["digest"] != found["digest"]
+        and record[name]["version"] == found["version"]
+    ]
+
+
+def main() -> int:
+    """Write the record, or say which versions have to be raised."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--same", action="store_true", help="the numbers did not change")
+    same = parser.parse_args().same
+    record = json.loads(RECORD.read_text())["components"] if RECORD.exists() else {}
+    now = current()
+    behind = [] if same else stale(record, now)
+    for name in behind:
+        print(f"{name}: the code changed; raise its version (now {now[name]['version']})")
+    if not behind:
+        python = list(sys.version_info[:2])
+        RECORD.write_text(json.dumps({"python": python, "components": now}, indent=1) + "\n")
+    return bool(behind)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
