@@ -1,0 +1,210 @@
+"""The robust (relative) membership attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from medleak.api import (
+    Attack,
+    Challenge,
+    ConfigError,
+    Knowledge,
+    MedleakError,
+    Release,
+    Setting,
+    Shadow,
+    ThreatModel,
+)
+from medleak.attacks.membership._kernels import relative_rank, tempered_probability
+from medleak.attacks.membership._shadows import (
+    Moments,
+    each,
+    is_auxiliary,
+    one_of,
+    positive,
+    too_few,
+)
+
+MODES = ("online", "offline")
+GRID = tuple(round(0.1 * i, 1) for i in range(11))
+DEFAULT_A = 0.3
+"""`a` where it is to be tuned and there is no reference model to tune it on."""
+TINY = 1e-30
+
+
+class RMIA(Attack):
+    r"""Share of population records that the record beats in likelihood ratio.
+
+    .. math::
+        R(x) = \frac{p(x | \theta)}{p(x)}, \qquad
+        s(x) = \Pr_z\big[R(x) / R(z) \ge \gamma\big]
+
+    with p the true outcome's probability in a softmax at `temperature` (product over the labels of a
+    multi-label task) and, over models with and without the record,
+
+    .. math::
+        p(x)_{online} = \tfrac12 (\bar p_{in} + \bar p_{out}), \qquad
+        p(x)_{offline} = \tfrac12 \big[(1 + a)\, \bar p_{out} + (1 - a)\big].
+
+    The z are auxiliary records, in no target's training set; shadows that were trained on a record
+    never count towards its :math:`\bar p_{out}`. Online, a record without IN shadows (every z) gets
+    :math:`\bar p_{in} = a\, \bar p_{out} + 1 - a`, with a fitted to the records that have both.
+
+    Args:
+        mode: "online" (``pool=audit``) or "offline".
+        temperature: T of the softmax.
+        gamma: how far a record must beat z. Scores rise with R(x) whatever it is, so it only decides
+            which records tie: at 2, the paper's, nearly all of them where the leak is small.
+        a: offline slope in 0..1; "tuned" takes that of 0, .1, ... 1 with the best AUC against the
+            held-out reference model (0.3 where there is none), never against the target.
+        max_population: most auxiliary records that are used; drawn with the attack's generator.
+
+    Raises:
+        ConfigError: an option out of range.
+        MedleakError: no auxiliary record is outside all shadows.
+    """
+
+    version = 1
+    requires = ThreatModel(
+        goal="membership",
+        access="scores",
+        knowledge=("shadows", "auxiliary", "labels", "architecture"),
+    )
+    paper = "Zarifzadeh et al. 2024, Low-Cost High-Power Membership Inference Attacks, ICML"
+
+    def __init__(
+        self,
+        *,
+        mode: Literal["online", "offline"] = "online",
+        temperature: float = 2.0,
+        gamma: float = 2.0,
+        a: float | Literal["tuned"] = "tuned",
+        max_population: int = 10000,
+    ):
+        self.mode = mode
+        self.temperature = temperature
+        self.gamma = gamma
+        self.a = a
+        self.max_population = max_population
+
+    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+        self._check_options()
+        auxiliary = is_auxiliary(knowledge)
+        least = 1 if auxiliary and self.mode == "offline" else 4
+        reasons = too_few(knowledge, least, f"RMIA {self.mode}")
+        if self.mode == "online" and auxiliary:
+            reasons.append("RMIA online needs shadows with challenge patients: pool=audit")
+        return reasons
+
+    def fit(self, release: Release, knowledge: Knowledge) -> None:
+        self._check_options()
+        self._knowledge = knowledge
+
+    def run(self, release: Release, challenge: Challenge) -> np.ndarray:
+        asked = _Asked(challenge, self._knowledge, self.max_population, self.temperature)
+        p = asked.probability(release)
+        inside, outside = Moments(p), Moments(p)
+        for shadow in each(self._knowledge):
+            values, member = asked.probability(shadow.release), asked.member(shadow)
+            inside.add(values, member)
+            outside.add(values, ~member)
+        z = asked.is_population & (outside.n > 0)
+        if not z.any():
+            raise MedleakError(
+                "RMIA: no auxiliary record is outside a shadow, so none can serve as z"
+            )
+        if self.mode == "online":
+            average = online_average(inside, outside)
+        else:
+            known = outside.n > 0
+            out = np.where(known, outside.mean, outside.mean[known].mean())
+            a = self._tuned(asked, out, known) if self.a == "tuned" else self.a
+            average = offline_average(out, a)
+        ratio = p / np.maximum(average, TINY)
+        return relative_rank(ratio[~asked.is_population], ratio[z], gamma=self.gamma)
+
+    def _tuned(self, asked: _Asked, out: np.ndarray, known: np.ndarray) -> float:
+        """`a` with the best AUC against the reference model, whose membership the attacker knows."""
+        from medleak.metrics.roc import auc
+
+        reference = self._knowledge.reference
+        if reference is None:
+            return DEFAULT_A
+        p, member = asked.probability(reference.release), asked.member(reference)
+        # A reference from the auxiliary pool is attacked on one half of those records, with z from
+        # the other.
+        coin = self._knowledge.rng.random(len(p)) < 0.5
+        in_challenge = member[~asked.is_population].any()
+        x = known & (~asked.is_population if in_challenge else asked.is_population & coin)
+        z = known & asked.is_population & ~x & ~member
+        if not z.any() or member[x].all() or not member[x].any():
+            return DEFAULT_A
+
+        def power(a: float) -> float:
+            ratio = p / np.maximum(offline_average(out, a), TINY)
+            return auc(relative_rank(ratio[x], ratio[z], gamma=self.gamma), member[x])
+
+        return max(GRID, key=power)
+
+    def _check_options(self) -> None:
+        one_of("RMIA mode", self.mode, MODES)
+        positive("RMIA temperature", self.temperature)
+        positive("RMIA gamma", self.gamma)
+        positive("RMIA max_population", self.max_population)
+        number = isinstance(self.a, int | float) and not isinstance(self.a, bool)
+        if self.a != "tuned" and not (number and 0 <= self.a <= 1):
+            raise ConfigError(f"RMIA a is {self.a!r}: 'tuned' or a number in 0..1 is needed")
+
+
+class _Asked:
+    """The records that every model is asked about: the challenge, then the population."""
+
+    def __init__(self, challenge: Challenge, knowledge: Knowledge, most: int, temperature: float):
+        auxiliary, n = knowledge.auxiliary, len(challenge)
+        if auxiliary is None or not len(auxiliary):
+            raise MedleakError("RMIA: the target has no auxiliary records to serve as z")
+        if knowledge.budget is not None:
+            most = max(1, min(most, knowledge.budget - n))
+        self.chosen: np.ndarray | slice = slice(None)  # the same array: answers are remembered
+        if most < len(auxiliary):
+            self.chosen = np.sort(knowledge.rng.choice(len(auxiliary), int(most), replace=False))
+            auxiliary = auxiliary.take(self.chosen)
+        self.sets = (challenge.records, auxiliary)
+        self.temperature = temperature
+        self.is_population = np.arange(n + len(auxiliary)) >= n
+
+    def probability(self, release: Release) -> np.ndarray:
+        """Probability of the true outcome, ``(N + M,)``."""
+        parts = [
+            tempered_probability(release.scores(r.x), r.y, temperature=self.temperature)
+            for r in self.sets
+        ]
+        return np.concatenate(parts)
+
+    def member(self, shadow: Shadow) -> np.ndarray:
+        """Which of them the shadow was trained on, ``(N + M,)``."""
+        return np.concatenate([shadow.member, shadow.auxiliary_member[self.chosen]])
+
+
+def offline_average(out: np.ndarray, a: float) -> np.ndarray:
+    """``((1 + a) out + 1 - a) / 2``: the average over models with and without each record."""
+    return ((1 + a) * out + 1 - a) / 2
+
+
+def online_average(inside: Moments, outside: Moments) -> np.ndarray:
+    """``(p_in + p_out) / 2``, where either is unknown by the line fitted to the records with both."""
+    p_in, p_out = inside.mean, outside.mean
+    has_in, has_out = inside.n > 0, outside.n > 0
+    a = fitted_slope(p_in[has_in & has_out], p_out[has_in & has_out])
+    without_in = 1 - a * (1 - p_out)
+    without_out = np.clip(1 - (1 - p_in) / max(a, GRID[1]), 0.0, 1.0)
+    return (np.where(has_in, p_in, without_in) + np.where(has_out, p_out, without_out)) / 2
+
+
+def fitted_slope(p_in: np.ndarray, p_out: np.ndarray) -> float:
+    """Least-squares `a` in 0..1 of ``1 - p_in = a (1 - p_out)``."""
+    squares = ((1 - p_out) ** 2).sum()
+    return float(np.clip(((1 - p_in) * (1 - p_out)).sum() / squares, 0.0, 1.0)) if squares else 1.0

@@ -1,0 +1,162 @@
+"""A synthetic membership world: a fake target that leaks as much as asked. NumPy only, no training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from medleak.api import Challenge, Knowledge, Records, Release, Secret, Setting, Shadow, Task
+
+
+@dataclass
+class _Model:
+    """A smooth linear model that adds `leak` to the true logit of the records it was fitted on.
+
+    It knows its records by the mean of each row of pixels, so that mirror images leak as well.
+    """
+
+    weight: np.ndarray
+    centres: np.ndarray
+    pull: np.ndarray
+    multilabel: bool
+
+    def scores(self, x: np.ndarray) -> np.ndarray:
+        marks = _marks(x)
+        distance = (
+            (marks**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * marks @ self.centres.T
+        )
+        z = _features(x) @ self.weight + np.exp(-np.maximum(distance, 0) / 0.02) @ self.pull
+        if self.multilabel:
+            return np.stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)], axis=-1)
+        return z - np.logaddexp.reduce(z, axis=1, keepdims=True)
+
+    def release(self) -> Release:
+        weights = {"weight": self.weight, "centres": self.centres, "pull": self.pull}
+        views = {"scores": self.scores, "labels": self._labels, "weights": weights}
+        return Release(views)
+
+    def _labels(self, x: np.ndarray) -> np.ndarray:
+        return self.scores(x).argmax(-1)
+
+
+def _standardised(x: np.ndarray) -> np.ndarray:
+    scale = 255.0 if x.dtype == np.uint8 else 1.0
+    return (x / scale - 0.5) * np.sqrt(12)
+
+
+def _features(x: np.ndarray) -> np.ndarray:
+    return _standardised(x).reshape(len(x), int(np.prod(x.shape[1:])))
+
+
+def _marks(x: np.ndarray) -> np.ndarray:
+    values = _standardised(x)
+    return values.mean(axis=-1).reshape(len(x), x.shape[1] * x.shape[2]) if x.ndim == 4 else values
+
+
+@dataclass(frozen=True)
+class _World:
+    """What all models of a world share; model 0 is the target, 1 the reference, then the shadows."""
+
+    challenge: Records
+    auxiliary: Records
+    base: np.ndarray
+    leak: float
+    seed: int
+    multilabel: bool
+
+    def model(self, index: int, pool: str) -> Shadow:
+        rng = np.random.default_rng([self.seed, 1, index])
+        records = self.challenge if pool == "audit" else self.auxiliary
+        member = rng.random(len(records)) < 0.5
+        y = records.y[member]
+        pull = 2.0 * y - 1.0 if self.multilabel else np.eye(self.base.shape[1])[y]
+        noise = 0.3 * rng.standard_normal(self.base.shape) / np.sqrt(len(self.base))
+        order = rng.permutation(len(y))
+        centres = _marks(records.x[member])[order]
+        if not self.leak:
+            centres = rng.standard_normal(centres.shape)  # else the weights would tell
+        model = _Model(self.base + noise, centres, self.leak * pull[order], self.multilabel)
+        nobody = np.zeros(len(self.auxiliary if pool == "audit" else self.challenge), dtype=bool)
+        inside = (member, nobody) if pool == "audit" else (nobody, member)
+        return Shadow(*inside, model.release())
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Shadows that are made again at each pass."""
+
+    make: Callable[[int], Shadow]
+    n: int
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator[Shadow]:
+        return (self.make(index) for index in range(self.n))
+
+
+def membership_world(
+    *,
+    leak: float,
+    seed: int = 0,
+    n: int = 500,
+    n_shadows: int = 16,
+    pool: str = "audit",
+    task: Task = "multiclass",
+    in_shape: tuple[int, ...] = (1, 8, 8),
+) -> tuple[Release, Challenge, Secret, Knowledge]:
+    """A fake target that leaks as much as asked, with shadows that leak alike; NumPy only.
+
+    Each model answers a smooth function of the record plus `leak` on the true logit of the records,
+    and their mirror images, that it was fitted on. At ``leak=0`` nothing depends on membership.
+
+    Args:
+        leak: size of the planted leak, in logits.
+        seed: of records and models.
+        n: challenge records, one per patient, each a member with probability 1/2; and as many
+            auxiliary ones.
+        n_shadows: 0 gives `Knowledge.shadows` None.
+        pool: "audit" or "auxiliary": what shadows and reference are fitted on.
+        task: three classes, or three labels.
+        in_shape: of one record: ``(C, H, W)`` uint8 images or ``(F,)`` float32 tables.
+
+    Returns:
+        The release (views labels, scores and weights), the challenge, the truth, and the knowledge,
+        with auxiliary records, shadows and a reference model.
+    """
+    rng = np.random.default_rng([seed, 0])
+    multilabel = task == "multilabel"
+    base = 0.7 * rng.standard_normal((int(np.prod(in_shape)), 3)) / np.sqrt(np.prod(in_shape))
+
+    def records(first: int) -> Records:
+        image = len(in_shape) == 3
+        x = rng.integers(0, 256, (n, *in_shape), dtype=np.uint8) if image else rng.random(
+            (n, *in_shape), dtype=np.float32
+        )  # fmt: skip
+        z = _features(x) @ base
+        draws = z + rng.logistic(size=z.shape) if multilabel else z + rng.gumbel(size=z.shape)
+        y = (draws > 0).astype(np.int64) if multilabel else draws.argmax(1)
+        return Records(x, y, np.arange(first, first + n), {})
+
+    world = _World(records(0), records(n), base, leak, seed, multilabel)
+    target = world.model(0, "audit")
+    setting = Setting(
+        n_records=n // 2,
+        n_patients=n // 2,
+        max_records=1,
+        in_shape=in_shape,
+        n_outputs=3,
+        task=task,
+    )
+    knowledge = Knowledge(
+        setting,
+        auxiliary=world.auxiliary,
+        shadows=Pool(lambda k: world.model(k + 2, pool), n_shadows) if n_shadows else None,
+        pool=pool,
+        rng=np.random.default_rng([seed, 2]),
+        reference=world.model(1, pool),
+    )
+    challenge = Challenge(world.challenge, np.full(n, "natural"))
+    return target.release, challenge, Secret(target.member), knowledge

@@ -1,0 +1,163 @@
+"""Shadows through the pool against a plain sequential loop, and memory against the size of the pool."""
+
+import json
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from medleak import grid
+from medleak.executors import LocalExecutor
+from medleak.games import load_world
+from medleak.runs import Network
+
+pytestmark = pytest.mark.bench
+ROOT = Path(__file__).parents[2]
+SHADOWS = 16
+METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
+
+
+class Job:
+    """Stands in for a composed job."""
+
+    def __init__(self, config):
+        self.config, self.axes, self.overrides = config, {}, ()
+
+
+def read(group, name):
+    return yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text())
+
+
+def config(attack="lira", n_shadows=SHADOWS, **recipe):
+    target = read("target", "phantom_cnn")
+    target["dataset"] |= {"n_patients": 3000, "scans_per_patient": [1, 1]}
+    target["split"] |= {"n_members": 1000, "n_auxiliary": 400, "n_evaluation": 500}
+    target["recipe"] |= {"epochs": 30, "batch_size": 64} | recipe
+    return {
+        "target": target,
+        "defense": read("defense", "none"),
+        "attack": read("attack", attack),
+        "seed": 0,
+        "n_members": None,
+        "n_shadows": n_shadows,
+    }
+
+
+def evaluate(logits, y):
+    return float((logits.argmax(1) == y).mean())
+
+
+def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path):
+    """Ratio in one run, at the same accuracy; prints both."""
+    import os
+
+    import torch
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    import plain_loop
+
+    asked = config()
+    plan = grid.plan([Job(asked)], metrics=METRICS, name="b", out=tmp_path, store=tmp_path / "s")
+    specs = plan.cells[0].shadow_specs
+    world = load_world(asked["target"], None)
+    tensor = lambda x: torch.from_numpy(x).float() / 255  # noqa: E731
+    parts = [world.challenge.records.take(world.member("audit", s.column)) for s in specs]
+    sets = [(tensor(part.x), torch.from_numpy(part.y)) for part in parts]
+    recipe = {k: asked["target"]["recipe"][k] for k in ("epochs", "batch_size", "lr", "weight_decay")}
+    cores = len(os.sched_getaffinity(0))
+    trial = {n: plain_loop.seconds_of(sets[:2], n, **recipe)[0] for n in (1, cores)}
+    threads = min(trial, key=trial.get)
+    plain, models = plain_loop.seconds_of(sets, threads, **recipe)
+
+    executor = LocalExecutor()
+    for future in [executor.submit(time.sleep, 0.1) for _ in range(executor.slots)]:
+        future.result()  # workers live as long as a grid: their start is no part of a shadow
+
+    def pool():
+        from medleak.scheduler import train_task
+
+        futures = [executor.submit(train_task, s, plan.store.root, "cpu") for s in specs]
+        for future in futures:
+            future.result()
+
+    start = time.perf_counter()
+    benchmark.pedantic(pool, rounds=1)
+    ours = time.perf_counter() - start
+    executor.shutdown()
+    x, y = world.evaluation.x, world.evaluation.y
+    with torch.inference_mode():
+        theirs = np.mean([evaluate(m((tensor(x) - 0.5) / 0.25), y) for m in models])
+    mine = np.mean([evaluate(Network(s, plan.store).logits(x), y) for s in specs])
+    benchmark.extra_info |= {
+        "plain_threads": threads,
+        "plain_seconds": plain,
+        "pool_seconds": ours,
+        "ratio": plain / ours,
+        "plain_accuracy": theirs,
+        "pool_accuracy": mine,
+    }
+    print(f"\nplain loop ({threads} threads) {plain:.1f} s, pool {ours:.1f} s: {plain / ours:.2f} x")
+    print(f"accuracy: plain {theirs:.3f}, pool {mine:.3f}")
+    assert abs(theirs - mine) < 0.03
+
+
+MEMORY = textwrap.dedent(
+    """
+    import json, resource, sys
+    sys.path.insert(0, sys.argv[1])
+    from bench_shadows import Job, METRICS, config
+    from medleak import grid
+    from medleak.cells import measure
+    from pathlib import Path
+    from medleak.scheduler import train_task
+    import torch
+
+    torch.set_num_threads(1)
+    root = Path(sys.argv[2])
+    asked = config(n_shadows=int(sys.argv[3]), epochs=1)
+    plan = grid.plan([Job(asked)], metrics=METRICS, name="m" + sys.argv[3], out=root, store=root / "s")
+    for spec in plan.missing_runs().values():
+        train_task(spec, plan.store.root, "cpu")
+    measure(plan.cells[0], plan.store)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    """
+)
+
+
+def test_peak_memory_does_not_grow_with_the_pool(benchmark, tmp_path):
+    """LiRA with 64 shadows against 8: training and attack in one process each."""
+
+    def peak(k):
+        command = [sys.executable, "-c", MEMORY, str(Path(__file__).parent), str(tmp_path), str(k)]
+        run = subprocess.run(command, capture_output=True, text=True, check=True)
+        return int(run.stdout.split()[-1])
+
+    few = peak(8)
+    many = benchmark.pedantic(lambda: peak(64), rounds=1)
+    benchmark.extra_info |= {"kib_8": few, "kib_64": many, "ratio": many / few}
+    print(f"\npeak memory: K = 8 {few >> 10} MiB, K = 64 {many >> 10} MiB: {many / few:.3f} x")
+    assert many / few < 1.1
+
+
+def test_a_finished_grid_of_200_cells_issued_again(benchmark, tmp_path):
+    """The whole command, start of Python included."""
+    words = [
+        "medleak.cli", "grid", "target=phantom_mlp", "target.recipe.epochs=1", "attack=yeom",
+        "defense=none,label_only,round_scores,temperature", "n_members=20,30,40,50,60",
+        "seed=range(0,10)", "--name", "many",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", *words]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (tmp_path / "results/grids/many/rows.json").exists(), first.stderr
+    rows = json.loads((tmp_path / "results/grids/many/rows.json").read_text())
+    assert len({row["cell"] for row in rows}) == 200
+
+    def again():
+        subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    benchmark.pedantic(again, rounds=3)
