@@ -14,7 +14,7 @@ _HOMES = {
     "explain": "explained",
     "publish": "publishing",
     "scan": "scanning",
-    "terminal": "tables",
+    "terminal": "texts",
     "write": "publishing",
 }
 __all__ = ["Aggregate", "aggregate", "explain", "publish", "scan", "terminal", "write"]

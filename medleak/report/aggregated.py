@@ -1,0 +1,315 @@
+"""Rows over seeds: one `Aggregate` per cell, kind of record and unit.
+
+The seeds of a cell share their patients, so their intervals are averaged, never shrunk by the
+square root of the number of seeds. A seed without a figure is counted and said, never dropped.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from medleak.api import Curve, Estimate
+from medleak.report import naming
+from medleak.rows import Row
+
+_SEVERITY = ("failed", "invalid", "not_run", "not_applicable")
+_ATTACK = ("attack", "n_shadows", "pool", "knowledge", "budget")
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One line of the printed tables.
+
+    Attributes:
+        status: "ok" when a seed was measured; otherwise what befell them, the gravest first.
+        seeds: the seeds in the means; `asked`: all that were asked for.
+        missing: (status, reason, number of seeds) of those that have no figure.
+        row: a measured row (or the first one), for what does not vary over seeds.
+        axes: of `row.extra`, what tells this line from others; the rest is the same everywhere.
+        leakage, utility, groups, utility_groups, worst_group, cost: means over `seeds`.
+        ceilings: the largest over seeds; None (vacuous) as soon as one seed's is.
+        violations: metric -> number of seeds above the ceiling.
+        blind: the model-free baseline; `replica`: (ok, notes) of the replica check.
+    """
+
+    status: str
+    seeds: tuple[int, ...]
+    asked: tuple[int, ...]
+    missing: tuple[tuple[str, str, int], ...]
+    row: Row
+    axes: Mapping[str, Any] = field(default_factory=dict)
+    leakage: Mapping[str, Estimate | Curve] = field(default_factory=dict)
+    utility: Mapping[str, Estimate | Curve] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    utility_groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    worst_group: Mapping[str, tuple[str, Estimate]] = field(default_factory=dict)
+    ceilings: Mapping[str, float | None] = field(default_factory=dict)
+    violations: Mapping[str, int] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+    blind: Estimate | None = None
+    replica: tuple[bool, tuple[str, ...]] | None = None
+
+    @property
+    def target(self) -> str:
+        return self._labelled(self.row.target, "target")
+
+    @property
+    def defense(self) -> str:
+        return self._labelled(self.row.defense, "defense")
+
+    @property
+    def attack(self) -> str:
+        return self._labelled(self.row.attack, "attack")
+
+    def _labelled(self, name: str, owner: str) -> str:
+        shown = naming.extras({k: v for k, v in self.axes.items() if _owner(k) == owner})
+        return f"{name} ({shown})" if shown else name
+
+    @property
+    def epsilon(self) -> float | None:
+        """The smallest ε promised; None without a differential-privacy guarantee."""
+        return min((g["epsilon"] for g in self.promises), default=None)
+
+    @property
+    def promises(self) -> list[Mapping[str, Any]]:
+        """The differential-privacy guarantees."""
+        return [g for g in self.row.guarantees if g.get("epsilon") is not None]
+
+    @property
+    def note(self) -> str:
+        """What happened to seeds without a figure: ``1 of 2 seeds failed: ...``."""
+        if self.status != "ok":
+            return "; ".join(_befell(status, reason) for status, reason, _ in self.missing)
+        total = len(self.asked)
+        return "; ".join(
+            f"{count} of {total} seeds {_befell(status, reason)}"
+            for status, reason, count in self.missing
+        )
+
+    def ceiling(self, metric: str) -> str:
+        """The ceiling of `metric` as printed: a number, ``vacuous``, or a dash without guarantee."""
+        if not self.row.guarantees or metric not in self.leakage:
+            return naming.NONE
+        value = self.ceilings.get(metric)
+        return naming.VACUOUS if value is None else naming.number(value)
+
+
+def _befell(status: str, reason: str) -> str:
+    return f"{naming.STATUS[status]}: {reason}" if reason else naming.STATUS[status]
+
+
+def _owner(axis: str) -> str:
+    root = axis.split(".")[0]
+    return "attack" if root in _ATTACK else "defense" if root == "defense" else "target"
+
+
+def aggregate(rows: Iterable[Row]) -> list[Aggregate]:
+    """One aggregate per (target, n_members, defense, attack, other axes, records, unit), in order.
+
+    Values and both bounds are means over the measured seeds; `n` is the smallest of them. A seed
+    that yielded only a status row (no kind of record) counts against every kind of its cell.
+    """
+    rows = list(rows)
+    cells: dict[tuple, list[Row]] = {}
+    for row in rows:
+        cells.setdefault(_cell(row), []).append(row)
+    found = [one for members in cells.values() for one in _split(members)]
+    varying = _varying(rows)
+    told = [
+        replace(one, axes={k: v for k, v in one.row.extra.items() if k in varying}) for one in found
+    ]
+    return _ordered(told)
+
+
+def _varying(rows: Sequence[Row]) -> set[str]:
+    """Axes with several values, or given for some and not for others of the same name."""
+    values: dict[str, set[str]] = {}
+    held: dict[tuple, list[set[str]]] = {}
+    for row in rows:
+        for key, value in row.extra.items():
+            values.setdefault(key, set()).add(str(value))
+        held.setdefault((row.target, row.defense, row.attack), []).append(set(row.extra))
+    partly = set().union(*(set.union(*sets) - set.intersection(*sets) for sets in held.values()))
+    return partly | {key for key, found in values.items() if len(found) > 1}
+
+
+def _cell(row: Row) -> tuple:
+    extra = tuple(sorted((k, str(v)) for k, v in row.extra.items()))
+    return row.target, row.n_members, row.defense, row.attack, extra
+
+
+def _split(rows: Sequence[Row]) -> list[Aggregate]:
+    kinds: dict[tuple, list[Row]] = {}
+    for row in rows:
+        if row.records:
+            kinds.setdefault((row.records, row.unit, row.pool, row.n_shadows), []).append(row)
+    bare = [row for row in rows if not row.records]
+    return [_merge(members + bare) for members in kinds.values()] or [_merge(bare)]
+
+
+def _merge(rows: Sequence[Row]) -> Aggregate:
+    rows = sorted(rows, key=lambda row: row.seed)
+    good = [row for row in rows if row.status == "ok"]
+    seeds = tuple(sorted({row.seed for row in good}))
+    asked = tuple(sorted({row.seed for row in rows}))
+    lost = Counter((row.status, row.reason) for row in rows if row.status != "ok")
+    missing = sorted(lost.items(), key=lambda item: _SEVERITY.index(item[0][0]))
+    status = "ok" if good else missing[0][0][0]
+    told = tuple((status, reason, count) for (status, reason), count in missing)
+    if not good:
+        return Aggregate(status, seeds, asked, told, rows[0])
+    groups = _mean_nested([row.groups for row in good])
+    return Aggregate(
+        status,
+        seeds,
+        asked,
+        told,
+        good[0],
+        leakage=_mean_block([row.leakage for row in good]),
+        utility=_mean_block([row.utility for row in good]),
+        groups=groups,
+        utility_groups=_mean_nested([row.utility_groups for row in good]),
+        worst_group=_worst(good, groups),
+        ceilings=_highest([row.ceilings for row in good]),
+        violations=dict(Counter(name for row in good for name in row.violations)),
+        cost=_mean_numbers([row.cost for row in good]),
+        blind=_mean_block([row.controls for row in good]).get("blind_auc"),
+        replica=_replica(good),
+    )
+
+
+def _names(blocks: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for block in blocks for name in block))
+
+
+def _mean_block(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Estimate | Curve]:
+    means = {}
+    for name in _names(blocks):
+        values = [block[name] for block in blocks if name in block]
+        if all(isinstance(value, Estimate) for value in values):
+            means[name] = mean_estimate(values, asked=len(blocks))
+        elif all(isinstance(value, Curve) for value in values):
+            means[name] = mean_curve(values)
+    return means
+
+
+def _mean_nested(blocks: Sequence[Mapping[str, Mapping[str, Estimate]]]) -> dict[str, dict]:
+    return {
+        name: _mean_block([block[name] for block in blocks if name in block])
+        for name in _names(blocks)
+    }
+
+
+def _mean_numbers(blocks: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    values = {name: [b[name] for b in blocks if b.get(name) is not None] for name in _names(blocks)}
+    return {name: sum(found) / len(found) for name, found in values.items() if found}
+
+
+def mean_estimate(estimates: Sequence[Estimate], *, asked: int | None = None) -> Estimate:
+    """Mean value, mean low and mean high over seeds that share their patients.
+
+    A bound that one measured seed lacks is not averaged over the others: it stays absent.
+    """
+    asked = asked or len(estimates)
+    good = [e for e in estimates if e.value is not None]
+    flags = list(dict.fromkeys(e.flag for e in estimates if e.flag))
+    if len(good) < asked:
+        flags.append(f"{asked - len(good)} of {asked} seeds not measured")
+    like = (good or estimates)[0]
+
+    def mean(part: str) -> float | None:
+        values = [getattr(e, part) for e in good]
+        return None if not values or None in values else sum(values) / len(values)
+
+    return Estimate(
+        mean("value"),
+        mean("low"),
+        mean("high"),
+        min(e.n for e in good or estimates),
+        like.level,
+        like.method,
+        "; ".join(flags),
+    )
+
+
+def mean_curve(curves: Sequence[Curve], most: int = 200) -> Curve:
+    """Pointwise mean of y and of both bounds, on at most `most` points of the merged x.
+
+    Points between two measured ones are interpolated linearly: on a ROC that is the randomised
+    threshold. Of several points at one x the highest counts.
+    """
+    import numpy as np
+
+    grid = np.unique(np.concatenate([np.asarray(curve.x, float) for curve in curves]))
+    if len(grid) > most:
+        # Even in rank, not in x: the left end of a log-log ROC is where the points are needed.
+        grid = grid[np.unique(np.linspace(0, len(grid) - 1, most).round().astype(int))]
+
+    def mean(part: str) -> tuple[float, ...]:
+        lines = []
+        for curve in curves:
+            x, y = np.asarray(curve.x, float), np.asarray(getattr(curve, part), float)
+            order = np.lexsort((y, x))
+            last = np.append(np.diff(x[order]) > 0, True)
+            lines.append(np.interp(grid, x[order][last], y[order][last]))
+        return tuple(float(value) for value in np.mean(lines, axis=0))
+
+    first = curves[0]
+    x = tuple(float(value) for value in grid)
+    smallest = min(curve.n for curve in curves)
+    return Curve(x, mean("y"), mean("low"), mean("high"), smallest, first.level, first.method)
+
+
+def _highest(blocks: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    found: dict[str, float | None] = {}
+    for name in _names(blocks):
+        values = [block.get(name) for block in blocks]
+        found[name] = None if None in values else max(values)
+    return found
+
+
+def _worst(rows: Sequence[Row], groups: Mapping[str, Mapping]) -> dict[str, tuple[str, Estimate]]:
+    """The group with the highest mean, among those that were the worst of some seed.
+
+    The mean of each seed's worst would grow with the number of seeds by chance alone.
+    """
+    worst = {}
+    for name in _names([row.worst_group for row in rows]):
+        told = [row.worst_group[name] for row in rows if name in row.worst_group]
+        named = dict.fromkeys(one["group"] for one in told)
+        known = {group: groups[group][name] for group in named if name in groups.get(group, {})}
+        measured = {g: e for g, e in known.items() if e.value is not None}
+        if measured:
+            group = max(measured, key=lambda g: measured[g].value)
+            worst[name] = (group, measured[group])
+    return worst
+
+
+def _replica(rows: Sequence[Row]) -> tuple[bool, tuple[str, ...]] | None:
+    told = [row.controls["replica"] for row in rows if "replica" in row.controls and row.n_shadows]
+    if not told:
+        return None
+    notes = tuple(dict.fromkeys(note for one in told for note in one.get("notes", ())))
+    return all(one.get("ok", False) for one in told), notes
+
+
+def _ordered(found: list[Aggregate]) -> list[Aggregate]:
+    """Targets and attacks as first asked for; no defense first, then the weakest promise."""
+    weakest: dict[str, float] = {}
+    for one in found:
+        budget = one.epsilon if one.epsilon is not None else float("inf")
+        weakest[one.defense] = min(budget, weakest.get(one.defense, float("inf")))
+    targets = {name: i for i, name in enumerate(dict.fromkeys(one.target for one in found))}
+    attacks = {name: i for i, name in enumerate(dict.fromkeys(one.attack for one in found))}
+
+    def place(one: Aggregate) -> tuple:
+        plain = one.row.defense != "none"
+        records = one.row.records or "natural"
+        kind = (records != "natural", records)
+        defense = (plain, -weakest[one.defense], one.defense, attacks[one.attack])
+        return targets[one.target], one.row.n_members, *kind, *defense, one.row.unit
+
+    return sorted(found, key=place)

@@ -1,0 +1,219 @@
+"""One row in words: game, adversary, defense, promise, evidence, cost, and how to repeat it."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from medleak.api import Curve, Estimate
+from medleak.report import naming, words
+from medleak.rows import Row
+
+_ADVERSARIES = {"": "The attacker", "client": "a client of the federation", "server": "the server"}
+_ACCESS = {
+    "labels": "asks the model and sees the predicted class only",
+    "scores": "asks the model and sees its scores",
+    "weights": "holds the weights of the model",
+    "updates": "sees the updates of single clients",
+    "aggregate": "sees the aggregate of the clients' updates",
+    "ciphertext": "sees ciphertexts only",
+    "records": "holds the released records",
+    "synthetic": "holds the synthetic records",
+}
+
+
+def explain(row: Row) -> str:
+    """The row as paragraphs, ending with the command that repeats it."""
+    parts = {
+        "Status": _status(row),
+        "Game": _game(row),
+        "Adversary": _adversary(row),
+        "Defense": _defense(row),
+        "Guarantee": _guarantees(row),
+        "Evidence": _evidence(row),
+        "Ceiling": _ceilings(row),
+        "Subgroups": _groups(row),
+        "Utility": [_line(name, e) for name, e in row.utility.items()],
+        "Controls": _controls(row),
+        "Cost": _cost(row),
+        "Repeat": [command(row)],
+    }
+    extra = f" ({naming.extras(row.extra)})" if row.extra else ""
+    simulated = f"  [{naming.SIMULATED}]" if row.simulated else ""
+    title = f"Row {row.key}: {row.attack} against {row.defense} on {row.target}{extra}{simulated}"
+    told = [title, "=" * len(title)]
+    for name, lines in parts.items():
+        if lines:
+            told += ["", name, *(_wrapped(line, name == "Repeat") for line in lines)]
+    return "\n".join(told) + "\n"
+
+
+def command(row: Row) -> str:
+    """``medleak run target=... seed=0``, quoted for the shell."""
+    overrides = row.provenance.get("overrides") or [
+        f"target={row.target}", f"defense={row.defense}", f"attack={row.attack}",
+        f"n_members={row.n_members}", f"seed={row.seed}",
+        *(f"{key}={value}" for key, value in row.extra.items()),
+    ]  # fmt: skip
+    return shlex.join(["medleak", "run", *map(str, overrides)])
+
+
+def _wrapped(line: str, verbatim: bool) -> str:
+    if verbatim:
+        return f"  {line}"
+    return textwrap.fill(line, 96, initial_indent="  ", subsequent_indent="    ")
+
+
+def _game(row: Row) -> list[str]:
+    unit = row.unit or "record"
+    things = words.nouns(row.unit)
+    if row.goal != "membership":
+        return [f"Goal: {row.goal}. Unit: {unit}. Data: {row.data or 'unknown'}."]
+    told = [
+        f"Membership: the attack scores each {unit} of the challenge, and a high score says “was in "
+        f"training”. Each of about {2 * row.n_members:,} {things} was in training with "
+        f"probability 1/2, independently (about {row.n_members:,} members).",
+        (f"Records asked about: {naming.kind(row.records)}. " if row.records else "")
+        + f"Data: {row.data or 'unknown'}"
+        + (f" ({row.data_note})" if row.data_note else "")
+        + f". Seed {row.seed}.",
+    ]
+    if row.simulated:
+        told.append("The data are simulated: no real patient is concerned.")
+    return told
+
+
+def _adversary(row: Row) -> list[str]:
+    if not (row.access or row.adversary):
+        return []
+    conduct, _, role = row.adversary.rpartition(" ")
+    who = _ADVERSARIES.get(role, f"an {role}" if role[:1] in "aeiou" else f"a {role}")
+    who = f"{who[:1].upper()}{who[1:]}" + f" ({conduct})" * bool(conduct)
+    how = _ACCESS.get(row.access, f"sees {row.access}" if row.access else "access not recorded")
+    told = [f"{who} {how}" + (" (through a plain twin of the encrypted one)" * row.twin) + "."]
+    if row.n_shadows:
+        held = {
+            "audit": "trained on patients of the challenge itself: an auditor's power",
+            "auxiliary": "trained on other patients: what a real outsider could do",
+        }.get(row.pool, row.pool)
+        told.append(f"It trained {row.n_shadows} shadow models under the same defense, {held}.")
+    else:
+        told.append("It trained no shadow models.")
+    return told
+
+
+def _defense(row: Row) -> list[str]:
+    slots = row.provenance.get("slots") or row.provenance.get("defense")
+    if isinstance(slots, Mapping) and slots:
+        return [f"{row.defense}, {name} slot: {_block(value)}" for name, value in slots.items()]
+    if row.defense == "none":
+        return ["none: every slot is empty; the model is released as trained."]
+    return [row.defense]
+
+
+def _block(value: Any) -> str:
+    """A YAML block as the call that it stands for."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        rest = ", ".join(f"{k}={_block(v)}" for k, v in value.items() if k != "_target_")
+        return f"{str(value['_target_']).rpartition('.')[2]}({rest})"
+    if isinstance(value, list | tuple):
+        return ", then ".join(map(_block, value))
+    return str(value)
+
+
+def _guarantees(row: Row) -> list[str]:
+    if not row.guarantees:
+        return ["None. Nothing limits an attack that was not tried."]
+    told = []
+    for guarantee in row.guarantees:
+        told.append(words.promise(guarantee))
+        told += [f"assumes: {assumption}" for assumption in guarantee.get("assumptions", ())]
+    return told
+
+
+def _status(row: Row) -> list[str]:
+    word = naming.STATUS[row.status]
+    told = [f"{word}: {row.reason}" if row.reason else word]
+    if row.status != "ok":
+        told.append("There is no figure here. That is not evidence that nothing leaks.")
+    return told
+
+
+def _line(name: str, estimate: Estimate | Curve) -> str:
+    if isinstance(estimate, Curve):
+        return f"{naming.metric(name)}: a curve of {len(estimate.x)} points (n = {estimate.n})"
+    if estimate.value is None:
+        return f"{naming.metric(name)}: not measured ({estimate.flag or 'no reason recorded'})"
+    bounds = naming.interval(estimate.low, estimate.high)
+    level = f" {100 * estimate.level:g}% {estimate.method}".rstrip() if bounds else ""
+    flag = f"; beware: {estimate.flag}" if estimate.flag else ""
+    told = f"{naming.metric(name)} {estimate.value:.3f} {bounds}{level}"
+    return f"{told.strip()}, n = {estimate.n}{flag}"
+
+
+def _evidence(row: Row) -> list[str]:
+    return [_line(name, estimate) for name, estimate in row.leakage.items()]
+
+
+def _ceilings(row: Row) -> list[str]:
+    if not row.guarantees:
+        return []
+    return [
+        _ceiling(row, name, value)
+        for name, value in row.ceilings.items()
+        if isinstance(row.leakage.get(name), Estimate)
+    ]
+
+
+def _ceiling(row: Row, name: str, value: float | None) -> str:
+    label = naming.metric(name)
+    if value is None:
+        return f"{label}: vacuous; the guarantee limits nothing for this unit."
+    told = f"{label}: at most {value:.3f}"
+    measured = row.leakage[name]
+    if name in row.violations:
+        return f"{told}. VIOLATED: the 99.9% lower bound of the evidence lies above it."
+    if measured.value is None:
+        return f"{told}; nothing to compare it with."
+    if measured.high is not None and measured.high <= value:
+        return f"{told}; the whole interval of the evidence lies under it."
+    side = "value lies under" if measured.value <= value else "value lies above"
+    return f"{told}; the {side} it, and the interval reaches across: no violation shown."
+
+
+def _groups(row: Row) -> list[str]:
+    told = []
+    for name, worst in row.worst_group.items():
+        bounds = naming.interval(worst.get("low"), worst.get("high"))
+        others = sum(name in block for block in row.groups.values())
+        told.append(
+            f"Most exposed in {naming.metric(name)}: {worst['group']} "
+            f"{naming.number(worst['value'])} {bounds}, n = {worst['n']}, of {others} groups."
+        )
+    return told
+
+
+def _controls(row: Row) -> list[str]:
+    told = []
+    blind = row.controls.get("blind_auc")
+    if isinstance(blind, Estimate):
+        told.append(f"Model-free baseline (should be near 0.5): {_line('auc', blind)}")
+    replica = row.controls.get("replica")
+    if isinstance(replica, Mapping) and row.n_shadows:
+        told.append(f"Replica check {'passed' if replica.get('ok') else 'FAILED'}.")
+        told += [f"- {note}" for note in replica.get("notes", ())]
+    return told
+
+
+def _cost(row: Row) -> list[str]:
+    told = [_spent(name, value) for name, value in row.cost.items() if value is not None]
+    return [", ".join(told) + "."] if told else []
+
+
+def _spent(name: str, value: float) -> str:
+    stem, _, unit = name.rpartition("_")
+    if unit == "seconds":
+        return f"{stem} {naming.seconds(value)}"
+    return f"{name.replace('_', ' ')} {value:,.0f}"

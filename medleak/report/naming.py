@@ -1,0 +1,115 @@
+"""How names and numbers are printed: one place, so that every table and plot says the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+STATUS = {
+    "ok": "ok",
+    "not_applicable": "not applicable",
+    "not_run": "not run (budget)",
+    "failed": "failed",
+    "invalid": "invalid",
+}
+NONE = "–"
+VACUOUS = "vacuous"
+SIMULATED = "simulated (phantom)"
+
+_METRICS = {
+    "auc": "AUC",
+    "auroc": "AUROC",
+    "mcc": "MCC",
+    "roc": "ROC",
+    "blind_auc": "blind AUC",
+    "advantage": "advantage",
+}
+_MAIN_UTILITY = ("accuracy", "balanced_accuracy", "auroc", "mcc")
+_KINDS = {"natural": "natural", "mislabelled": "mislabelled canaries"}
+
+
+def fpr_of(name: str) -> float | None:
+    """The false-positive rate that a metric's name speaks of; None where it speaks of none.
+
+    Percent, and a leading zero stands before the point: ``tpr_at_1fpr`` is 1%, ``tpr_at_01fpr`` 0.1%.
+    """
+    match = re.fullmatch(r"tpr_at_(\d+(?:\.\d+)?)(?:pct)?_?fpr", name)
+    if not match:
+        return None
+    digits = match[1]
+    if digits.startswith("0") and "." not in digits:
+        digits = f"0.{digits[1:] or 0}"
+    return float(digits) / 100
+
+
+def metric(name: str) -> str:
+    """The printed name of a metric."""
+    if fpr := fpr_of(name):
+        return f"TPR at {percent(fpr)} FPR"
+    if match := re.fullmatch(r"precision_at_prior_(\d+)", name):
+        return f"precision at a prior of {match[1]}%"
+    return _METRICS.get(name, name.replace("_", " "))
+
+
+def percent(fraction: float) -> str:
+    """``0.01`` as ``1%``."""
+    return f"{100 * fraction:.3g}%"
+
+
+def kind(records: str) -> str:
+    """The printed name of a kind of challenge record."""
+    return _KINDS.get(records, records or NONE)
+
+
+def tpr_names(names: Iterable[str]) -> dict[float, str]:
+    """False-positive rate -> metric name, the largest rate first."""
+    found = {fpr: name for name in names if (fpr := fpr_of(name))}
+    return dict(sorted(found.items(), reverse=True))
+
+
+def main_utility(utility: Mapping[str, Any]) -> str | None:
+    """The utility metric that tables show: accuracy where there is one, else AUROC, else the first."""
+    for name in _MAIN_UTILITY:
+        if name in utility:
+            return name
+    return next(iter(utility), None)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A fixed number of decimals; a dash for what was not measured."""
+    return NONE if value is None else f"{value:.{digits}f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """``[0.541, 0.591]``; empty without bounds."""
+    return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+
+
+def epsilon(value: float | None) -> str:
+    """Budgets of any size in few characters: 0.5, 8, 1e9."""
+    if value is None:
+        return NONE
+    if value >= 1e5:
+        mantissa, _, power = f"{value:.2e}".partition("e")
+        return f"{float(mantissa):g}e{int(power)}"
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds up to two minutes, then minutes, then hours."""
+    if value is None:
+        return NONE
+    if value < 120:
+        return f"{value:.1f} s"
+    return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def coarse(flag: str) -> bool:
+    """Whether a metric warned that fewer than ten false alarms stand behind its figure."""
+    return "FPR < 10" in flag
+
+
+def extras(extra: Mapping[str, Any]) -> str:
+    """Further axes in brackets: ``(n_shadows=16)``; the last part of a dotted name is enough."""
+    return ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in extra.items())
