@@ -1,0 +1,238 @@
+"""Differentially private SGD."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from medleak.api import ConfigError, Defense, Guarantee, Setting, Trainer
+from medleak.defenses.train import accounting
+from medleak.defenses.train._private import PoissonSampler, PrivateGradient
+from medleak.messages import unknown
+
+UNITS = ("record", "patient")
+
+
+class Budget(NamedTuple):
+    """What is spent: the mechanism and its price."""
+
+    epsilon: float
+    delta: float
+    q: float
+    sigma: float
+    steps: int
+    accountant: str
+
+
+class DPSGD(Defense):
+    """DP-SGD: Poisson batches, per-record clipping to C and Gaussian noise of sigma C.
+
+    A step follows ``(sum_i clip(g_i, C) + N(0, (sigma C)^2 I)) / B`` with units drawn at rate
+    ``q = B / n``, for ``T = epochs * ceil(n / B)`` steps; n is the *expected* number of members, a
+    public number, and the last iterate is released. Adjacency is add/remove. With
+    ``unit="patient"`` patients are drawn, with one random scan each, and n counts patients.
+
+    Args:
+        epsilon: target budget, about .1 to 1e12; sigma is calibrated to it.
+        noise_multiplier: sigma itself, in place of `epsilon`.
+        delta: None is ``1 / (10 n)``.
+        clip: C, the largest norm of one record's gradient.
+        unit: "record" or "patient".
+        sampling_rate: q itself, in place of a batch size: the batch then grows with the members.
+        epochs, batch_size, lr, optimizer, schedule: in place of the recipe's (None: as there).
+        trials: how many settings were tried, on auxiliary patients, before these; printed.
+
+    Paper: Abadi et al., Deep Learning with Differential Privacy, CCS 2016.
+    """
+
+    slot = "train"
+    version = 1
+    paper = "Abadi et al., Deep Learning with Differential Privacy, CCS 2016"
+
+    def __init__(
+        self,
+        *,
+        epsilon: float | None = None,
+        noise_multiplier: float | None = None,
+        delta: float | None = None,
+        clip: float = 1.0,
+        unit: str = "record",
+        sampling_rate: float | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        lr: float | None = None,
+        optimizer: str | None = None,
+        schedule: str | None = None,
+        trials: int = 0,
+    ):
+        self.epsilon = epsilon
+        self.noise_multiplier = noise_multiplier
+        self.delta = delta
+        self.clip = clip
+        self.unit = unit
+        self.sampling_rate = sampling_rate
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.trials = trials
+
+    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+        """Reasons against; also raises ConfigError for a budget that is no budget."""
+        self._check()
+        if not hasattr(trainer, "sampler") or not hasattr(trainer, "gradient"):
+            return [
+                f"DP-SGD replaces a recipe's sampler and gradient: {type(trainer).__name__} has none"
+            ]
+        reasons = []
+        if trainer.sampler is not None or trainer.gradient is not None:
+            reasons.append("the recipe's sampler or gradient was already replaced by a defense")
+        if trainer.early_stopping is not None:
+            reasons.append(
+                "early_stopping with DP-SGD: its guarantee is for the last iterate, which must be "
+                "the one released"
+            )
+        if self.unit == "patient" and setting.unit != "patient":
+            reasons.append(f"unit=patient needs known patients; here the unit is {setting.unit}")
+        recipe, n = self._recipe(trainer, setting), self._n(setting)
+        if (batch := recipe.batch_size) > n:
+            reasons.append(
+                f"batch_size {batch} exceeds the {n} expected member {self.unit}s: sampling rate > 1"
+            )
+        return reasons + recipe.refusals(setting)
+
+    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
+        budget = self._budget(setting, trainer)
+        promise = Guarantee(
+            kind="dp",
+            epsilon=budget.epsilon,
+            delta=budget.delta,
+            unit=self.unit,
+            adjacency="add/remove",
+            protects_from="anyone who sees the released model",
+            assumptions=self._assumptions(setting, trainer),
+            accountant=budget.accountant,
+            mechanism={
+                "name": "poisson_gaussian",
+                "q": budget.q,
+                "sigma": budget.sigma,
+                "steps": budget.steps,
+            },
+        )
+        return [promise, *self._group(setting, budget)]
+
+    def apply(self, subject: Trainer, *, setting: Setting) -> Trainer:
+        """The same recipe with private batches and gradients, and nothing chosen by validation.
+
+        Raises:
+            ConfigError: any of the refusals.
+        """
+        if reasons := self.refusals(setting, subject):
+            raise ConfigError("; ".join(reasons))
+        budget, recipe = self._budget(setting, subject), self._recipe(subject, setting)
+        ledger = {
+            "epsilon": budget.epsilon,
+            "delta": budget.delta,
+            "accountant": budget.accountant,
+            "trials": self.trials,
+        }
+        return changed(
+            recipe,
+            sampler=PoissonSampler(budget.q, budget.steps, self.unit),
+            gradient=PrivateGradient(float(self.clip), budget.sigma, recipe.batch_size, ledger),
+        )
+
+    def _check(self) -> None:
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise ConfigError(
+                "DPSGD takes exactly one of epsilon and noise_multiplier, not "
+                f"epsilon={self.epsilon!r} and noise_multiplier={self.noise_multiplier!r}"
+            )
+        if self.sampling_rate is not None and self.batch_size is not None:
+            raise ConfigError(
+                f"DPSGD takes sampling_rate {self.sampling_rate!r} or batch_size "
+                f"{self.batch_size!r}, not both"
+            )
+        for name in ("epsilon", "noise_multiplier", "delta", "clip", "sampling_rate"):
+            value = getattr(self, name)
+            if value is None and name != "clip":
+                continue
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not 0 < value < math.inf:
+                raise ConfigError(f"DPSGD {name} must be a positive finite number, not {value!r}")
+        if self.delta is not None and self.delta >= 1:
+            raise ConfigError(f"DPSGD delta must be below 1, not {self.delta!r}")
+        if self.sampling_rate is not None and self.sampling_rate > 1:
+            raise ConfigError(f"DPSGD sampling_rate must be at most 1, not {self.sampling_rate!r}")
+        if self.unit not in UNITS:
+            raise ConfigError(unknown("unit of DPSGD", self.unit, UNITS))
+
+    def _n(self, setting: Setting) -> int:
+        return setting.n_patients if self.unit == "patient" else setting.n_records
+
+    def _recipe(self, trainer: Trainer, setting: Setting) -> Trainer:
+        names = ("epochs", "batch_size", "lr", "optimizer", "schedule")
+        own = {name: getattr(self, name) for name in names}
+        if self.sampling_rate is not None:
+            own["batch_size"] = max(1, round(self.sampling_rate * self._n(setting)))
+        return changed(trainer, **{k: v for k, v in own.items() if v is not None})
+
+    def _budget(self, setting: Setting, trainer: Trainer) -> Budget:
+        self._check()
+        recipe, n = self._recipe(trainer, setting), self._n(setting)
+        q = recipe.batch_size / n
+        steps = recipe.epochs * math.ceil(n / recipe.batch_size)
+        delta = 1 / (10 * n) if self.delta is None else float(self.delta)
+        if self.epsilon is None:
+            sigma = float(self.noise_multiplier)
+            epsilon, accountant = accounting.epsilon_of(sigma, delta, q, steps)
+        else:
+            epsilon = float(self.epsilon)
+            sigma, accountant = accounting.calibrate(epsilon, delta, q, steps)
+        return Budget(epsilon, delta, q, sigma, steps, accountant)
+
+    def _assumptions(self, setting: Setting, trainer: Trainer) -> tuple[str, ...]:
+        scans = self.unit == "record" and setting.max_records > 1
+        return (
+            f"batches are Poisson samples of {self.unit}s and stay hidden",
+            "the expected number of members is public",
+            "the noise is reproducible pseudo-random noise whose seed stays secret",
+            "hyper-parameters were chosen without the members",
+            *(
+                [f"a patient has up to {setting.max_records} records: this is not per patient"]
+                * scans
+            ),
+        )
+
+    def _group(self, setting: Setting, budget: Budget) -> list[Guarantee]:
+        k = setting.max_records
+        if self.unit == "patient" or k < 2:
+            return []
+        epsilon, delta = accounting.group(budget.epsilon, budget.delta, k)
+        if delta >= 1:
+            return []
+        return [
+            Guarantee(
+                kind="group",
+                epsilon=epsilon,
+                delta=delta,
+                unit="patient",
+                protects_from="nobody: a conversion of the record guarantee, for information",
+                assumptions=(f"at most {k} records per patient",),
+                accountant=budget.accountant,
+            )
+        ]
+
+
+def changed(component: Any, **changes: Any) -> Any:
+    """A copy of a component that stores its arguments, with some of them replaced."""
+    return type(component)(**{**_arguments(component), **changes})
+
+
+def _arguments(component: Any) -> Mapping[str, Any]:
+    import inspect
+
+    names = inspect.signature(type(component).__init__).parameters
+    return {name: getattr(component, name) for name in names if name != "self"}

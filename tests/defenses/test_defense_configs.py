@@ -1,0 +1,39 @@
+"""Every shipped defense builds, fits its slot and answers for a setting."""
+
+from pathlib import Path
+
+import medleak.conf
+import pytest
+import yaml
+from medleak.api import SLOTS, Setting
+from medleak.components import build, static
+from medleak.targets.recipes import SGD
+
+FOLDER = Path(medleak.conf.__file__).parent / "defense"
+FILES = sorted(FOLDER.glob("*.yaml"))
+SETTING = Setting(1000, 1000, 1, (1, 28, 28), 2)
+
+
+def blocks(path):
+    slots = yaml.safe_load(path.read_text())["slots"]
+    return [(s, b) for s, v in slots.items() for b in (v if isinstance(v, list) else [v])]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_defense_builds_in_its_slot_without_refusals(path):
+    config = yaml.safe_load(path.read_text())
+    assert config["name"] == path.stem
+    assert "\n" not in config["summary"]
+    for slot, block in blocks(path):
+        defense = build(block)
+        assert slot in SLOTS
+        assert defense.slot == slot
+        assert dict(static(block["_target_"]).literals)["hides" if slot == "serve" else "slot"]
+        for n in (1000, 250):
+            setting = Setting(n, n, 1, (1, 28, 28), 2)
+            assert defense.refusals(setting, SGD()) == []
+        assert type(defense)(**vars(defense)).__dict__ == vars(defense)
+
+
+def test_no_file_is_missing():
+    assert {"none", "dp_sgd", "dp_sgd_eps1", "dp_sgd_eps8", "label_only"} <= {p.stem for p in FILES}
