@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medleak.api import MedleakError
 from medleak.components import build
-from medleak.runs import RunSpec, build_model
-from medleak.slots import Slots
+from medleak.runs import RunSpec, build_model, make_trainer
 
 if TYPE_CHECKING:
     from medleak.grid import Plan
@@ -56,32 +57,43 @@ def estimate_seconds(plan: Plan) -> tuple[float, bool]:
 
 
 def _try_out(spec: RunSpec, device: str) -> float:
-    """Seconds of a run, from one epoch of it on one thread."""
+    """Seconds of a run, from the second of two short ones of one epoch on one thread."""
     import torch
 
-    world = spec.world
-    recipe = dict(spec.target["recipe"])
-    epochs = recipe.get("epochs", build(recipe).__dict__.get("epochs", 1))
-    trainer = Slots(spec.slots).trainer(build(recipe | {"epochs": 1}), world.setting)
-    records = world.pool(spec.pool).take(world.member(spec.pool, spec.column))
+    short, epochs = _one_epoch(spec)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        start = time.perf_counter()
-        model = build_model(spec.target, world, 0)
-        trainer.fit(
-            model,
-            records,
-            setting=world.setting,
-            seed=0,
-            validation=world.validation,
-            device=device,
-        )
-        return (time.perf_counter() - start) * epochs
+        _fit(short, device)  # imports and calibration are paid once per process, not per run
+        return _fit(short, device) * epochs
     except MedleakError:
         return 0.0
     finally:
         torch.set_num_threads(threads)
+
+
+def _one_epoch(spec: RunSpec) -> tuple[RunSpec, int]:
+    """The same run with one epoch, and how many it has: a filling's own epochs win over the recipe's."""
+    recipe, slots = dict(spec.target["recipe"]), dict(spec.slots)
+    epochs = recipe.get("epochs") or getattr(build(recipe), "epochs", 1)
+    if hasattr(build(recipe), "epochs"):
+        recipe["epochs"] = 1
+    block = slots.get("train")
+    if isinstance(block, Mapping) and block.get("epochs"):
+        epochs, slots["train"] = block["epochs"], {**block, "epochs": 1}
+    target = {**spec.target, "recipe": recipe}
+    return replace(spec, target=target, slots=slots), epochs
+
+
+def _fit(spec: RunSpec, device: str) -> float:
+    world = spec.world
+    records = world.pool(spec.pool).take(world.member(spec.pool, spec.column))
+    model, trainer = build_model(spec.target, world, 0), make_trainer(spec)
+    start = time.perf_counter()
+    trainer.fit(
+        model, records, setting=world.setting, seed=0, validation=world.validation, device=device
+    )
+    return time.perf_counter() - start
 
 
 def duration(seconds: float) -> str:

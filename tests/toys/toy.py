@@ -41,7 +41,7 @@ class Steps(Trainer):
 
     version = 1
 
-    def __init__(self, *, epochs=60, lr=0.5, wait=0.0, fail=False):
+    def __init__(self, *, epochs=300, lr=0.5, wait=0.0, fail=False):
         self.epochs, self.lr, self.wait, self.fail = epochs, lr, wait, fail
 
     def fit(self, model, records, *, setting, seed, validation=None, device="cpu"):

@@ -1,0 +1,192 @@
+"""The command line: a thin shim that imports what a command needs once it is known.
+
+Exit status: 0; 1 where rows failed or a check found problems; 2 for a request that cannot be met;
+130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+COMMANDS = {
+    "run": "measure one cell and print its rows",
+    "grid": "measure every combination of what is given; issued again, only what is missing",
+    "report": "tables, plots and page of a grid; or publish them",
+    "list": "targets, defenses, attacks, metrics and saved grids to choose from",
+    "explain": "one row in words, with the command that repeats it",
+    "doctor": "environment, devices, data found, store",
+    "check": "hold an attack, defense or target to the contract of plugins",
+    "new": "start an attack of your own: code, YAML and test",
+    "cache": "size, check or prune the store",
+    "completion": "print the completion script of a shell",
+}
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+_OVERRIDES = (("overrides",), {"nargs": "*", "metavar": "KEY=VALUE"})
+_OUT = (("--out",), {"metavar": "DIR", "help": "folder of grids (default: results/grids)"})
+_STORE = (("--store",), {"metavar": "DIR", "help": "store (default: MEDLEAK_STORE, results/store)"})
+_JOBS = (("--jobs",), {"type": int, "metavar": "N", "help": "how many at once (default: cores)"})
+_AGAIN = (("--retry-failed",), {"action": "store_true", "help": "try what failed before again"})
+_GRID = (
+    (("overrides",), {"nargs": "*", "metavar": "NAME|KEY=VALUE"}),
+    (("--dry-run",), {"action": "store_true", "help": "say what would be done, and its time"}),
+    (("--budget",), {"metavar": "TIME", "help": "start nothing new after 30m, 1h30m, 90s"}),
+    _AGAIN,
+    (("--fail-fast",), {"action": "store_true", "help": "stop at the first failure"}),
+    _JOBS,
+    (("--name",), {"metavar": "NAME", "help": "of the grid and its folder"}),
+    _OUT,
+    _STORE,
+)
+ARGUMENTS: dict[str, Sequence[Any]] = {
+    "run": (
+        _OVERRIDES,
+        (("-m", "--multirun"), {"action": "store_true", "help": "the same as grid"}),
+        _AGAIN,
+        _JOBS,
+        _OUT,
+        _STORE,
+    ),
+    "grid": _GRID,
+    "report": (
+        (("grid",), {"nargs": "?", "metavar": "NAME|DIR", "help": "default: the latest"}),
+        (("--publish",), {"metavar": "NAME", "help": "write results/published/NAME"}),
+        (("--overwrite",), {"action": "store_true", "help": "replace what is published there"}),
+        _OUT,
+    ),
+    "list": ((("kinds",), {"nargs": "*", "metavar": "KIND", "help": "attacks, targets, ..."}),),
+    "explain": ((("row",), {"metavar": "ROW", "help": "key of a row, or its beginning"}), _OUT),
+    "doctor": (_STORE,),
+    "check": ((("overrides",), {"nargs": "+", "metavar": "attack=NAME"}),),
+    "new": (
+        (("kind",), {"metavar": "attack"}),
+        (("name",), {"metavar": "NAME"}),
+        (("--dir",), {"default": ".", "metavar": "DIR", "help": "plugin folder (default: here)"}),
+    ),
+    "cache": (
+        (("action",), {"nargs": "?", "default": "size", "metavar": "size|verify|prune"}),
+        _STORE,
+        (("--days",), {"type": float, "metavar": "N", "help": "prune what is older"}),
+        (("--kind",), {"metavar": "KIND", "help": "prune one kind only"}),
+        (("--all",), {"action": "store_true", "help": "prune everything"}),
+    ),
+    "completion": (
+        (("shell",), {"nargs": "?", "default": "bash", "metavar": "bash|zsh|fish"}),
+        (("--complete",), {"nargs": "*", "help": argparse.SUPPRESS}),
+    ),
+}
+DETAILS = {
+    "grid": "NAME is a saved grid (medleak list grids). Every axis is a sweep: attack=yeom,lira, "
+    "attack=glob(*), seed=range(0,3), target.recipe.epochs=5,10.",
+    "list": "KIND: targets, defenses, attacks, metrics, grids.",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Faults in one line; options may stand between overrides."""
+
+    def error(self, message: str) -> Any:
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _plugins(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plugins", action="append", default=[], metavar="DIR", help="folder of plugins"
+    )
+
+
+def _parser() -> _Parser:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {line}" for name, line in COMMANDS.items()]
+    parser = _Parser(
+        prog="medleak",
+        description="Measure how much a medical-imaging model tells about its patients.",
+        epilog="\n".join(["commands:", *lines, "", "medleak COMMAND --help tells more."]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _plugins(parser)
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument("command", nargs="?", metavar="COMMAND")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of the command `name`."""
+    parser = _Parser(
+        prog=f"medleak {name}", description=f"{COMMANDS[name]}.", epilog=DETAILS.get(name)
+    )
+    _plugins(parser)
+    for flags, settings in ARGUMENTS[name]:
+        parser.add_argument(*flags, **settings)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        status = _dispatch(words)
+        sys.stdout.flush()
+        return status
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else 2
+    except KeyboardInterrupt:
+        print("medleak: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has gone; Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        line = _explanation(error)
+        if os.environ.get("MEDLEAK_DEBUG") == "1" or line is None:
+            raise
+        print(f"medleak: {line}", file=sys.stderr)
+        return 2
+
+
+def _dispatch(words: Sequence[str]) -> int:
+    if words[:2] == ["completion", "--complete"]:  # what follows may look like options
+        return import_module("medleak.commands.completion").complete(words[2:])
+    parser = _parser()
+    given = parser.parse_args(words)
+    if given.version:
+        from medleak import __version__
+
+        print(f"medleak {__version__}")
+        return 0
+    if given.command is None:
+        parser.print_help()
+        return 0
+    if given.command not in COMMANDS:
+        from medleak.messages import unknown
+
+        parser.error(unknown("command", given.command, COMMANDS))
+    arguments = command_parser(given.command).parse_intermixed_args(given.rest)
+    arguments.plugins = given.plugins + arguments.plugins
+    from medleak.plugins import add_folders
+
+    add_folders(arguments.plugins)
+    return import_module(f"medleak.commands.{given.command}").main(arguments)
+
+
+def _explanation(error: Exception) -> str | None:
+    """One line, where that tells what to do; None for a fault of the program."""
+    api = sys.modules.get("medleak.api")
+    if api is not None and isinstance(error, api.MedleakError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        place = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{place}"
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""Plan a grid and run it: what the command line and the Python API share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medleak.api import ConfigError
+from medleak.messages import unknown
+
+if TYPE_CHECKING:
+    from medleak.grid import Plan, Result
+
+_ASIDE = ("executor", "runtime")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: `overrides`, those of a saved grid included, and the grid's `name` and
+    `budget` (seconds) where it has them."""
+
+    overrides: tuple[str, ...]
+    name: str | None = None
+    budget: float | None = None
+
+
+def gather(words: Sequence[str]) -> Request:
+    """Overrides, with ``NAME`` or ``grid=NAME`` replaced by the overrides of conf/grid/NAME.yaml.
+
+    An override of the same key replaces the saved one. A grid that was changed in what it measures
+    does not keep its name.
+
+    Raises:
+        ConfigError: unknown grid, two grids, or a YAML that is not a grid.
+    """
+    names = [word.removeprefix("grid=") for word in words if _names_grid(word)]
+    given = [word for word in words if not _names_grid(word)]
+    if not names:
+        return Request(tuple(given))
+    if len(names) > 1:
+        raise ConfigError(f"one saved grid at a time: {', '.join(names)}")
+    saved = read_grid(names[0])
+    replaced = {_key(word): word for word in given}
+    kept = [replaced.pop(_key(word), word) for word in saved["overrides"]]
+    changed = any(_key(word).split(".")[0] not in _ASIDE for word in given)
+    name = None if changed else names[0]
+    return Request((*kept, *replaced.values()), name, saved["budget"])
+
+
+def read_grid(name: str) -> dict[str, Any]:
+    """The saved grid `name`: summary, overrides, budget in seconds (or None).
+
+    Raises:
+        ConfigError: unknown, or not a grid.
+    """
+    import yaml
+
+    from medleak.plugins import options
+
+    known = options("grid")
+    if name not in known:
+        raise ConfigError(f"{unknown('saved grid', name, known)}; an override reads key=value")
+    file = known[name].file
+    try:
+        content = yaml.safe_load(file.read_text())
+        overrides = [str(word) for word in content["overrides"]]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigError(f"{file} is no grid: it needs a list 'overrides' ({error!r})") from None
+    budget = content.get("budget")
+    seconds = None if budget is None else duration(str(budget))
+    return {"summary": content.get("summary", ""), "overrides": overrides, "budget": seconds}
+
+
+def _names_grid(word: str) -> bool:
+    return word.startswith("grid=") or ("=" not in word and not word.startswith("~"))
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
+
+
+def duration(text: str) -> float:
+    """Seconds of "90", "90s", "30m", "1h30m" or "1.5h".
+
+    Raises:
+        ConfigError: anything else, or nothing above zero.
+    """
+    import re
+
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
+    parts = re.findall(r"(\d+(?:\.\d+)?)([hms]?)", text)
+    if not parts or "".join(f"{n}{u}" for n, u in parts) != text:
+        raise ConfigError(f"budget '{text}' is no time: write 90s, 30m or 1h30m")
+    seconds = sum(float(number) * units[unit] for number, unit in parts)
+    if not seconds:
+        raise ConfigError(f"budget '{text}' leaves no time")
+    return seconds
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan, the executor block that its configuration names, and the saved grid's budget."""
+
+    plan: Plan
+    executor: Mapping[str, Any]
+    budget: float | None = None
+
+
+def prepare(
+    overrides: Sequence[str],
+    *,
+    name: str | None = None,
+    plugins: Iterable[str | os.PathLike] = (),
+    out: str | os.PathLike | None = None,
+    store: str | os.PathLike | None = None,
+    single: bool = False,
+) -> Prepared:
+    """Compose and plan; `single` refuses more than one cell. Otherwise as `plan`."""
+    from medleak import compose, grid
+
+    compose.initialise(plugins)
+    request = gather(overrides)
+    jobs = compose.expand(request.overrides)
+    if single and len(jobs) > 1:
+        raise ConfigError(f"these are {len(jobs)} cells, and run measures one: use medleak grid")
+    made = grid.plan(
+        jobs,
+        metrics=compose.metrics(),
+        name=name or request.name,
+        out=Path(out) if out else None,
+        store=Path(store) if store else None,
+    )
+    return Prepared(made, jobs[0].config["executor"], request.budget)
+
+
+def plan(*overrides: str, **places: Any) -> Plan:
+    """Plan a grid; nothing is trained.
+
+    Args:
+        overrides: as on the command line (``"attack=yeom,lira"``), or the name of a saved grid.
+        places: ``name`` of the grid and its folder, ``plugins`` (folders), ``out`` (folder of
+            grids), ``store`` (folder of trained runs and measured cells).
+
+    Raises:
+        ConfigError: in one line, whatever is wrong with the request.
+    """
+    return prepare(overrides, **places).plan
+
+
+def execute(
+    prepared: Prepared, *, jobs: int | None = None, budget: float | None = None, **options: Any
+) -> Result:
+    """Run what is missing of a prepared grid, on its executor with `jobs` at once where given."""
+    from medleak import grid
+    from medleak.components import build
+
+    block = prepared.executor if jobs is None else {**prepared.executor, "jobs": jobs}
+    seconds = prepared.budget if budget is None else budget
+    return grid.execute(prepared.plan, executor=build(block), budget=seconds, **options)
+
+
+def run(
+    *overrides: str,
+    jobs: int | None = None,
+    budget: float | None = None,
+    retry_failed: bool = False,
+    fail_fast: bool = False,
+    progress: bool = False,
+    **places: Any,
+) -> Result:
+    """Plan a grid, run what is missing of it, and gather the rows.
+
+    Args:
+        overrides, places: see `plan`.
+        jobs: how many at once.
+        budget: seconds after which nothing new is started.
+        retry_failed: try failed cells again.
+        fail_fast: start nothing new after the first failure.
+        progress: draw a bar on standard error.
+
+    Returns:
+        `rows`, and the same as a pandas DataFrame in `frame`.
+
+    Raises:
+        ConfigError: in one line, whatever is wrong with the request.
+    """
+    return execute(
+        prepare(overrides, **places),
+        jobs=jobs,
+        budget=budget,
+        retry_failed=retry_failed,
+        fail_fast=fail_fast,
+        progress=progress,
+    )
