@@ -25,7 +25,7 @@ from medleak.api import (
 from medleak.components import build, identities, static
 from medleak.keys import digest, rng_for
 from medleak.rows import Row
-from medleak.runs import Network, RunSpec, log_probabilities, make_trainer, release_of
+from medleak.runs import Network, RunSpec, log_probabilities, release_of
 from medleak.shadows import Pool, replica_check, shadow_columns
 from medleak.slots import Slots, training_blocks
 from medleak.store import Store
@@ -127,7 +127,6 @@ class Cell:
         """Why the cell is not applicable, all reasons at once; empty where it is."""
         setting, found = self.target_spec.world.setting, []
         try:
-            make_trainer(self.target_spec)
             self.slots.trainer(build(self.config["target"]["recipe"]), setting)
         except NotApplicable as refusal:
             found += refusal.reasons

@@ -46,11 +46,13 @@ def estimate_seconds(plan: Plan) -> tuple[float, bool]:
     """Seconds of training that are missing, and whether any kind of run had to be tried out."""
     missing = list(plan.missing_runs().values())
     kinds = {spec.cost_class: spec for spec in missing}
+    from medleak.grid import pick_device
+
     cost, guessed = {}, False
     for name, spec in kinds.items():
         known = plan.store.get("costs", name)
         if known is None:
-            cost[name], guessed = _try_out(spec, plan.device), True
+            cost[name], guessed = _try_out(spec, pick_device(plan.device)), True
         else:
             cost[name] = float(known.facts["seconds"])
     return sum(cost[spec.cost_class] for spec in missing), guessed

@@ -32,6 +32,7 @@ class Plan:
 
     Attributes:
         name: of the grid and of its folder.
+        device: "auto" is settled when work starts, because that takes torch.
         folder: where failures, the manifest and the report go.
         cells: every cell; `refused` holds the reasons of those that make no sense, by key.
     """
@@ -40,7 +41,7 @@ class Plan:
     folder: Path
     store: Store
     cells: list[Cell]
-    device: str = "cpu"
+    device: str = "auto"
     refused: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -135,26 +136,28 @@ def plan(
         from medleak.compose import metrics as shipped
 
         metrics = shipped()
+    runtime = jobs[0].config.get("runtime") or {}
+    kept = Store(store or runtime.get("store") or "results/store")
     cells, refused, seen = [], {}, set()
     for job in jobs:
         cell = Cell(job.config, _fitting(job.config, metrics), _extra(job.axes), job.overrides)
         if cell.key not in seen:
             seen.add(cell.key)
             cells.append(cell)
-            if reasons := cell.reasons():
+            # A measured cell was applicable; asking again may mean to calibrate its noise again.
+            if not kept.has("cells", cell.key) and (reasons := cell.reasons()):
                 refused[cell.key] = reasons
     if len(refused) == len(cells):
         first = refused[cells[0].key]
         raise ConfigError(f"nothing in this grid is applicable: {'; '.join(first)}")
-    runtime = jobs[0].config.get("runtime") or {}
-    root = store or runtime.get("store") or "results/store"
     name = name or "grid-" + digest([cell.key for cell in cells])[:10]
     if not NAME.fullmatch(name):
         raise ConfigError(f"'{name}' cannot name a grid: letters, digits, '.', '_' and '-' only")
     folder = Path(out or runtime.get("out") or OUT) / name
-    made = Plan(
-        name, folder, Store(root), cells, pick_device(runtime.get("device", "auto")), refused
-    )
+    device = str(runtime.get("device", "auto"))
+    if device != "auto":
+        device = pick_device(device)
+    made = Plan(name, folder, kept, cells, device, refused)
     _check_folder(made)
     return made
 
@@ -215,7 +218,7 @@ def pick_device(device: str) -> str:
     raise ConfigError(f"runtime.device '{device}' is not here (choices: auto, cpu, {found})")
 
 
-def save_manifest(plan: Plan) -> dict[str, Any]:
+def save_manifest(plan: Plan, device: str) -> dict[str, Any]:
     """Write what the grid is made of: configuration, versions, data, hardware, git state."""
     from medleak.provenance import environment
 
@@ -236,7 +239,7 @@ def save_manifest(plan: Plan) -> dict[str, Any]:
             }
             for name, d in data.items()
         },
-        **environment(plan.device),
+        **environment(device),
     }
     write_atomically(plan.folder / MANIFEST, json.dumps(manifest, indent=1))
     return manifest

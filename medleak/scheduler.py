@@ -20,7 +20,7 @@ from typing import Any
 from medleak.api import MedleakError
 from medleak.cells import Cell, measure
 from medleak.executors import LocalExecutor
-from medleak.grid import FAILURES, Plan, Result, save_manifest
+from medleak.grid import FAILURES, MANIFEST, Plan, Result, pick_device, save_manifest
 from medleak.progress import bar
 from medleak.runs import RunSpec, train
 from medleak.store import Store, write_atomically
@@ -106,8 +106,10 @@ def execute(
     start = time.monotonic()
     options = Options(budget, retry_failed, fail_fast)
     executor = executor or LocalExecutor(jobs=jobs)
-    save_manifest(plan)
     state = _prepare(plan, options)
+    if state.cells or not (plan.folder / MANIFEST).exists():
+        plan.device = pick_device(plan.device)
+        save_manifest(plan, plan.device)
     interrupted = False
     try:
         with bar(progress) as report:
@@ -116,7 +118,9 @@ def execute(
         interrupted = True
     finally:
         executor.shutdown(kill=bool(state.flying))
-    reason = "interrupted" if interrupted else "budget" if budget is not None else "stopped at a failure"
+    reason = (
+        "interrupted" if interrupted else "budget" if budget is not None else "stopped at a failure"
+    )
     rows = plan.rows(reason)
     save_rows(plan, rows)
     seconds = time.monotonic() - start

@@ -154,7 +154,7 @@ class SGD(Trainer):
             model.to(device), data, records.patients, plan, held_out
         )
         loss, accuracy = training.evaluate(model, data, setting.task)
-        training.released(model)
+        model.eval()
         facts = {
             "n_records": len(records),
             "n_patients": len(np.unique(records.patients)),

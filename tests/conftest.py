@@ -37,7 +37,12 @@ def toy_config():
                 "split": split,
             },
             "defense": {"name": "none", "slots": defense or {}},
-            "attack": {"name": attack, "_target_": f"toy.{attack}", "knowledge": knowledge, **options},
+            "attack": {
+                "name": attack,
+                "_target_": f"toy.{attack}",
+                "knowledge": knowledge,
+                **options,
+            },
             "seed": seed,
             "n_members": None,
             "n_shadows": n_shadows,

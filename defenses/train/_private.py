@@ -100,8 +100,13 @@ class PrivateGradient:
         part = max(1, MOST_FLOATS // max(size, 1))
         generator = torch.Generator(parameters[0].device).manual_seed(seed)
         hooked = per_record(model)
+        unchecked = True
 
         def backward(x: Any, y: Any) -> Any:
+            nonlocal unchecked
+            if unchecked and len(x):
+                check_per_record(hooked, parameters, loss, x[:2], y[:2])
+                unchecked = False
             sums = [self._noise(p, generator) for p in parameters]
             total = torch.zeros((), device=generator.device)
             # Without records there is nothing to split: the step is noise alone.
@@ -155,3 +160,27 @@ def per_record(model: Any) -> Any:
     if reasons:
         raise ConfigError(f"DP-SGD cannot train this architecture: {'; '.join(reasons)}")
     return GradSampleModule(model, loss_reduction="sum")
+
+
+def check_per_record(hooked: Any, parameters: list[Any], loss: Any, x: Any, y: Any) -> None:
+    """Compare per-record gradients with autograd's, summed over two records.
+
+    Opacus has layers and memory layouts for which its rule is wrong without a word; a clipped sum of
+    wrong gradients keeps its promise and teaches nothing.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    import torch
+
+    loss(hooked(x), y).sum().backward()
+    each = torch.cat([p.grad_sample.sum(0).flatten() for p in parameters])
+    true = torch.cat([p.grad.flatten() for p in parameters])
+    hooked.zero_grad()
+    for p in parameters:
+        p.grad_sample = None
+    if (each - true).norm() > 1e-2 * true.norm().clamp(min=1e-6):
+        raise ConfigError(
+            "DP-SGD cannot train this architecture: its per-record gradients differ from autograd's "
+            "(channels-last activations are a known cause)"
+        )

@@ -12,6 +12,7 @@ from medleak.defenses.train._private import PoissonSampler, PrivateGradient
 from medleak.messages import unknown
 
 UNITS = ("record", "patient")
+RECIPE = ("epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "schedule")
 
 
 class Budget(NamedTuple):
@@ -40,7 +41,8 @@ class DPSGD(Defense):
         clip: C, the largest norm of one record's gradient.
         unit: "record" or "patient".
         sampling_rate: q itself, in place of a batch size: the batch then grows with the members.
-        epochs, batch_size, lr, optimizer, schedule: in place of the recipe's (None: as there).
+        epochs, batch_size, optimizer, lr, momentum, weight_decay, schedule: in place of the
+            recipe's (None: as there).
         trials: how many settings were tried, on auxiliary patients, before these; printed.
 
     Paper: Abadi et al., Deep Learning with Differential Privacy, CCS 2016.
@@ -61,8 +63,10 @@ class DPSGD(Defense):
         sampling_rate: float | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
-        lr: float | None = None,
         optimizer: str | None = None,
+        lr: float | None = None,
+        momentum: float | None = None,
+        weight_decay: float | None = None,
         schedule: str | None = None,
         trials: int = 0,
     ):
@@ -74,8 +78,10 @@ class DPSGD(Defense):
         self.sampling_rate = sampling_rate
         self.epochs = epochs
         self.batch_size = batch_size
-        self.lr = lr
         self.optimizer = optimizer
+        self.lr = lr
+        self.momentum = momentum
+        self.weight_decay = weight_decay
         self.schedule = schedule
         self.trials = trials
 
@@ -173,8 +179,7 @@ class DPSGD(Defense):
         return setting.n_patients if self.unit == "patient" else setting.n_records
 
     def _recipe(self, trainer: Trainer, setting: Setting) -> Trainer:
-        names = ("epochs", "batch_size", "lr", "optimizer", "schedule")
-        own = {name: getattr(self, name) for name in names}
+        own = {name: getattr(self, name) for name in RECIPE}
         if self.sampling_rate is not None:
             own["batch_size"] = max(1, round(self.sampling_rate * self._n(setting)))
         return changed(trainer, **{k: v for k, v in own.items() if v is not None})

@@ -68,7 +68,9 @@ def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path):
     tensor = lambda x: torch.from_numpy(x).float() / 255  # noqa: E731
     parts = [world.challenge.records.take(world.member("audit", s.column)) for s in specs]
     sets = [(tensor(part.x), torch.from_numpy(part.y)) for part in parts]
-    recipe = {k: asked["target"]["recipe"][k] for k in ("epochs", "batch_size", "lr", "weight_decay")}
+    recipe = {
+        k: asked["target"]["recipe"][k] for k in ("epochs", "batch_size", "lr", "weight_decay")
+    }
     cores = len(os.sched_getaffinity(0))
     trial = {n: plain_loop.seconds_of(sets[:2], n, **recipe)[0] for n in (1, cores)}
     threads = min(trial, key=trial.get)
@@ -101,7 +103,9 @@ def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path):
         "plain_accuracy": theirs,
         "pool_accuracy": mine,
     }
-    print(f"\nplain loop ({threads} threads) {plain:.1f} s, pool {ours:.1f} s: {plain / ours:.2f} x")
+    print(
+        f"\nplain loop ({threads} threads) {plain:.1f} s, pool {ours:.1f} s: {plain / ours:.2f} x"
+    )
     print(f"accuracy: plain {theirs:.3f}, pool {mine:.3f}")
     assert abs(theirs - mine) < 0.03
 

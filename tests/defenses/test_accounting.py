@@ -4,6 +4,7 @@ import itertools
 import math
 
 import pytest
+
 from medleak.api import ConfigError
 from medleak.defenses.train import accounting
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-import medleak.conf
 import pytest
 import yaml
+
+import medleak.conf
 from medleak.api import SLOTS, Setting
 from medleak.components import build, static
 from medleak.targets.recipes import SGD

@@ -6,14 +6,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
+
 from medleak.api import ConfigError, Records, Setting, Trained, Trainer
 from medleak.defenses.train import accounting
 from medleak.defenses.train._private import PoissonSampler, PrivateGradient
 from medleak.defenses.train.dp_sgd import DPSGD, changed
 from medleak.keys import seed_for
 from medleak.targets.recipes import SGD
-from torch import nn
-from torch.nn import functional
 
 N = 60
 SETTING = Setting(N, N, 1, (1, 8, 8), 2)

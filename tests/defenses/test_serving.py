@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from medleak.api import ConfigError, Hidden, Release, Setting
 from medleak.defenses.serve.label_only import LabelOnly
 from medleak.defenses.serve.round_scores import RoundScores

@@ -4,14 +4,14 @@ import warnings
 
 import pytest
 import torch
+from torch import nn
+
+from medleak.api import ConfigError
 from medleak.targets.architectures.cnn import SmallCNN
 from medleak.targets.architectures.densenet import DenseNet121
 from medleak.targets.architectures.logistic import LogisticRegression
 from medleak.targets.architectures.mlp import MLP
 from medleak.targets.architectures.resnet import ResNet18
-from torch import nn
-
-from medleak.api import ConfigError
 
 SMALL = {"width": 8}
 CASES = [

@@ -4,10 +4,10 @@ import csv
 
 import numpy as np
 import pytest
-from medleak.targets.datasets.folder import ImageFolder
 from PIL import Image
 
 from medleak.api import ConfigError, DataError
+from medleak.targets.datasets.folder import ImageFolder
 
 HEADER = ["file", "who", "finding", "sex", "age", "view"]
 ROWS = [

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from medleak.targets.datasets import _medmnist_facts, medmnist
-from medleak.targets.datasets.medmnist import MedMNIST
 
 from medleak.api import ConfigError, DataError
+from medleak.targets.datasets import _medmnist_facts, medmnist
+from medleak.targets.datasets.medmnist import MedMNIST
 
 COUNTS = {"train": 6, "val": 3, "test": 4}
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from medleak.targets.datasets.phantom import Phantom
 
 from medleak.api import ConfigError, Setting
+from medleak.targets.datasets.phantom import Phantom
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,7 @@ def test_repr_rebuilds():
 
 def test_task_can_be_learnt_and_memorised():
     import torch
+
     from medleak.targets.architectures.cnn import SmallCNN
     from medleak.targets.recipes import SGD
 

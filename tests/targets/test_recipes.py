@@ -5,14 +5,15 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
+
 from medleak.api import ConfigError, MedleakError, Records, Setting
 from medleak.keys import seed_for
 from medleak.targets._augment import AUGMENTATIONS
 from medleak.targets._rules import Shuffled
 from medleak.targets.recipes import AUGMENTATIONS as NAMES
 from medleak.targets.recipes import SGD, learning_rates
-from torch import nn
-from torch.nn import functional
 
 SETTING = Setting(50, 50, 1, (1, 8, 8), 2)
 TABLE = Setting(50, 50, 1, (5,), 2)

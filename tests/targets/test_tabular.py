@@ -1,6 +1,7 @@
 """The tabular target."""
 
 import numpy as np
+
 from medleak.targets.datasets.tabular import BreastCancer
 
 

@@ -13,9 +13,7 @@ class PooledNet(nn.Module):
     Shapes: ``(N, C, H, W)`` -> ``(N, n_outputs)``.
     """
 
-    def __init__(
-        self, *, in_shape: Sequence[int], n_outputs: int, grid: int = 7, hidden: int = 32
-    ):
+    def __init__(self, *, in_shape: Sequence[int], n_outputs: int, grid: int = 7, hidden: int = 32):
         super().__init__()
         self.layers = nn.Sequential(
             nn.AdaptiveAvgPool2d(grid),
