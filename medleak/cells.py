@@ -361,11 +361,12 @@ def _measure_unit(
         groups = {name: column[first] for name, column in groups.items()}
         scores, patients, member = per_patient(scores, patients, member)
     scored, secret = Scored(scores, patients), Secret(member)
+    measured = by_group(metrics, scored, secret, groups)
     roofs = ceilings(metrics, guarantees, unit=unit, max_records=int(counts.max(initial=1)))
     return {
         "leakage": evaluate(metrics, scored, secret),
-        "groups": by_group(metrics, scored, secret, groups),
-        "worst_group": worst_group(metrics, scored, secret, groups),
+        "groups": measured,
+        "worst_group": worst_group(metrics, scored, secret, groups, measured=measured),
         "ceilings": roofs,
         "violations": tuple(violations(metrics, scored, secret, roofs)),
     }

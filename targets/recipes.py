@@ -45,7 +45,7 @@ class SGD(Trainer):
         gradient: what a step follows; None is the gradient of the mean loss.
     """
 
-    version = 1
+    version = 2
 
     def __init__(
         self,

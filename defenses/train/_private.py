@@ -173,6 +173,7 @@ def check_per_record(hooked: Any, parameters: list[Any], loss: Any, x: Any, y: A
     """
     import torch
 
+    hooked.zero_grad()  # a model trained before may still carry its last gradient
     loss(hooked(x), y).sum().backward()
     each = torch.cat([p.grad_sample.sum(0).flatten() for p in parameters])
     true = torch.cat([p.grad.flatten() for p in parameters])

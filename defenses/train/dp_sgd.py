@@ -43,13 +43,13 @@ class DPSGD(Defense):
         sampling_rate: q itself, in place of a batch size: the batch then grows with the members.
         epochs, batch_size, optimizer, lr, momentum, weight_decay, schedule: in place of the
             recipe's (None: as there).
-        trials: how many settings were tried, on auxiliary patients, before these; printed.
+        trials: how many runs it took to choose these settings, for the row to print.
 
     Paper: Abadi et al., Deep Learning with Differential Privacy, CCS 2016.
     """
 
     slot = "train"
-    version = 1
+    version = 2
     paper = "Abadi et al., Deep Learning with Differential Privacy, CCS 2016"
 
     def __init__(

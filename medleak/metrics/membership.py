@@ -301,14 +301,19 @@ def worst_group(
     scored: Scored,
     secret: Secret,
     groups: Mapping[str, np.ndarray],
+    *,
+    measured: Mapping[str, Mapping[str, Estimate]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Metric name -> ``{"group": "sex=F", **Estimate}`` of the most exposed subgroup.
 
     A maximum over G groups is optimistic for the attacker even where all groups are alike. The interval
     is therefore Bonferroni's: each group's at ``1 - (1 - level) / G``, so that it covers the true value
     of whichever group is picked. Metrics measured in no group are left out.
+
+    Args:
+        measured: what `by_group` gave, where it is known.
     """
-    measured = by_group(metrics, scored, secret, groups)
+    measured = by_group(metrics, scored, secret, groups) if measured is None else measured
     worst = {}
     for name, metric in metrics.items():
         values = {

@@ -135,6 +135,44 @@ def test_one_more_record_moves_the_sum_by_at_most_the_clip():
     assert apart.norm() == pytest.approx(0.3, rel=1e-4)
 
 
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_the_small_network_has_true_per_record_gradients(shape):
+    from medleak.targets.architectures.cnn import SmallCNN
+
+    torch.manual_seed(0)
+    model = SmallCNN(in_shape=shape, n_outputs=2, width=8)
+    x, y = torch.rand(6, *shape), torch.tensor([0, 1] * 3)
+    functional.cross_entropy(model(x), y, reduction="sum").backward()
+    want = torch.cat([p.grad.flatten() for p in model.parameters()])
+    got = gradient_of(PrivateGradient(math.inf, 0.0, 1), x, y, model)
+    assert torch.allclose(got, want, rtol=1e-3, atol=1e-4 * want.abs().max())
+
+
+def test_wrong_per_record_gradients_are_refused():
+    class Wrong(nn.Module):
+        """Channels-last activations between convolutions, which Opacus reads wrongly."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x):
+            z = self.second(self.first(x).contiguous(memory_format=torch.channels_last))
+            return z.contiguous(memory_format=torch.channels_last).mean((2, 3))
+
+    torch.manual_seed(0)
+    x, y = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 0, 1])
+    with pytest.raises(ConfigError, match="per-record gradients"):
+        gradient_of(PrivateGradient(1.0, 0.0, 4), x, y, Wrong())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_precision_trains(precision):
+    recipe = changed(RECIPE, precision=precision)
+    trainer = DPSGD(noise_multiplier=0.1).apply(recipe, setting=SETTING)
+    assert trainer.fit(network(), records(), setting=SETTING, seed=0).facts["steps"] == 10
+
+
 def test_large_batches_in_parts_give_the_same_gradient(monkeypatch):
     from medleak.defenses.train import _private
 
