@@ -13,7 +13,6 @@ import numpy as np
 from medleak._contract import attempt, rebuilt, strings
 from medleak._world import Pool, membership_world
 from medleak.api import (
-    VIEWS,
     Attack,
     Challenge,
     Knowledge,
@@ -21,7 +20,6 @@ from medleak.api import (
     Setting,
     Shadow,
     Task,
-    View,
 )  # fmt: skip
 
 WORLDS: tuple[tuple[Task, tuple[int, ...]], ...] = (
@@ -29,12 +27,6 @@ WORLDS: tuple[tuple[Task, tuple[int, ...]], ...] = (
     ("multiclass", (12,)),
     ("multilabel", (1, 8, 8)),
 )
-IMPLIED = {
-    "labels": ("labels",),
-    "scores": ("labels", "scores"),
-    "weights": ("labels", "scores", "weights"),
-}
-"""Access -> the views that come with it."""
 LEAK = 6.0
 FOUND = 0.7
 NULL_SIGMAS = 3.29
@@ -103,10 +95,10 @@ class Bout:
         """Scores of a fresh copy of the attack on `world`, watched."""
         release, challenge, _, knowledge = world
         access, answered = self.attack.requires.access, [0]
-        release = _counted(_granted(release, access), answered)
+        release = _counted(release.granting(access), answered)
         knowledge = replace(knowledge, rng=np.random.default_rng([self.seed, 3, rng]))
         knowledge = _with_shadows(
-            knowledge, lambda s: replace(s, release=_granted(s.release, access))
+            knowledge, lambda s: replace(s, release=s.release.granting(access))
         )
         before, state = _inputs(challenge, knowledge), _global_state()
         output = attempt(
@@ -141,12 +133,6 @@ class Bout:
         if other is None or _agreement(again, scores[order]) < _agreement(other, scores) - 0.1:
             found.append("scores depend on the order of the records")
         return found
-
-
-def _granted(release: Release, access: View) -> Release:
-    """`release` with the views that `access` grants."""
-    reason = f"requires.access is '{access}'"
-    return release.without({v: reason for v in VIEWS if v not in IMPLIED[access]})
 
 
 def _counted(release: Release, answered: list[int]) -> Release:

@@ -37,6 +37,12 @@ VIEWS: tuple[View, ...] = (
     "synthetic",
 )
 
+IMPLIED_VIEWS: Mapping[View, tuple[View, ...]] = {
+    "scores": ("labels",),
+    "weights": ("labels", "scores"),
+}
+"""View -> the views that can be computed from it."""
+
 
 class MedleakError(Exception):
     """A fault that one line explains; the command line prints it without a traceback."""
@@ -292,6 +298,12 @@ class Release:
     def replaced(self, **views: Any) -> Release:
         """The same release with some views swapped for others."""
         return Release({**self.views, **views}, hidden=self.hidden, twin=self.twin)
+
+    def granting(self, access: View) -> Release:
+        """What an attack that declared `access` is given: that view and those it contains."""
+        given = (*IMPLIED_VIEWS.get(access, ()), access)
+        reason = f"the attack declared access to '{access}' only"
+        return self.without({v: self.hidden.get(v, reason) for v in VIEWS if v not in given})
 
     def without(self, hidden: Mapping[str, str]) -> Release:
         """The same release less the views in `hidden` (name -> reason)."""

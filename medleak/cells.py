@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from medleak.api import (
     Attack,
     Challenge,
+    ConfigError,
     Estimate,
     Guarantee,
     Knowledge,
@@ -22,16 +23,20 @@ from medleak.api import (
     Scored,
     Secret,
 )
-from medleak.components import build, identities, static
-from medleak.keys import digest, rng_for
+from medleak.components import RESERVED, build, identities, static
+from medleak.keys import BENCH_VERSION, digest, rng_for
+from medleak.messages import unknown
 from medleak.rows import Row
 from medleak.runs import Network, RunSpec, log_probabilities, release_of
 from medleak.shadows import Pool, replica_check, shadow_columns
 from medleak.slots import Slots, training_blocks
-from medleak.store import Store
+from medleak.store import Corrupt, Store
 
 CONTROL_LEVEL = 0.998
 """Two-sided, so that a control fails by chance once in a thousand cells."""
+POOLS = ("audit", "auxiliary")
+MOST_SCORES = 2000
+"""About as many scores of a model are compared in the replica check."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,17 @@ class Cell:
     def knowledge(self) -> dict[str, Any]:
         """The attack's knowledge block, with the root's `n_shadows` where the attack uses shadows."""
         block = {"pool": "audit", "n_shadows": 0, "budget": None, "reference": False}
-        block |= self.config["attack"].get("knowledge") or {}
+        given = self.config["attack"].get("knowledge") or {}
+        for name in given:
+            if name not in block:
+                raise ConfigError(unknown("key of attack.knowledge", name, block))
+        block |= given
+        if block["pool"] not in POOLS:
+            raise ConfigError(unknown("attack.knowledge.pool", block["pool"], POOLS))
+        for name in ("n_shadows", "budget"):
+            value = block[name]
+            if isinstance(value, bool) or not isinstance(value, int | None) or (value or 0) < 0:
+                raise ConfigError(f"attack.knowledge.{name} is {value!r}: a whole number is needed")
         if block["n_shadows"] and self.config.get("n_shadows"):
             block["n_shadows"] = self.config["n_shadows"]
         return block
@@ -108,18 +123,36 @@ class Cell:
     @functools.cached_property
     def key(self) -> str:
         """SHA-256 over runs, release, attack, knowledge, metric versions and seed."""
-        attack = {k: v for k, v in self.config["attack"].items() if k != "knowledge"}
+        attack = _unnamed(self.config["attack"])
         slots = self.config["defense"].get("slots") or {}
-        blocks = [slots, attack, dict(self.metrics)]
+        blocks = [slots, attack, {n: _unnamed(block) for n, block in self.metrics.items()}]
         return digest(
             {
                 "runs": [spec.key for spec in self.specs],
+                "world": self.target_spec.world.digest,
+                "bench": BENCH_VERSION,
                 "blocks": blocks,
                 "versions": identities(blocks),
                 "knowledge": self.knowledge,
                 "seed": self.config["seed"],
             }
         )
+
+    @property
+    def coordinates(self) -> dict[str, Any]:
+        """What the cell is called in the tables; no part of what was measured."""
+        names = {group: self.config[group]["name"] for group in ("target", "defense", "attack")}
+        return {**names, "extra": dict(self.axes)}
+
+    def row_key(self, records: str, unit: str) -> str:
+        """Short digest of a row: cell, coordinates, kind of record and unit."""
+        return digest([self.key, self.coordinates, records, unit])[:12]
+
+    def named(self, row: Row) -> Row:
+        """A stored row under this cell's coordinates: another grid may have measured it."""
+        provenance = {**row.provenance, "overrides": self.overrides}
+        key = self.row_key(row.records, row.unit)
+        return replace(row, key=key, provenance=provenance, **self.coordinates)
 
     # ------------------------------------------------------------------ whether it makes sense
 
@@ -135,7 +168,9 @@ class Cell:
             found.append(f"no game for goal '{requires.goal}' on this target")
         if hidden := self.slots.views().get(requires.access, f"unknown view '{requires.access}'"):
             found.append(f"needs '{requires.access}': {hidden}")
-        if self.knowledge["pool"] == "auxiliary" and self.target_spec.world.shadow_share > 0.8:
+        if self.knowledge["pool"] == "auxiliary" and not (
+            0 < self.target_spec.world.shadow_share <= 0.8
+        ):
             have = len(np.unique(self.target_spec.world.auxiliary.patients))
             need = int(np.ceil(setting.n_patients / 0.8))
             found.append(f"pool=auxiliary needs {need} auxiliary patients for replicas, has {have}")
@@ -148,18 +183,14 @@ class Cell:
         config, world = self.config, self.target_spec.world
         requires = self.attack.requires
         records, unit = more.get("records", ""), more.get("unit", "")
-        target = config["target"]
         return Row(
-            key=digest([self.key, records, unit])[:12],
+            key=self.row_key(records, unit),
             cell=self.key,
             status=status,
             reason=reason,
-            target=target["name"],
-            defense=config["defense"]["name"],
-            attack=config["attack"]["name"],
+            **self.coordinates,
             n_members=world.setting.n_patients,
             seed=int(config["seed"]),
-            extra=dict(self.axes),
             data=world.dataset.name,
             data_note=world.dataset.note,
             fingerprint=world.dataset.fingerprint,
@@ -187,8 +218,9 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
         Seconds that the attack took.
     """
     world = cell.target_spec.world
+    access = cell.attack.requires.access
     release = release_of(cell.target_spec, cell.slots, store, device=device)
-    pool = Pool(cell.shadow_specs, cell.slots, store, device)
+    pool = Pool(cell.shadow_specs, cell.slots, store, access, device)
     knowledge = Knowledge(
         setting=world.setting,
         auxiliary=world.auxiliary,
@@ -198,7 +230,7 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
         budget=cell.knowledge["budget"],
         reference=pool.open(cell.reference_spec) if cell.reference_spec else None,
     )
-    output = cell.attack.execute(release, world.challenge, knowledge)
+    output = cell.attack.execute(release.granting(access), world.challenge, knowledge)
     shared = _shared(cell, store, output, release, device)
     rows = _membership_rows(
         cell, output, world.challenge, world.secret(cell.config["seed"]), shared
@@ -207,10 +239,17 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
     return output.seconds
 
 
-def load_rows(cell_key: str, store: Store) -> list[Row] | None:
-    """The stored rows of a cell, or None."""
-    stored = store.get("cells", cell_key)
-    return None if stored is None else [Row.from_json(row) for row in stored.facts["rows"]]
+def load_rows(cell: Cell, store: Store) -> list[Row] | None:
+    """The stored rows of a cell under its own coordinates, or None."""
+    stored = store.get("cells", cell.key)
+    if stored is None:
+        return None
+    return [cell.named(Row.from_json(row)) for row in stored.facts["rows"]]
+
+
+def _unnamed(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A YAML block less what changes no number, and less `knowledge`, which is keyed as resolved."""
+    return {k: v for k, v in block.items() if k not in RESERVED or k == "_target_"}
 
 
 def _shared(
@@ -219,15 +258,25 @@ def _shared(
     """What all rows of the cell have in common: utility, guarantees, controls, cost."""
     spec, world = cell.target_spec, cell.target_spec.world
     slots = cell.config["defense"].get("slots") or {}
-    facts = [store.load("runs", s.key).facts for s in [spec, *cell.shadow_specs]]
+    facts = [_facts(s, store) for s in [spec, *cell.shadow_specs]]
     recipe = build(cell.config["target"]["recipe"])
     guarantees = [asdict(g) for g in cell.slots.guarantees(recipe, world.setting)]
     utility = _remembered(
-        store, "utility", [spec.key, slots, identities(slots)], lambda: _utility(release, world)
+        store,
+        "utility",
+        [spec.key, world.digest, slots, identities(slots)],
+        lambda: _utility(release, world),
     )
     blind = _remembered(store, "controls", ["blind", spec.key], lambda: _blind(cell))
-    notes = _replica_notes(cell, store, facts, device) if cell.shadow_specs else []
-    reason = f"control failed: replica check: {'; '.join(notes)}" if notes else ""
+    replica = {"reasons": (), "collapsed": 0}
+    if cell.shadow_specs:
+        name = ["replica", world.digest, *(s.key for s in [spec, *cell.shadow_specs])]
+        replica = _remembered(store, "controls", name, lambda: _replica(cell, store, facts, device))
+    notes = list(replica["reasons"])
+    if replica["collapsed"]:
+        notes.append(f"{replica['collapsed']} of {len(facts) - 1} shadows answer one class only")
+    reasons = "; ".join(replica["reasons"])
+    reason = f"control failed: replica check: {reasons}" if reasons else ""
     if blind["blind_auc"].low is not None and blind["blind_auc"].low > 0.5:
         reason = "control failed: members and non-members differ before any training (blind AUC)"
     return {
@@ -236,7 +285,7 @@ def _shared(
         "utility": utility["overall"],
         "utility_groups": utility["groups"],
         "guarantees": tuple(guarantees),
-        "controls": {**blind, "replica": {"ok": not notes, "notes": notes}},
+        "controls": {**blind, "replica": {"ok": not reasons, "notes": notes}},
         "twin": release.twin,
         "cost": {
             "train_seconds": facts[0]["seconds"],
@@ -251,7 +300,7 @@ def _remembered(store: Store, kind: str, name: Any, make: Any) -> dict[str, Any]
     """`make()`, plain dictionaries of estimates, remembered in the store under `name`."""
     from medleak.rows import revive
 
-    key = digest(name)
+    key = digest([BENCH_VERSION, name])
     stored = store.get(kind, key)
     if stored is None:
         store.save(kind, key, _plain(make()))
@@ -289,9 +338,17 @@ def _blind(cell: Cell) -> dict[str, Estimate]:
     return {"blind_auc": blind_auc(world.challenge.records, member, seed, level=CONTROL_LEVEL)}
 
 
-def _replica_notes(
+def _facts(spec: RunSpec, store: Store) -> Mapping[str, Any]:
+    try:
+        return store.facts("runs", spec.key)[0]
+    except (KeyError, Corrupt) as error:
+        store.get("runs", spec.key)  # sets a damaged run aside, so that it is made again
+        raise MedleakError(f"run {spec.key[:12]}: {error}") from None
+
+
+def _replica(
     cell: Cell, store: Store, facts: Sequence[Mapping[str, Any]], device: str
-) -> list[str]:
+) -> dict[str, Any]:
     world = cell.target_spec.world
     described = [
         _replica_facts(spec, fact, store, device)
@@ -300,7 +357,10 @@ def _replica_notes(
     audit = cell.knowledge["pool"] == "audit"
     patients = len(np.unique(world.pool(cell.knowledge["pool"]).patients))
     p = 0.5 if audit else world.shadow_share
-    return replica_check(described[0], described[1:], n_pool=patients, p=p)
+    reasons = replica_check(
+        described[0], described[1:], n_target=2 * world.setting.n_patients, n_pool=patients, p=p
+    )
+    return {"reasons": reasons, "collapsed": int(sum(d["collapsed"] for d in described[1:]))}
 
 
 def _replica_facts(
@@ -312,8 +372,14 @@ def _replica_facts(
     multilabel = spec.world.setting.task == "multilabel"
     logits = Network(spec, store, device).logits(records.x)
     scores = log_probabilities(logits, multilabel=multilabel)
-    collapsed = len(np.unique(scores.argmax(-1), axis=0)) == 1
-    return {**facts, "collapsed": collapsed, "scores": np.ptp(scores, axis=-1).ravel()}
+    labels = scores.argmax(-1)
+    spread = np.ptp(scores, axis=-1).ravel()
+    return {
+        **facts,
+        "accuracy": float((labels == records.y).mean()),
+        "collapsed": len(np.unique(labels, axis=0)) == 1,
+        "scores": spread[:: max(1, len(spread) // MOST_SCORES)],
+    }
 
 
 def _membership_rows(

@@ -7,7 +7,6 @@ Exit status: 0; 1 where rows failed or a check found problems; 2 for a request t
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,6 @@ COMMANDS = {
     "cache": "size, check or prune the store",
     "completion": "print the completion script of a shell",
 }
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 _OVERRIDES = (("overrides",), {"nargs": "*", "metavar": "KEY=VALUE"})
 _OUT = (("--out",), {"metavar": "DIR", "help": "folder of grids (default: results/grids)"})
 _STORE = (("--store",), {"metavar": "DIR", "help": "store (default: MEDLEAK_STORE, results/store)"})
@@ -182,7 +180,7 @@ def _explanation(error: Exception) -> str | None:
     api = sys.modules.get("medleak.api")
     if api is not None and isinstance(error, api.MedleakError):
         return str(error)
-    if isinstance(error, OSError) and error.errno in _DISK:
+    if isinstance(error, OSError) and error.strerror:
         place = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{place}"
     return None

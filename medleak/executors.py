@@ -16,7 +16,15 @@ from typing import Any
 from medleak.api import Component, ConfigError
 from medleak.components import allow, allowed
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_WORKER_ENVIRONMENT = dict.fromkeys(
+    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+) | {
+    # Activations are freed and allocated again at each step: kept by glibc instead of being handed
+    # back to the kernel and zeroed anew, a step of a small network takes about a tenth less.
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "MALLOC_TOP_PAD_": "268435456",
+}
 
 
 class LocalExecutor(Component):
@@ -83,9 +91,9 @@ class SerialExecutor(Component):
 def _start(workers: int) -> ProcessPoolExecutor:
     import multiprocessing
 
-    # Threads are set in the environment of the children, before their numerical libraries load.
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    # Set in the environment of the children, because it has to be there before their libraries load.
+    before = {name: os.environ.get(name) for name in _WORKER_ENVIRONMENT}
+    os.environ.update(_WORKER_ENVIRONMENT)
     try:
         pool = ProcessPoolExecutor(
             workers,

@@ -87,6 +87,8 @@ def split_patients(
             raise DataError(
                 unknown(f"source of {dataset.name} for split.{part}", source, available)
             )
+    if sources and (missing := [part for part in PARTS if part not in sources]):
+        raise DataError(f"split.sources names some parts only: {', '.join(missing)} missing")
     keep = unique_images(dataset.records)
     owner: dict[int, str] = {}
     if len(set(sources.values())) > 1:
@@ -192,6 +194,13 @@ class World:
     setting: Setting
     split_seed: int
     shadow_share: float
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Digest of everybody who is asked about, asks, or is measured on."""
+        parts = (self.challenge.records, self.auxiliary, self.evaluation)
+        arrays = [a for p in parts for a in (p.x, p.y, p.patients, *p.groups.values())]
+        return array_digest(self.challenge.kind, *arrays)
 
     def member(self, pool: str, column: int) -> np.ndarray:
         """Column of the membership matrix over the pool's records, ``(N,)`` bool."""

@@ -51,11 +51,8 @@ class Plan:
 
     def wanted(self) -> list[Cell]:
         """Applicable cells without stored rows."""
-        return [
-            c
-            for c in self.cells
-            if c.key not in self.refused and not self.store.has("cells", c.key)
-        ]
+        possible = [cell for cell in self.cells if cell.key not in self.refused]
+        return [cell for cell in possible if self.store.get("cells", cell.key) is None]
 
     def missing_runs(self, cells: Iterable[Cell] | None = None) -> dict[str, RunSpec]:
         """Runs that `cells` (default: those wanted) need and the store lacks; targets first."""
@@ -71,7 +68,7 @@ class Plan:
             if cell.key in self.refused:
                 rows.append(cell.row("not_applicable", "; ".join(self.refused[cell.key])))
                 continue
-            measured = load_rows(cell.key, self.store)
+            measured = load_rows(cell, self.store)
             failure = self.folder / FAILURES / f"{cell.key}.json"
             if measured is not None:
                 rows += measured
@@ -141,8 +138,8 @@ def plan(
     cells, refused, seen = [], {}, set()
     for job in jobs:
         cell = Cell(job.config, _fitting(job.config, metrics), _extra(job.axes), job.overrides)
-        if cell.key not in seen:
-            seen.add(cell.key)
+        if (name_of := digest([cell.key, cell.coordinates])) not in seen:
+            seen.add(name_of)
             cells.append(cell)
             # A measured cell was applicable; asking again may mean to calibrate its noise again.
             if not kept.has("cells", cell.key) and (reasons := cell.reasons()):
@@ -273,7 +270,14 @@ def load(name: str | Path, out: Path | None = None) -> tuple[list[Row], Path]:
     path = folder / "rows.json"
     if not path.is_file():
         raise ConfigError(f"grid '{folder.name}' has no rows yet: issue its command again")
-    return [Row.from_json(row) for row in json.loads(path.read_text())], folder
+    return _read_rows(path), folder
+
+
+def _read_rows(path: Path) -> list[Row]:
+    try:
+        return [Row.from_json(row) for row in json.loads(path.read_text())]
+    except (ValueError, TypeError, AttributeError):
+        raise ConfigError(f"'{path}' is damaged: issue the grid's command again") from None
 
 
 def find_row(key: str, out: Path | None = None) -> Row:
@@ -286,11 +290,16 @@ def find_row(key: str, out: Path | None = None) -> Row:
 
     rows: dict[str, Row] = {}
     for path in sorted(Path(out or OUT).glob("*/rows.json")):
-        rows |= {row["key"]: Row.from_json(row) for row in json.loads(path.read_text())}
+        try:
+            rows |= {row.key: row for row in _read_rows(path)}
+        except ConfigError:
+            continue  # another grid's damage; reporting on that grid says so
     found = [row for name, row in rows.items() if name.startswith(key)]
     if len(found) == 1 or key in rows:
         return rows.get(key, found[0])
-    raise ConfigError(unknown("row", key, rows) if not found else f"row '{key}' is ambiguous")
+    if found:
+        raise ConfigError(f"row '{key}' is one of several: {', '.join(r.key for r in found[:12])}")
+    raise ConfigError(unknown("row", key, rows))
 
 
 def execute(plan: Plan, **options: Any) -> Result:

@@ -8,13 +8,23 @@ from typing import Any
 
 import numpy as np
 
+from medleak.api import ConfigError
+
 KEY_VERSION = 1
 """Raised when the meaning of keys changes: everything stored before is then left unused."""
+
+BENCH_VERSION = 1
+"""Raised when the bench itself gives other numbers: split, seeding, utility, controls."""
 
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces; floats by `repr`, so that 1e9 and 1000000000.0 agree."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain, allow_nan=False)
+    try:
+        return json.dumps(
+            value, sort_keys=True, separators=(",", ":"), default=_plain, allow_nan=False
+        )
+    except ValueError:
+        raise ConfigError("a number of the configuration is NaN or infinite") from None
 
 
 def _plain(value: Any) -> Any:
@@ -35,7 +45,7 @@ def array_digest(*arrays: np.ndarray) -> str:
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(f"{array.dtype.str}{array.shape}".encode())
-        sha.update(np.ascontiguousarray(array).data)
+        sha.update(array.tobytes() if array.dtype.kind == "U" else np.ascontiguousarray(array).data)
     return sha.hexdigest()
 
 

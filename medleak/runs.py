@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from medleak.api import MedleakError, Release, Trainer
-from medleak.components import build, identities
+from medleak.components import build, identities, static
 from medleak.games import World, load_world, member_digest
-from medleak.keys import array_digest, digest, seed_for
+from medleak.keys import BENCH_VERSION, array_digest, digest, seed_for
 from medleak.slots import Slots, training_blocks
-from medleak.store import Store
+from medleak.store import Corrupt, Store
 
 BATCH = 512
+LEAST_REMEMBERED = 32
+"""Fewer records than this are computed again: attacks that query one by one would fill the disk."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,20 @@ class RunSpec:
                 "members": member_digest(
                     world.pool(self.pool), world.member(self.pool, self.column)
                 ),
-                "validation": array_digest(world.validation.x, world.validation.y),
+                "validation": self._validation_digest(),
+                "bench": BENCH_VERSION,
                 "setting": list(world.setting.__dict__.values()),
                 "pool": self.pool,
                 "column": self.column,
             }
         )
+
+    def _validation_digest(self) -> str:
+        """Only what may be read: of the shipped recipes, early stopping alone looks at validation."""
+        recipe, validation = self.target["recipe"], self.world.validation
+        if static(recipe["_target_"]).builtin and not recipe.get("early_stopping"):
+            return ""
+        return array_digest(validation.x, validation.y)
 
     @functools.cached_property
     def recipe_key(self) -> str:
@@ -130,29 +140,15 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
     seconds = time.perf_counter() - start
     facts = {**trained.facts, "n_members": len(np.unique(records.patients)), "seconds": seconds}
     network = Network(spec, store, device, trained.model)
-    for records in (world.challenge.records, world.auxiliary, world.evaluation):
-        if len(records):
-            network.logits(records.x)
-    _check_finite(network.logits(world.challenge.x))
-    facts["accuracy"] = _accuracy(network, world)
+    parts = (world.challenge.records, world.auxiliary, world.evaluation)
+    answers = [(part.x, network.forward(part.x)) for part in parts if len(part)]
+    if not all(np.isfinite(logits).all() for _, logits in answers):
+        raise MedleakError("training diverged: the model answers NaN or infinity")
     store.save("runs", spec.key, facts, network.arrays())
+    for x, logits in answers:
+        network.remember(x, logits)
     remember_cost(store, spec.cost_class, seconds)
     return seconds
-
-
-def _check_finite(logits: np.ndarray) -> None:
-    if not np.isfinite(logits).all():
-        raise MedleakError("training diverged: the model answers NaN or infinity")
-
-
-def _accuracy(network: Network, world: World) -> float | None:
-    """On evaluation patients; multi-label: share of right labels."""
-    if not len(world.evaluation):
-        return None
-    logits, y = network.logits(world.evaluation.x), world.evaluation.y
-    if world.setting.task == "multilabel":
-        return float(((logits > 0) == y).mean())
-    return float((logits.argmax(1) == y).mean())
 
 
 class Network:
@@ -173,15 +169,32 @@ class Network:
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """Outputs before softmax, float32 ``(N, outputs)``."""
-        key = digest([self.spec.key, array_digest(x)])
-        stored = self.store.get("signals", key)
+        if len(x) < LEAST_REMEMBERED:
+            return self.forward(x)
+        stored = self.store.get("signals", self._signal_key(x))
         if stored is not None:
             return stored.arrays["logits"]
-        logits = self._forward(x)
-        self.store.save("signals", key, {"run": self.spec.key, "n": len(x)}, {"logits": logits})
+        logits = self.forward(x)
+        self.remember(x, logits)
         return logits
 
-    def _forward(self, x: np.ndarray) -> np.ndarray:
+    def remember(self, x: np.ndarray, logits: np.ndarray) -> None:
+        """Store the answers to `x`, unless they are too few to be worth a folder."""
+        if len(x) >= LEAST_REMEMBERED:
+            facts = {"run": self.spec.key, "n": len(x)}
+            self.store.save("signals", self._signal_key(x), facts, {"logits": logits})
+
+    def _signal_key(self, x: np.ndarray) -> str:
+        """By the weights as stored: a run that was trained again may differ in its last bits."""
+        try:
+            _, weights = self.store.facts("runs", self.spec.key)
+        except (KeyError, Corrupt):
+            self._stored()  # sets a damaged run aside, and says what is wrong
+            raise
+        return digest([self.spec.key, weights, array_digest(x)])
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """As `logits`, computed anew."""
         import torch
 
         model = self._load().to(self.device).eval()

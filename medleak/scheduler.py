@@ -66,7 +66,10 @@ class _State:
     waiting: dict[str, set[str]] = field(default_factory=dict)
     flying: dict[Future, str] = field(default_factory=dict)
     again: dict[str, float] = field(default_factory=dict)
-    retried: set[str] = field(default_factory=set)
+    suspects: deque[str] = field(default_factory=deque)
+    suspected: set[str] = field(default_factory=set)
+    repaired: set[str] = field(default_factory=set)
+    stopped: str = "not measured"
     trained: int = 0
     measured: int = 0
     elsewhere: int = 0
@@ -106,6 +109,7 @@ def execute(
     start = time.monotonic()
     options = Options(budget, retry_failed, fail_fast)
     executor = executor or LocalExecutor(jobs=jobs)
+    plan.store.ready()
     state = _prepare(plan, options)
     if state.cells or not (plan.folder / MANIFEST).exists():
         plan.device = pick_device(plan.device)
@@ -118,9 +122,7 @@ def execute(
         interrupted = True
     finally:
         executor.shutdown(kill=bool(state.flying))
-    reason = (
-        "interrupted" if interrupted else "budget" if budget is not None else "stopped at a failure"
-    )
+    reason = "interrupted" if interrupted else state.stopped
     rows = plan.rows(reason)
     save_rows(plan, rows)
     seconds = time.monotonic() - start
@@ -136,7 +138,7 @@ def _prepare(plan: Plan, options: Options) -> _State:
     cells = {}
     for cell in plan.wanted():
         failure = plan.folder / FAILURES / f"{cell.key}.json"
-        if failure.exists() and not options.retry_failed:
+        if failure.exists() and not options.retry_failed and not _transient(failure):
             continue
         failure.unlink(missing_ok=True)
         cells[cell.key] = cell
@@ -154,15 +156,14 @@ def _work(
 ) -> None:
     start = time.monotonic()
     report(0, what="")
-    while state.queue or state.flying or state.again:
+    while state.queue or state.suspects or state.flying or state.again:
         late = options.budget is not None and time.monotonic() - start > options.budget
-        stop = late or (options.fail_fast and state.failed)
+        if late or (options.fail_fast and state.failed):
+            state.stopped = "budget" if late else "stopped at a failure"
+            for waiting in (state.queue, state.suspects, state.again):
+                waiting.clear()
         _requeue(state)
-        if stop:
-            state.queue.clear()
-            state.again.clear()
-        while state.queue and len(state.flying) < executor.slots:
-            key = state.queue.popleft()
+        while key := _next(state, executor.slots):
             task, subject = (
                 (train_task, state.runs[key])
                 if key in state.runs
@@ -178,6 +179,15 @@ def _work(
             report(min(state.finished, len(state)), what=what)
 
 
+def _next(state: _State, slots: int) -> str | None:
+    """The next task, or None. Suspects of having killed a worker run alone, when all else is done."""
+    if state.queue and len(state.flying) < slots:
+        return state.queue.popleft()
+    if state.suspects and not state.queue and not state.flying:
+        return state.suspects.popleft()
+    return None
+
+
 def _requeue(state: _State) -> None:
     now = time.monotonic()
     for key in [key for key, due in state.again.items() if due <= now]:
@@ -188,13 +198,13 @@ def _requeue(state: _State) -> None:
 def _settle(plan: Plan, state: _State, key: str, future: Future) -> str:
     """Take note of a finished task; what it was, for the progress bar."""
     error = future.exception()
-    if isinstance(error, BrokenProcessPool) and key not in state.retried:
-        # Every task in flight breaks with the pool, guilty or not: each gets one more try.
-        state.retried.add(key)
-        state.queue.append(key)
+    if isinstance(error, BrokenProcessPool) and key not in state.suspected:
+        # Every task in flight breaks with the pool, guilty or not: each is tried again, alone.
+        state.suspected.add(key)
+        state.suspects.append(key)
         return ""
     if error is not None:
-        return "" if _repair(plan, state, key) else _fail(plan, state, key, _reason(error))
+        return "" if _repair(plan, state, key) else _fail(plan, state, key, error)
     outcome = future.result()
     if outcome == BUSY:
         state.again[key] = time.monotonic() + POLL_SECONDS
@@ -210,11 +220,11 @@ def _settle(plan: Plan, state: _State, key: str, future: Future) -> str:
 
 def _repair(plan: Plan, state: _State, key: str) -> bool:
     """Whether a cell failed for a damaged run, which was set aside and is now to be made again."""
-    if key not in state.cells or key in state.retried:
+    if key not in state.cells or key in state.repaired:
         return False
     missing = plan.missing_runs([state.cells[key]])
     if missing:
-        state.retried.add(key)
+        state.repaired.add(key)
         state.runs |= missing
         state.waiting[key] = set(missing)
         state.queue.extend(k for k in missing if k not in state.queue)
@@ -229,8 +239,9 @@ def _ready(state: _State, run: str) -> None:
                 state.queue.appendleft(key)
 
 
-def _fail(plan: Plan, state: _State, key: str, reason: str) -> str:
-    write = partial(_write_failure, plan)
+def _fail(plan: Plan, state: _State, key: str, error: BaseException) -> str:
+    reason = _reason(error)
+    write = partial(_write_failure, plan, transient=isinstance(error, OSError))
     if key in state.cells:
         write(key, reason)
         state.failed += 1
@@ -246,13 +257,19 @@ def _fail(plan: Plan, state: _State, key: str, reason: str) -> str:
     return f"failed: {reason}"
 
 
-def _write_failure(plan: Plan, cell: str, reason: str) -> None:
-    write_atomically(plan.folder / FAILURES / f"{cell}.json", json.dumps({"reason": reason}))
+def _write_failure(plan: Plan, cell: str, reason: str, *, transient: bool) -> None:
+    failure = json.dumps({"reason": reason, "transient": transient})
+    write_atomically(plan.folder / FAILURES / f"{cell}.json", failure)
+
+
+def _transient(failure: Path) -> bool:
+    """Whether the machine was to blame (a full disk, say): such cells are tried again unasked."""
+    return bool(json.loads(failure.read_text()).get("transient"))
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, MedleakError):
         return " ".join(str(error).split())
     if isinstance(error, BrokenProcessPool):
-        return "the worker was killed (out of memory?)"
+        return "its worker process died: out of memory, or the code ended it"
     return " ".join(f"{type(error).__name__}: {error}".split())[:500]

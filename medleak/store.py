@@ -72,6 +72,20 @@ class Store:
         if self.root.exists() and not self.root.is_dir():
             raise ConfigError(f"store '{self.root}' is not a folder")
 
+    def ready(self) -> None:
+        """Make the folder.
+
+        Raises:
+            ConfigError: it cannot be made or written.
+        """
+        try:
+            (self.root / "tmp").mkdir(parents=True, exist_ok=True)
+            writable = os.access(self.root / "tmp", os.W_OK)
+        except OSError as error:
+            raise ConfigError(f"store '{self.root}': {error.strerror}") from None
+        if not writable:
+            raise ConfigError(f"store '{self.root}' cannot be written")
+
     def folder(self, kind: str, key: str) -> Path:
         """Where an artefact lies; names with anything but letters, digits, - and _ are refused."""
         for part in (kind, key):
@@ -106,6 +120,8 @@ class Store:
             manifest = {"facts": dict(facts), "sha256": checksum, "created": time.time()}
             _write(work / MANIFEST, json.dumps(manifest).encode())
             final.parent.mkdir(parents=True, exist_ok=True)
+            if final.exists() and not self.has(kind, key):
+                shutil.rmtree(final)  # left by a process that died while it pruned
             try:
                 os.rename(work, final)
             except OSError:
@@ -113,6 +129,22 @@ class Store:
                     raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def facts(self, kind: str, key: str) -> tuple[Mapping[str, Any], str | None]:
+        """Facts of an artefact and the checksum of its arrays, without reading these.
+
+        Raises:
+            KeyError: it is not there.
+            Corrupt: the manifest is damaged.
+        """
+        path = self.folder(kind, key) / MANIFEST
+        try:
+            manifest = json.loads(path.read_bytes())
+            return manifest["facts"], manifest["sha256"]
+        except FileNotFoundError:
+            raise KeyError(f"{kind}/{key}") from None
+        except (ValueError, KeyError, TypeError):
+            raise Corrupt(f"{path} is damaged") from None
 
     def load(self, kind: str, key: str) -> Artefact:
         """Read and check an artefact.
@@ -122,13 +154,7 @@ class Store:
             Corrupt: a file is damaged, named in the message.
         """
         folder = self.folder(kind, key)
-        try:
-            manifest = json.loads((folder / MANIFEST).read_bytes())
-            facts, checksum = manifest["facts"], manifest["sha256"]
-        except FileNotFoundError:
-            raise KeyError(f"{kind}/{key}") from None
-        except (ValueError, KeyError, TypeError):
-            raise Corrupt(f"{folder / MANIFEST} is damaged") from None
+        facts, checksum = self.facts(kind, key)
         if checksum is None:
             return Artefact(facts, {})
         try:
@@ -211,13 +237,21 @@ class Store:
         for name in [kind] if kind else self.kinds():
             for manifest in (self.root / name).glob(f"*/*/{MANIFEST}"):
                 if manifest.stat().st_mtime < limit:
-                    shutil.rmtree(manifest.parent)
+                    self._remove(manifest.parent)
                     count += 1
-        for name in ("tmp", "corrupt"):
+        live = min(limit, time.time() - 3600)  # a younger folder may be one being written
+        for name, until in (("tmp", live), ("corrupt", limit)):
             for path in (self.root / name).glob("*"):
-                if path.stat().st_mtime < limit:
+                if path.stat().st_mtime < until:
                     shutil.rmtree(path, ignore_errors=True)
         return count, before - sum(size for _, size in self.size().values())
+
+    def _remove(self, folder: Path) -> None:
+        """Delete whole: renamed away first, so that nobody finds half of it."""
+        aside = self.root / "tmp" / uuid.uuid4().hex
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _measure(folder: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak._bout import IMPLIED, Bout
+from medleak._bout import Bout
 from medleak._contract import attempt, generic, made_from, strings
 from medleak._world import membership_world
 from medleak.api import (
@@ -42,6 +42,9 @@ KNOWLEDGE = {"pool": "audit", "n_shadows": 16, "reference": True}
 RECIPE = {"_target_": "medleak.targets.recipes.SGD"}
 
 
+CLASSIFIER_VIEWS = ("labels", "scores", "weights")
+
+
 def check_attack(attack: Attack | Mapping[str, Any], *, rng: int = 0) -> list[str]:
     """What keeps an attack from being one; empty where it passes.
 
@@ -65,7 +68,7 @@ def check_attack(attack: Attack | Mapping[str, Any], *, rng: int = 0) -> list[st
         problems.append('`paper` is missing: "Author et al. year, title, venue"')
     if not isinstance(getattr(made, "requires", None), ThreatModel):
         return [*problems, "`requires` is no ThreatModel"]
-    if made.requires.goal != "membership" or made.requires.access not in IMPLIED:
+    if made.requires.goal != "membership" or made.requires.access not in CLASSIFIER_VIEWS:
         return problems
     block = dict(attack.get("knowledge") or {}) if isinstance(attack, Mapping) else dict(KNOWLEDGE)
     return problems + Bout(made, block, rng).problems()

@@ -138,6 +138,8 @@ def train(model: nn.Module, data: Data, patients: np.ndarray, plan: Plan, valida
                     break
     if plan.patience is None:
         return step, epoch, None
+    if not best.state:
+        raise MedleakError("the validation loss was not a number in any epoch")
     model.load_state_dict(best.state)
     return step, epoch, best.epoch
 

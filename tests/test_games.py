@@ -93,7 +93,7 @@ def test_a_patient_in_two_sources_is_refused():
         split_patients(
             dataclasses.replace(dataset, source=source),
             SIZES,
-            sources={"challenge": "train", "evaluation": "test"},
+            sources=dict.fromkeys(PARTS, "train") | {"evaluation": "test"},
         )
 
 
@@ -102,8 +102,13 @@ def test_a_patient_in_two_sources_is_refused():
     [
         ({"challenge": 70}, {}, "too few patients in made: challenge needs 70, 60 are left"),
         ({"evaluation": 30}, {}, "too few patients in made: evaluation needs 30, 20 are left"),
-        ({}, {"challenge": "al"}, "did you mean 'all'"),
+        ({}, dict.fromkeys(PARTS, "al"), "did you mean 'all'"),
         ({}, {"chalenge": "all"}, "did you mean 'challenge'"),
+        (
+            {},
+            {"challenge": "all"},
+            "names some parts only: auxiliary, validation, evaluation missing",
+        ),
     ],
 )
 def test_bad_splits_are_named(sizes, sources, message):

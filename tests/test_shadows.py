@@ -21,7 +21,7 @@ def facts(rng, **changes):
 
 
 def check(target, shadows):
-    return replica_check(target, shadows, n_pool=200, p=0.5)
+    return replica_check(target, shadows, n_target=200, n_pool=200, p=0.5)
 
 
 def test_seeds_share_their_shadows_and_pools_extend():

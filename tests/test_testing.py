@@ -81,7 +81,7 @@ def test_infinite_scores():
 
 def test_a_view_that_was_not_asked_for():
     weights = ThreatModel(goal="membership", access="labels")
-    only(check_attack(attack(requires=weights)), "Hidden", "requires.access is 'labels'")
+    only(check_attack(attack(requires=weights)), "Hidden", "declared access to 'labels' only")
 
 
 def test_a_view_of_the_shadows_that_was_not_asked_for():

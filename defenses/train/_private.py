@@ -139,12 +139,14 @@ class PrivateGradient:
     def _add_clipped(self, parameters: list[Any], sums: list[Any]) -> None:
         import torch
 
-        each = [p.grad_sample.flatten(1) for p in parameters]
-        norms = torch.stack([g.norm(dim=1) for g in each]).norm(dim=0)
-        factor = (self.clip / norms).clamp_(max=1)
-        for p, g, total in zip(parameters, each, sums, strict=True):
-            total += (factor @ g).view(p.shape)
-            p.grad_sample = None
+        # In float32 whatever the run's precision: rounded to bfloat16, a record exceeds C.
+        with torch.autocast(parameters[0].device.type, enabled=False):
+            each = [p.grad_sample.flatten(1).float() for p in parameters]
+            norms = torch.stack([g.norm(dim=1) for g in each]).norm(dim=0)
+            factor = (self.clip / norms).clamp_(max=1)
+            for p, g, total in zip(parameters, each, sums, strict=True):
+                total += (factor @ g).view(p.shape)
+                p.grad_sample = None
 
 
 def per_record(model: Any) -> Any:

@@ -204,7 +204,7 @@ class DPSGD(Defense):
             f"batches are Poisson samples of {self.unit}s and stay hidden",
             "the expected number of members is public",
             "the noise is reproducible pseudo-random noise whose seed stays secret",
-            "hyper-parameters were chosen without the members",
+            f"hyper-parameters were chosen in {self.trials} runs, at no cost to the budget",
             *(
                 [f"a patient has up to {setting.max_records} records: this is not per patient"]
                 * scans

@@ -68,13 +68,12 @@ def _wrapped(line: str, verbatim: bool) -> str:
 
 def _game(row: Row) -> list[str]:
     unit = row.unit or "record"
-    things = words.nouns(row.unit)
     if row.goal != "membership":
         return [f"Goal: {row.goal}. Unit: {unit}. Data: {row.data or 'unknown'}."]
     told = [
         f"Membership: the attack scores each {unit} of the challenge, and a high score says “was in "
-        f"training”. Each of about {2 * row.n_members:,} {things} was in training with "
-        f"probability 1/2, independently (about {row.n_members:,} members).",
+        f"training”. Each of {2 * row.n_members:,} {words.nouns(_drawn(row))} was in training with "
+        f"probability 1/2, independently, with all its records (about {row.n_members:,} members).",
         (f"Records asked about: {naming.kind(row.records)}. " if row.records else "")
         + f"Data: {row.data or 'unknown'}"
         + (f" ({row.data_note})" if row.data_note else "")
@@ -217,3 +216,8 @@ def _spent(name: str, value: float) -> str:
     if unit == "seconds":
         return f"{stem} {naming.seconds(value)}"
     return f"{name.replace('_', ' ')} {value:,.0f}"
+
+
+def _drawn(row: Row) -> str:
+    """Whose membership is decided: of a patient's records, never of one alone."""
+    return "patient" if row.unit == "record" else row.unit

@@ -9,7 +9,7 @@ from typing import Any
 STATUS = {
     "ok": "ok",
     "not_applicable": "not applicable",
-    "not_run": "not run (budget)",
+    "not_run": "not run",
     "failed": "failed",
     "invalid": "invalid",
 }

@@ -220,7 +220,7 @@ STATUS_MEANING = {
     "ok": "measured.",
     "not applicable": "the attack needs something that the defense does not release, or the cell "
     "makes no sense. The reason is printed. It is not evidence of zero leakage.",
-    "not run (budget)": "the time budget ended before this cell.",
+    "not run": "the time budget, Ctrl-C or a failure ended the grid before this cell: the reason.",
     "failed": "an error. Seeds that failed are counted beside the others, never dropped.",
     "invalid": "a control failed, so the figure would mean nothing and is left out of every mean.",
 }

@@ -42,6 +42,8 @@ def locate(name: str, what: str, *, folder: bool = False) -> Path:
     Raises:
         DataError: no such file (or folder), MEDLEAK_DATA not set, or the path leads out of it.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise DataError(f"{what} {name!r} is not a path")
     path = Path(name).expanduser()
     if not path.is_absolute():
         root = data_root()

@@ -50,7 +50,7 @@ def test_a_cell_without_figures_keeps_its_status_and_reason(bare_row):
     assert one.status == "failed"
     assert one.leakage == {}
     assert "failed: disk full" in one.note
-    assert "not run (budget): budget spent" in one.note
+    assert "not run: budget spent" in one.note
 
 
 def test_an_invalid_row_enters_no_mean(make_row):
