@@ -14,6 +14,7 @@ import pytest
 
 from medleak import grid
 from medleak.api import ConfigError
+from medleak.cells import Cell
 from medleak.executors import LocalExecutor, SerialExecutor
 from medleak.store import ARRAYS, MANIFEST
 
@@ -202,6 +203,72 @@ def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog, victim):
     result = grid.execute(plan, executor=SerialExecutor())
     assert figures(result.rows) == figures(first.rows)
     assert "set aside" in caplog.text
+
+
+def test_everybody_who_is_measured_on_is_in_the_key(toy_config):
+    sizes = [{}, {"n_evaluation": 20}, {"n_auxiliary": 60}]
+    cells = [Cell(toy_config("AboveShadows", split=split), METRICS) for split in sizes]
+    assert len({cell.key for cell in cells}) == 3
+    assert len({cell.target_spec.key for cell in cells}) == 1
+
+
+def test_rows_carry_the_coordinates_of_the_grid_that_asks(toy_config, plan_of):
+    config = toy_config("Confidence")
+    grid.execute(plan_of([Job(config, {}, ("a=1",))]), executor=SerialExecutor())
+    renamed = {**config, "target": {**config["target"], "name": "other"}}
+    plan = plan_of([Job(renamed, {"target.recipe.epochs": 300}, ("b=2",))], name="second")
+    result = grid.execute(plan, executor=SerialExecutor())
+    row = result.rows[0]
+    assert (result.trained, result.measured) == (0, 0)
+    assert (row.target, row.extra) == ("other", {"target.recipe.epochs": 300})
+    assert row.provenance["overrides"] == ("b=2",)
+
+
+def test_two_presets_of_the_same_content_are_two_rows(toy_config, plan_of):
+    config = toy_config("Confidence")
+    twin = {**config, "defense": {"name": "twin", "slots": {}}}
+    result = grid.execute(plan_of([Job(config, {}), Job(twin, {})]), executor=SerialExecutor())
+    assert [row.defense for row in result.rows] == ["none", "twin"]
+    assert result.measured == 1
+
+
+def test_a_diverged_run_leaves_nothing_in_the_store(toy_config, plan_of):
+    plan = plan_of([Job(toy_config("Confidence", recipe={"fail": "diverge"}), {})])
+    row = grid.execute(plan, executor=SerialExecutor()).rows[0]
+    assert row.status == "failed"
+    assert "training diverged" in row.reason
+    assert not plan.store.keys("runs")
+    assert not plan.store.keys("signals")
+
+
+def test_an_attack_is_given_only_what_it_declared(toy_config, plan_of):
+    row = grid.execute(plan_of([Job(toy_config("Peek"), {})]), executor=SerialExecutor()).rows[0]
+    assert row.reason == "view 'weights': the attack declared access to 'labels' only"
+
+
+def test_a_run_that_ends_its_worker_fails_nobody_else(toy_config, plan_of):
+    jobs = [Job(toy_config("Confidence", recipe={"fail": "exit"}), {})]
+    jobs += [
+        Job(toy_config("Confidence", recipe={"epochs": 5 + i, "wait": 0.5}), {}) for i in range(3)
+    ]
+    rows = grid.execute(plan_of(jobs), executor=LocalExecutor(jobs=2)).rows
+    assert [row.status for row in rows] == ["failed", "ok", "ok", "ok"]
+    assert "its worker process died" in rows[0].reason
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "message"),
+    [
+        ({"pool": "audits"}, "did you mean 'audit'"),
+        ({"n_shadow": 3}, "did you mean 'n_shadows'"),
+        ({"n_shadows": -1}, "attack.knowledge.n_shadows is -1"),
+    ],
+)
+def test_misspelt_knowledge_is_named_before_anything_is_trained(
+    toy_config, plan_of, knowledge, message
+):
+    with pytest.raises(ConfigError, match=message):
+        plan_of([Job(toy_config("AboveShadows", knowledge=knowledge), {})])
 
 
 SCRIPT = textwrap.dedent(

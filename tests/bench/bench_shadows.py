@@ -93,7 +93,7 @@ def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path):
     executor.shutdown()
     x, y = world.evaluation.x, world.evaluation.y
     with torch.inference_mode():
-        theirs = np.mean([evaluate(m((tensor(x) - 0.5) / 0.25), y) for m in models])
+        theirs = np.mean([evaluate(m((tensor(x) - 0.5) / 0.25).numpy(), y) for m in models])
     mine = np.mean([evaluate(Network(s, plan.store).logits(x), y) for s in specs])
     benchmark.extra_info |= {
         "plain_threads": threads,

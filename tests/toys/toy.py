@@ -1,5 +1,6 @@
 """A target that trains in milliseconds, for tests of the bench itself."""
 
+import os
 import time
 
 import numpy as np
@@ -46,6 +47,11 @@ class Steps(Trainer):
 
     def fit(self, model, records, *, setting, seed, validation=None, device="cpu"):
         time.sleep(self.wait)
+        if self.fail == "exit":
+            os._exit(9)
+        if self.fail == "diverge":
+            torch.nn.init.constant_(model.weight, float("nan"))
+            return Trained(model, {})
         if self.fail:
             raise RuntimeError("the toy was told to fail")
         x, y = torch.from_numpy(records.x), torch.from_numpy(records.y)
@@ -105,3 +111,12 @@ class NeedsUpdates(Confidence):
     """Asks for what a central training does not release."""
 
     requires = ThreatModel(goal="membership", access="updates")
+
+
+class Peek(Confidence):
+    """Declares labels and looks at the weights."""
+
+    requires = ThreatModel(goal="membership", access="labels")
+
+    def run(self, release, challenge):
+        return np.full(len(challenge), float(len(release.weights)))
