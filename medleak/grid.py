@@ -181,7 +181,9 @@ def _fitting(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str,
 def _check_folder(plan: Plan) -> None:
     path = plan.folder / MANIFEST
     if not path.exists():
-        if plan.folder.exists() and any(plan.folder.iterdir()):
+        # Hidden files are another process's that are being written: it issued the same grid.
+        found = plan.folder.iterdir() if plan.folder.exists() else ()
+        if any(not path.name.startswith(".") for path in found):
             raise ConfigError(
                 f"folder '{plan.folder}' is not a grid's: choose another --name or --out"
             )

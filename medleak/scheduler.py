@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from medleak.api import MedleakError
-from medleak.cells import Cell, measure
+from medleak.cells import Cell
 from medleak.executors import LocalExecutor
 from medleak.grid import FAILURES, MANIFEST, Plan, Result, pick_device, save_manifest
+from medleak.measure import measure
 from medleak.progress import bar
 from medleak.runs import RunSpec, train
 from medleak.store import Store, write_atomically

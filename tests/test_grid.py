@@ -185,6 +185,9 @@ def test_a_folder_belongs_to_one_grid(toy_config, plan_of, tmp_path):
     (tmp_path / "out" / "mine" / "thesis.txt").write_text("")
     with pytest.raises(ConfigError, match="is not a grid's"):
         plan_of(jobs_of(toy_config), name="mine")
+    (tmp_path / "out" / "begun").mkdir()
+    (tmp_path / "out" / "begun" / ".grid.json.0a1b").write_text("")  # by another process, just now
+    assert plan_of(jobs_of(toy_config), name="begun")
     with pytest.raises(ConfigError, match="cannot name a grid"):
         plan_of(jobs_of(toy_config), name="../mine")
     with pytest.raises(ConfigError, match="did you mean 'g'"):

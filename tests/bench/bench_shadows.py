@@ -116,7 +116,7 @@ MEMORY = textwrap.dedent(
     sys.path.insert(0, sys.argv[1])
     from bench_shadows import Job, METRICS, config
     from medleak import grid
-    from medleak.cells import measure
+    from medleak.measure import measure
     from pathlib import Path
     from medleak.scheduler import train_task
     import torch
