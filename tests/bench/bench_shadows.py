@@ -52,8 +52,9 @@ def evaluate(logits, y):
     return float((logits.argmax(1) == y).mean())
 
 
-def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path):
-    """Ratio in one run, at the same accuracy; prints both."""
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path, precision):
+    """Ratio in one run, at the same accuracy; prints both. The plain loop is in fp32."""
     import os
 
     import torch
@@ -61,7 +62,7 @@ def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path):
     sys.path.insert(0, str(Path(__file__).parent))
     import plain_loop
 
-    asked = config()
+    asked = config(precision=precision)
     plan = grid.plan([Job(asked)], metrics=METRICS, name="b", out=tmp_path, store=tmp_path / "s")
     specs = plan.cells[0].shadow_specs
     world = load_world(asked["target"], None)
