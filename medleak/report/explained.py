@@ -73,7 +73,7 @@ def _game(row: Row) -> list[str]:
     told = [
         f"Membership: the attack scores each {unit} of the challenge, and a high score says “was in "
         f"training”. Each of {2 * row.n_members:,} {words.nouns(_drawn(row))} was in training with "
-        f"probability 1/2, independently, with all its records (about {row.n_members:,} members).",
+        f"probability 1/2, independently{_whole(row)} (about {row.n_members:,} members).",
         (f"Records asked about: {naming.kind(row.records)}. " if row.records else "")
         + f"Data: {row.data or 'unknown'}"
         + (f" ({row.data_note})" if row.data_note else "")
@@ -221,3 +221,7 @@ def _spent(name: str, value: float) -> str:
 def _drawn(row: Row) -> str:
     """Whose membership is decided: of a patient's records, never of one alone."""
     return "patient" if row.unit == "record" else row.unit
+
+
+def _whole(row: Row) -> str:
+    return "" if row.unit.startswith("image") else ", with all its records"
