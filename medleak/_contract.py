@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from medleak.api import Component, ConfigError
-from medleak.components import build, static
+from medleak.components import build, raised, static
 
 
 def attempt(problems: list[str], what: str, call: Callable[[], Any]) -> Any:
-    """The result of `call`; None, and a problem, where it raises."""
+    """The result of `call`; None, and a problem, where it raises (or calls `sys.exit`)."""
     try:
         return call()
-    except Exception as error:  # whatever a plugin raises is its author's to read
-        text = (str(error).strip() or "no message").splitlines()[0]
-        problems.append(f"{what} raised {type(error).__name__}: {text}")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plugin raises is its author's to read
+        problems.append(f"{what} {raised(error)}")
         return None
 
 
@@ -85,16 +86,16 @@ def _literal_problems(cls: type, needed: Sequence[str], defaults: type) -> list[
 def generic(component: Component, config: Any, needed: Sequence[str], base: type) -> list[str]:
     cls = type(component)
     problems = [] if (cls.__doc__ or "").strip() else ["the class has no docstring"]
-    return (
-        problems + _literal_problems(cls, needed, base) + _constructor_problems(component, config)
-    )
+    problems += _literal_problems(cls, needed, base) + _constructor_problems(component, config)
+    faults = strings(problems, "faults", component.faults)
+    return problems + [f"fault: {fault}" for fault in faults]
 
 
 def strings(problems: list[str], what: str, call: Callable[[], Any]) -> list[str]:
-    """What `refusals` says, where it is a list of strings."""
-    raised: list[str] = []
-    found = attempt(raised, what, call)
+    """What `refusals` or `faults` says, where it is a list of strings."""
+    fallen: list[str] = []
+    found = attempt(fallen, what, call)
     if isinstance(found, list | tuple) and all(isinstance(reason, str) for reason in found):
         return list(found)
-    problems += raised or [f"{what} returned {found!r}: a list of strings is needed"]
+    problems += fallen or [f"{what} returned {found!r}: a list of strings is needed"]
     return []

@@ -77,6 +77,13 @@ class Component:
 
     version: ClassVar[int] = 1
 
+    def faults(self) -> list[str]:
+        """What is wrong with the arguments, whatever they meet: the request is then refused.
+
+        What only rules out some settings is for `refusals`: such a cell is not applicable.
+        """
+        return []
+
     def __repr__(self) -> str:
         variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         parameters = inspect.signature(type(self)).parameters.values()
@@ -449,6 +456,8 @@ class Knowledge:
         reference: a held-out replica of the target, the only model on which an attack may tune
             its own hyper-parameters: a `Shadow` that is not among `shadows`.
         progress: called with the fraction done.
+        network: name -> array of a release's weights to an ``nn.Module`` in evaluation mode; only for
+            an attack whose threat model knows the "architecture".
     """
 
     setting: Setting
@@ -459,6 +468,7 @@ class Knowledge:
     budget: int | None = None
     reference: Shadow | None = None
     progress: Callable[[float], None] = lambda fraction: None
+    network: Callable[[Mapping[str, np.ndarray]], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -480,6 +490,9 @@ class Attack(Component, ABC):
 
     - `requires`: the `ThreatModel`;
     - `paper`: "Author et al. year, title, venue".
+
+    Only the order of membership scores counts, so that infinite ones are allowed: the surest, on
+    either side (averaged over a patient's records they count as 1e100). NaN has no order: a failure.
     """
 
     requires: ClassVar[ThreatModel]
@@ -500,8 +513,8 @@ class Attack(Component, ABC):
         """Fit and run, timed, counted and checked: what the bench calls.
 
         Raises:
-            MedleakError: the query budget was overdrawn, or what came back is not ``(N,)`` finite
-                numbers (reconstructions: not ``(N, ...)``).
+            MedleakError: the query budget was overdrawn, or what came back is not ``(N,)`` numbers
+                (reconstructions: not ``(N, ...)``), NaN among them.
         """
         before, start = release.queries, time.perf_counter()
         self.fit(release, knowledge)
@@ -522,7 +535,8 @@ class Attack(Component, ABC):
         if result.shape[:1] != (n,) or (self.requires.goal == "membership" and result.ndim != 1):
             raise MedleakError(f"{who} returned shape {result.shape}: {wanted} is needed")
         if np.isnan(result).any():
-            raise MedleakError(f"{who} returned NaN for {int(np.isnan(result).sum())} values")
+            count = int(np.isnan(result).sum())
+            raise MedleakError(f"{who} returned NaN for {count} value{'s' * (count > 1)}")
 
 
 # --------------------------------------------------------------------------- metrics

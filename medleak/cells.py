@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,12 +12,18 @@ import numpy as np
 
 from medleak.api import (
     Attack,
+    Component,
     ConfigError,
+    MedleakError,
     NotApplicable,
+    Setting,
+    Trainer,
 )
-from medleak.components import RESERVED, build, identities, static
+from medleak.components import RESERVED, build, identities, raised, static
+from medleak.games import World
 from medleak.keys import BENCH_VERSION, digest
 from medleak.messages import unknown
+from medleak.plugins import folders_of
 from medleak.rows import Row
 from medleak.runs import RunSpec
 from medleak.shadows import shadow_columns
@@ -24,6 +31,8 @@ from medleak.slots import Slots, training_blocks
 from medleak.store import Store
 
 POOLS = ("audit", "auxiliary")
+BUILT = {"target": ("dataset", "model", "recipe"), "attack": ("",)}
+"""Group -> the blocks of it that name a class; "" is the whole."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,18 @@ class Cell:
     metrics: Mapping[str, Mapping[str, Any]]
     axes: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for group, blocks in BUILT.items():
+            whole, chosen = self.config[group], f"{group}={self.config[group].get('name')}"
+            for name in blocks:
+                block = whole.get(name) if name else whole
+                if not isinstance(block, Mapping) or "_target_" not in block:
+                    raise ConfigError(
+                        f"{chosen}: {f'block {name!r}' if name else 'it'} names no _target_"
+                    )
+        if not isinstance(self.config["target"].get("split"), Mapping):
+            raise ConfigError(f"target={self.config['target'].get('name')} has no block 'split'")
 
     def __getstate__(self) -> dict[str, Any]:
         fields = ("config", "metrics", "axes", "overrides")
@@ -84,7 +105,7 @@ class Cell:
     @functools.cached_property
     def attack(self) -> Attack:
         """The attack, built."""
-        return build(self.config["attack"])
+        return build(self.config["attack"], of=Attack)
 
     @functools.cached_property
     def shadow_specs(self) -> list[RunSpec]:
@@ -135,19 +156,33 @@ class Cell:
         """Short digest of a row: cell, coordinates, kind of record and unit."""
         return digest([self.key, self.coordinates, records, unit])[:12]
 
+    @property
+    def _repeat(self) -> dict[str, tuple[str, ...]]:
+        """What the command that repeats the cell has to name."""
+        groups = ("target", "defense", "attack")
+        chosen = [(group, self.config[group]["name"]) for group in groups]
+        folders = folders_of([*chosen, *(("metric", name) for name in self.metrics)])
+        return {"overrides": tuple(self.overrides), "plugins": tuple(folders)}
+
     def named(self, row: Row) -> Row:
         """A stored row under this cell's coordinates: another grid may have measured it."""
-        provenance = {**row.provenance, "overrides": self.overrides}
+        provenance = {**row.provenance, **self._repeat}
         key = self.row_key(row.records, row.unit)
         return replace(row, key=key, provenance=provenance, **self.coordinates)
 
     # ------------------------------------------------------------------ whether it makes sense
 
     def reasons(self) -> list[str]:
-        """Why the cell is not applicable, all reasons at once; empty where it is."""
+        """Why the cell is not applicable, all reasons at once; empty where it is.
+
+        Raises:
+            ConfigError: a component with faults, which no cell can be measured with.
+        """
         setting, found = self.target_spec.world.setting, []
+        recipe = build(self.config["target"]["recipe"], of=Trainer)
+        self._refuse_faults(recipe)
         try:
-            self.slots.trainer(build(self.config["target"]["recipe"]), setting)
+            self.slots.trainer(recipe, setting)
         except NotApplicable as refusal:
             found += refusal.reasons
         requires = static(self.config["attack"]["_target_"]).requires or self.attack.requires
@@ -162,6 +197,20 @@ class Cell:
             need = int(np.ceil(setting.n_patients / 0.8))
             found.append(f"pool=auxiliary needs {need} auxiliary patients for replicas, has {have}")
         return found + list(self.attack.refusals(setting, self.knowledge))
+
+    def _refuse_faults(self, recipe: Trainer) -> None:
+        """Refuse what is wrong whatever the setting, before anything is written or trained."""
+        parts: list[tuple[str, str, Component]] = [("target", ".recipe", recipe)]
+        for slot, fillings in self.slots.fillings.items():
+            parts += [("defense", f".slots.{slot}", filling) for filling in fillings]
+        for group, place, component in [*parts, ("attack", "", self.attack)]:
+            if faults := component.faults():
+                name = self.config[group]["name"]
+                raise ConfigError(f"{group}{place} of {group}={name}: {'; '.join(faults)}")
+        # Shipped pairs of data and architecture are tested; only what was changed takes torch here.
+        keys = (text.lstrip("+~").partition("=")[0] for text in self.overrides)
+        if any(key.startswith(("target.model", "target.dataset")) for key in keys):
+            check_model(self.config["target"], self.target_spec.world)
 
     # ------------------------------------------------------------------ rows
 
@@ -188,7 +237,7 @@ class Cell:
             pool=self.knowledge["pool"] if self.shadow_specs else "",
             n_shadows=len(self.shadow_specs),
             provenance={
-                "overrides": list(self.overrides),
+                **self._repeat,
                 "run": self.target_spec.key,
                 "shadows": digest([spec.key for spec in self.shadow_specs])[:16],
                 "components": identities([config["target"], config["defense"], config["attack"]]),
@@ -196,6 +245,28 @@ class Cell:
             },
             **more,
         )
+
+
+def check_model(target: Mapping[str, Any], world: World) -> None:
+    """Build the model of `target` once for these data, and throw it away.
+
+    Raises:
+        ConfigError: it cannot be built, with the reason.
+    """
+    if fault := _model_fault(json.dumps(target["model"]), world.setting):
+        raise ConfigError(f"target.model of target={target['name']}: {fault}")
+
+
+@functools.lru_cache(maxsize=64)
+def _model_fault(block: str, setting: Setting) -> str:
+    try:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            build(json.loads(block), in_shape=setting.in_shape, n_outputs=setting.n_outputs)
+    except Exception as error:  # whatever a layer says to sizes that it cannot have
+        return str(error) if isinstance(error, MedleakError) else f"building it {raised(error)}"
+    return ""
 
 
 def load_rows(cell: Cell, store: Store) -> list[Row] | None:

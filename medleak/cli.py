@@ -1,7 +1,7 @@
 """The command line: a thin shim that imports what a command needs once it is known.
 
-Exit status: 0; 1 where rows failed or a check found problems; 2 for a request that cannot be met;
-130 when interrupted.
+Exit status: 0; 1 where rows failed, or check, doctor or cache found problems; 2 for a request that
+cannot be met; 130 when interrupted.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ _OUT = (("--out",), {"metavar": "DIR", "help": "folder of grids (default: result
 _STORE = (("--store",), {"metavar": "DIR", "help": "store (default: MEDLEAK_STORE, results/store)"})
 _JOBS = (("--jobs",), {"type": int, "metavar": "N", "help": "how many at once (default: cores)"})
 _AGAIN = (("--retry-failed",), {"action": "store_true", "help": "try what failed before again"})
+_DRY = (("--dry-run",), {"action": "store_true", "help": "say what would be done, and its time"})
 _GRID = (
     (("overrides",), {"nargs": "*", "metavar": "NAME|KEY=VALUE"}),
-    (("--dry-run",), {"action": "store_true", "help": "say what would be done, and its time"}),
+    _DRY,
     (("--budget",), {"metavar": "TIME", "help": "start nothing new after 30m, 1h30m, 90s"}),
     _AGAIN,
     (("--fail-fast",), {"action": "store_true", "help": "stop at the first failure"}),
@@ -44,6 +45,7 @@ _GRID = (
 ARGUMENTS: dict[str, Sequence[Any]] = {
     "run": (
         _OVERRIDES,
+        _DRY,
         (("-m", "--multirun"), {"action": "store_true", "help": "the same as grid"}),
         _AGAIN,
         _JOBS,
@@ -167,7 +169,11 @@ def _dispatch(words: Sequence[str]) -> int:
         from medleak.messages import unknown
 
         parser.error(unknown("command", given.command, COMMANDS))
-    arguments = command_parser(given.command).parse_intermixed_args(given.rest)
+    parser = command_parser(given.command)
+    arguments = parser.parse_intermixed_args(given.rest)
+    for name, value in vars(arguments).items():
+        if value == "":  # an unset variable of a script: the default would do something else
+            parser.error(f"{name} is empty: give a value, or leave it out")
     arguments.plugins = given.plugins + arguments.plugins
     from medleak.plugins import add_folders
 

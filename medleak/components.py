@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medleak.api import ConfigError, ThreatModel
+from medleak.api import ConfigError, MedleakError, ThreatModel
 
 _roots: set[str] = {"medleak"}
 RESERVED = {"name", "summary", "knowledge", "_target_"}
@@ -59,11 +59,59 @@ class Static:
 
     @property
     def identity(self) -> str:
-        """What a key says of this component: its explicit version; a plugin's file digest."""
+        """What a key says of this component: its explicit version; of a plugin, a digest of its
+        file and of what that imports from its own folder or package."""
         if self.builtin:
             return f"{self.target}@{self.literals.get('version', 1)}"
-        digest = hashlib.sha256(self.file.read_bytes()).hexdigest() if self.file else "?"
-        return f"{self.target}#{digest[:16]}"
+        digest = hashlib.sha256()
+        for path in own_sources(self.target.rpartition(".")[0], self.file) if self.file else ():
+            digest.update(path.read_bytes())
+        return f"{self.target}#{digest.hexdigest()[:16]}"
+
+
+def own_sources(module: str, file: Path) -> list[Path]:
+    """`file` of a plugin's `module`, and every file that it imports, directly or through another,
+    from the same plugin folder or package; by module name. Nothing is imported here."""
+    root = file.parents[module.count(".") + (file.name == "__init__.py")]
+    found: dict[str, Path] = {}
+    stack = [module]
+    while stack:
+        name = stack.pop()
+        path = _file_under(root, name)
+        if path is None or name in found:
+            continue
+        found[name] = path
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        stack += [name.rpartition(".")[0], *_imported(path.read_text(), package)]
+    return [found[name] for name in sorted(found)]
+
+
+def _file_under(root: Path, module: str) -> Path | None:
+    """The file of a plugin's module below `root`; other packages may lie there too."""
+    top, *rest = module.split(".")
+    if top not in _roots - {"medleak"}:
+        return None
+    place = root.joinpath(top, *rest)
+    choices = (place.with_name(f"{place.name}.py"), place / "__init__.py")
+    return next((path for path in choices if path.is_file()), None)
+
+
+@functools.lru_cache(maxsize=256)
+def _imported(text: str, package: str) -> tuple[str, ...]:
+    """Modules that a source in `package` imports, and what may be modules among the names."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:
+        return ()  # whoever imports it is told
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: -(node.level - 1) or None] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return tuple(names)
 
 
 def _split(target: str) -> tuple[str, str]:
@@ -151,22 +199,38 @@ def load(target: str) -> type:
     """Import the class that `target` names."""
     module, name = _split(target)
     static(target)
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (KeyboardInterrupt, MedleakError):
+        raise
+    except BaseException as error:  # a plugin's: even one that calls sys.exit() must say so
+        if module.startswith("medleak."):
+            raise
+        raise ConfigError(f"importing {module} {raised(error)}") from error
 
 
-def build(config: Mapping[str, Any], **extra: Any) -> Any:
+def raised(error: BaseException) -> str:
+    """``raised ValueError: its first line``."""
+    text = (str(error).strip() or "no message").splitlines()[0]
+    return f"raised {type(error).__name__}: {text}"
+
+
+def build(config: Mapping[str, Any], *, of: type = object, **extra: Any) -> Any:
     """The object that a YAML block describes; `extra` are further keyword arguments.
 
     Nested blocks with a `_target_` are built first; `name`, `summary` and `knowledge` belong to the
     bench and are not passed on.
 
     Raises:
-        ConfigError: a keyword that the class does not take, named with the choices.
+        ConfigError: a keyword that the class does not take, named with the choices; or a class that
+            is no subclass of `of`.
     """
     if "_target_" not in config:
         raise ConfigError(f"a block without _target_ cannot be built: {sorted(config)}")
     keywords = {k: _build(v) for k, v in config.items() if k not in RESERVED} | extra
     cls = load(config["_target_"])
+    if not issubclass(cls, of):
+        raise ConfigError(f"_target_ '{config['_target_']}' is no {of.__name__}")
     check_keywords(cls, keywords)
     return cls(**keywords)
 

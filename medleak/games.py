@@ -99,6 +99,7 @@ def split_patients(
                     f"{owner[int(patient)]} and {source}"
                 )
     orders: dict[str | None, list[int]] = {}
+    totals: dict[str | None, int] = {}
     chosen: dict[str, np.ndarray] = {}
     by_patient = _positions(dataset.records.patients, keep)
     for part in PARTS:
@@ -107,11 +108,19 @@ def split_patients(
             pool = keep if source is None else keep[dataset.source[keep] == source]
             patients = np.unique(dataset.records.patients[pool])
             orders[source] = rng_for("split", seed, source).permutation(patients).tolist()
+            totals[source] = len(patients)
         order, n = orders[source], int(sizes[part])
         if n > len(order):
             where = f" in source '{source}'" if source else ""
+            others = [int(sizes[p]) for p in PARTS[1:] if sources.get(p) == source]
+            most = max(0, totals[source] - sum(others)) // 2
+            half = int(sizes["challenge"]) // 2
+            limit = (
+                f"; n_members={half} takes {2 * half} of {totals[source]}, and {most} is the most"
+            )
             raise DataError(
                 f"too few patients in {dataset.name}: {part} needs {n}, {len(order)} are left{where}"
+                + limit * (source == sources.get("challenge"))
             )
         front = part == "challenge"
         taken = order[:n] if front else order[len(order) - n :]

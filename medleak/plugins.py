@@ -84,6 +84,17 @@ def options(group: str) -> dict[str, Option]:
     return dict(sorted(found.items()))
 
 
+def folders_of(chosen: Iterable[tuple[str, str]]) -> list[str]:
+    """The plugin folders that offer the `chosen` (group, name), for a command to name again."""
+    pairs = list(chosen)
+    offered = {folder: (folder / "conf").glob("*/*.yaml") for folder in _folders()}
+    return [
+        str(folder)
+        for folder, files in offered.items()
+        if any((file.parent.name, file.stem) in pairs for file in files)
+    ]
+
+
 def enable() -> None:
     """Let `_target_` name the classes of every plugin; also for worker processes to call."""
     from medleak import components

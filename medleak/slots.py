@@ -40,7 +40,7 @@ class Slots:
             if slot not in SLOTS:
                 raise ConfigError(unknown("slot", slot, SLOTS))
             entries = block if isinstance(block, list | tuple) else [block]
-            self.fillings[slot] = [build(entry) for entry in entries if entry]
+            self.fillings[slot] = [build(entry, of=Defense) for entry in entries if entry]
             for filling in self.fillings[slot]:
                 if filling.slot != slot:
                     name = type(filling).__name__

@@ -49,7 +49,7 @@ def check_attack(attack: Attack | Mapping[str, Any], *, rng: int = 0) -> list[st
     """What keeps an attack from being one; empty where it passes.
 
     Its literals, docstring and constructor; then, on `membership_world` and with no view but those
-    that `requires.access` grants: finite ``(N,)`` scores that do not depend on the order of the
+    that `requires.access` grants: ``(N,)`` scores without NaN that do not depend on the order of the
     records, nor on anything random but `Knowledge.rng`; inputs and global generators left alone;
     queries counted and within budget; no leak found where there is none (AUC within the 99.9%
     interval about .5) and a planted one found (AUC above .7). For goals other than membership only

@@ -51,15 +51,27 @@ def put(block: dict[str, Any], key: str, value: Any, chosen: str) -> None:
     Raises:
         ConfigError: no such key, named with the near match, or another kind of value is needed.
     """
-    group, *path, last = key.split(".")
-    node, where = block, group
+    node, member, annotation = _place(block, key, chosen)
+    if key == f"{key.split('.')[0]}.name":
+        raise ConfigError(f"{key} is the name of its file: choose with {key[:-5]}=NAME")
+    node[member] = fitted(key, value, node[member], annotation)
+
+
+def refit(block: dict[str, Any], key: str, chosen: str) -> None:
+    """As `put`, of the value that is there already: an interpolation, once it is resolved."""
+    node, member, annotation = _place(block, key, chosen)
+    node[member] = fitted(key, node[member], node[member], annotation)
+
+
+def _place(block: dict[str, Any], key: str, chosen: str) -> tuple[Any, Any, str]:
+    """What holds the value at `key`, under which name or position, and its annotation."""
+    where, *path, last = key.split(".")
+    node: Any = block
     for part in path:
         node, where = node[_member(node, part, where, chosen)], f"{where}.{part}"
     member = _member(node, last, where, chosen)
-    if key == f"{group}.name":
-        raise ConfigError(f"{key} is the name of its file: choose with {group}=NAME")
     kinds = annotations(node["_target_"]) if isinstance(node, dict) and "_target_" in node else {}
-    node[member] = fitted(key, value, node[member], kinds.get(last, ""))
+    return node, member, kinds.get(last, "")
 
 
 def _member(node: Any, part: str, where: str, chosen: str) -> Any:
@@ -88,7 +100,8 @@ def fitted(path: str, value: Any, current: Any, annotation: str = "") -> Any:
         return value
     if kinds and not any(_is(value, kind) for kind in kinds):
         wanted = " or ".join(_NAMES.get(kind, kind) for kind in kinds)
-        raise ConfigError(f"{path}={_shown(value)}: {wanted} is needed (now {_shown(current)})")
+        now = "" if value is current else f" (now {_shown(current)})"
+        raise ConfigError(f"{path}={_shown(value)}: {wanted} is needed{now}")
     return _same_type(value, current, kinds)
 
 
@@ -166,16 +179,19 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def whole(path: str, value: Any, *, least: int = 0, null: bool = False) -> int | None:
-    """`value` as a whole number from `least` (or None where `null` is allowed).
+def whole(
+    path: str, value: Any, *, least: int = 0, most: float = math.inf, null: bool = False
+) -> int | None:
+    """`value` as a whole number from `least` to `most` (or None where `null` is allowed).
 
     Raises:
         ConfigError: it is not.
     """
     if value is None and null:
         return None
-    if not _is(value, "int") or value < least:
+    if not _is(value, "int") or not least <= value <= most:
+        limit = f"{least} to {most}" if most < math.inf else f"{least}"
         or_null = ", or null," if null else ""
-        message = f"{path}={_shown(value)}: a whole number from {least}{or_null} is needed"
+        message = f"{path}={_shown(value)}: a whole number from {limit}{or_null} is needed"
         raise ConfigError(message)
     return int(value)

@@ -78,8 +78,8 @@ class SGD(Trainer):
         self.sampler = sampler
         self.gradient = gradient
 
-    def refusals(self, setting: Setting) -> list[str]:
-        reasons = [
+    def faults(self) -> list[str]:
+        found = [
             *_not_one_of("optimizer", [self.optimizer], OPTIMIZERS),
             *_not_one_of("schedule", [self.schedule], SCHEDULES),
             *_not_one_of("precision", [self.precision], PRECISIONS),
@@ -91,17 +91,20 @@ class SGD(Trainer):
             *_out_of_range("label_noise", self.label_noise, 0, below=1),
         ]
         if isinstance(self.augment, str) or not isinstance(self.augment, Sequence):
-            reasons.append(f"augment {self.augment!r} must be a list of names")
+            found.append(f"augment {self.augment!r} must be a list of names")
         else:
-            reasons += _not_one_of("augmentation", self.augment, AUGMENTATIONS)
-            spatial = [name for name in self.augment if name != "noise"]
-            if spatial and len(setting.in_shape) == 1:
-                reasons.append(f"augmentation '{spatial[0]}' needs images, the records are a table")
-        if self.early_stopping is not None:
-            reasons += self._early_stopping_faults()
-        return reasons
+            found += _not_one_of("augmentation", self.augment, AUGMENTATIONS)
+        return found + self._early_stopping_faults()
+
+    def refusals(self, setting: Setting) -> list[str]:
+        spatial = [name for name in self.augment if name != "noise"]
+        if spatial and len(setting.in_shape) == 1:
+            return [f"augmentation '{spatial[0]}' needs images, the records are a table"]
+        return []
 
     def _early_stopping_faults(self) -> list[str]:
+        if self.early_stopping is None:
+            return []
         if not isinstance(self.early_stopping, Mapping) or set(self.early_stopping) != {"patience"}:
             return [f"early_stopping {self.early_stopping!r} must be null or {{patience: EPOCHS}}"]
         return _out_of_range("patience", self.early_stopping["patience"], 1, whole=True)
@@ -119,12 +122,12 @@ class SGD(Trainer):
         """Fit `model` in place on `records`; it comes back in evaluation mode.
 
         Raises:
-            ConfigError: an impossible setting, or early stopping without validation records.
+            ConfigError: faults, refusals, or early stopping without validation records.
             MedleakError: fewer than two records, or the loss diverged.
         """
         from medleak.targets import _training as training
 
-        if reasons := self.refusals(setting):
+        if reasons := self.faults() or self.refusals(setting):
             raise ConfigError("; ".join(reasons))
         if len(records) < 2:
             raise MedleakError(f"a model cannot be trained on {len(records)} member record(s)")
@@ -165,10 +168,13 @@ class SGD(Trainer):
             "final_lr": float(rates[steps - 1]),
             "criterion": "bce" if setting.task == "multilabel" else "cross_entropy",
             "precision": self.precision,
+            "weight_decay": self.weight_decay,
             **sampler.facts,
             **gradient.facts,
         }
-        return Trained(model, facts if best is None else {**facts, "best_epoch": best})
+        if best is not None:
+            facts |= {"best_epoch": best, "patience": patience}
+        return Trained(model, facts)
 
     def _noisy(self, records: Records, setting: Setting, seed: int) -> Records:
         if not self.label_noise:

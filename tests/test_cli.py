@@ -76,6 +76,15 @@ def test_every_command_has_help_and_a_body(name, capsys):
         (["grid", "attack=lria"], "unknown attack 'lria'"),
         (["grid", "attack=[yeom,lira]"], "write attack=yeom,lira"),
         (["grid", "--name", "a/b", "attack=yeom"], "'a/b' cannot name a grid"),
+        (["grid", "--name", "", "attack=yeom"], "name is empty"),
+        (["report", "--publish", ""], "publish is empty"),
+        (["grid", "--budget=", "attack=yeom"], "budget is empty"),
+        (["cache", "verify", "--store", "nowhere"], "there is no store in nowhere"),
+        (["cache", "--all"], "size deletes nothing"),
+        (["report", "--overwrite"], "write --publish NAME beside it"),
+        (["cache", "prune", "--days", "nan", "--store", "."], "--days nan: zero or more"),
+        (["explain", ""], "row is empty"),
+        (["new", "attack", ""], "name is empty"),
         (["run", "attack=yeom,lira"], "these are 2 cells, and run measures one: use medleak grid"),
         (["run", "--plugins", "/nowhere/at/all"], "'/nowhere/at/all' does not exist"),
         (["list", "atacks"], "unknown kind 'atacks': did you mean 'attacks'?"),
@@ -233,19 +242,21 @@ def test_bash_completes(line, tmp_path):
 # --------------------------------------------------------------------------- the smaller commands
 
 
-def test_doctor_never_fails(capsys, tmp_path, monkeypatch):
+def test_doctor_says_all_problems_and_fails_with_any(capsys, tmp_path, monkeypatch):
     (tmp_path / "some.npz").write_bytes(b"x" * 2500)
     (tmp_path / "images").mkdir()
     monkeypatch.setenv("MEDLEAK_DATA", str(tmp_path))
     (tmp_path / "file").write_text("")
-    assert cli.main(["doctor", "--store", str(tmp_path / "file")]) == 0
+    assert cli.main(["doctor", "--store", str(tmp_path / "room")]) == 0
+    capsys.readouterr()
+    assert cli.main(["doctor", "--store", str(tmp_path / "file")]) == 1
     text = capsys.readouterr().out
     for part in ("Python 3", "torch ", "some.npz (2.5 kB)", "images/", "GPU: "):
         assert part in text
     assert "PROBLEM: store" in text
     monkeypatch.setenv("MEDLEAK_DATA", str(tmp_path / "gone"))
     monkeypatch.setenv(plugins.VARIABLE, str(tmp_path / "gone"))
-    assert cli.main(["doctor"]) == 0
+    assert cli.main(["doctor"]) == 1
     text = capsys.readouterr().out
     assert "which is no folder" in text
     assert "PROBLEM: plugin folder" in text
@@ -266,13 +277,13 @@ def test_cache_counts_verifies_and_prunes(tmp_path, capsys):
         if path.stat().st_size > 3000:
             path.write_bytes(path.read_bytes()[:-9] + b"corrupted")
     assert cli.main(["cache", "verify", "--store", str(tmp_path)]) == 1
-    assert "1 damaged" in capsys.readouterr().out
+    assert "1 damaged: issue the grid's command again" in capsys.readouterr().out
     assert cli.main(["cache", "prune", "--all", "--store", str(tmp_path)]) == 0
     assert "deleted" in capsys.readouterr().out
     assert not store.keys("runs")
 
 
-@pytest.mark.parametrize("name", ["Lira", "9lives", "a-b", "class", "", "../x"])
+@pytest.mark.parametrize("name", ["Lira", "9lives", "a-b", "class", "../x"])
 def test_new_refuses_names_that_cannot_be(name, tmp_path, capsys):
     assert cli.main(["new", "attack", name, "--dir", str(tmp_path)]) == 2
     assert "cannot name an attack" in capsys.readouterr().err
@@ -311,5 +322,5 @@ def test_check_says_what_is_wrong(tmp_path, capsys):
     (folder / "silent_fault.yaml").write_text("_target_: silent_fault.Fault\n")
     assert cli.main(["--plugins", str(tmp_path), "check", "attack=silent_fault"]) == 1
     text = capsys.readouterr().out
-    assert "problem(s)" in text
+    assert "silent_fault: 1 problem\n" in text
     assert "shape (1,)" in text

@@ -86,6 +86,14 @@ def test_run_prints_the_rows_of_one_cell_and_how_to_explain_them(work, capsys):
     assert cli.main(lines[0].partition("#")[0].split()[1:]) == 0
 
 
+def test_a_dry_run_of_one_cell_measures_nothing(work, capsys):
+    assert cli.main(["run", *WORDS, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "estimated time" in out
+    assert "medleak explain" not in out
+    assert not (work / "results" / "grids").exists()
+
+
 def test_multirun_is_a_grid(work, capsys):
     assert cli.main(["run", "-m", *WORDS, "seed=0,1"]) == 0
     assert "report: " in capsys.readouterr().out

@@ -56,6 +56,38 @@ def test_literals_are_read_without_importing_and_follow_the_parent(tmp_path):
     assert found.identity == f"never_imported.Child#{digest[:16]}"
 
 
+def test_what_a_plugin_imports_from_its_own_folder_is_in_its_identity(tmp_path):
+    sources = {
+        "outer_plugin.py": "import numpy\nfrom inner_plugin.deep import thing\nclass Mine: pass\n",
+        "inner_plugin/__init__.py": "",
+        "inner_plugin/deep.py": "from . import beside\nfrom .other import thing\n",
+        "inner_plugin/beside.py": "x = 1\n",
+        "inner_plugin/other.py": "def late():\n    import lazy_plugin\n",
+        "lazy_plugin.py": "raise RuntimeError('imported')\n",
+        "unrelated_plugin.py": "class Mine: pass\n",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    components.add_plugin_folder(tmp_path)
+
+    def identity():
+        return components.static("outer_plugin.Mine").identity
+
+    seen = {identity()}
+    for name in sources:
+        (tmp_path / name).write_text(sources[name] + "# changed\n")
+        seen.add(identity())
+    assert len(seen) == len(sources)  # all but the unrelated one
+
+
+def test_a_plugin_that_cannot_be_imported_is_one_line(tmp_path):
+    (tmp_path / "leaving_plugin.py").write_text("import sys\nsys.exit(0)\nclass Mine: pass\n")
+    components.add_plugin_folder(tmp_path)
+    with pytest.raises(ConfigError, match="importing leaving_plugin raised SystemExit: 0"):
+        components.build({"_target_": "leaving_plugin.Mine"})
+
+
 def test_identities_are_gathered_from_anywhere():
     config = {"a": [{"_target_": "toy.Steps"}], "b": {"c": {"_target_": "toy.Blobs"}}}
     names = [name.split("#")[0] for name in components.identities(config)]

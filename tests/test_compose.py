@@ -171,8 +171,10 @@ REFUSED = {
     "attak=lira": "unknown key 'attak': did you mean 'attack'?",
     "sed=1": "unknown key 'sed': did you mean 'seed'?",
     "+shadows=1": "unknown key 'shadows'",
-    "seed=-1": "seed=-1: a whole number from 0 is needed",
-    "seed=abc": "seed='abc': a whole number from 0 is needed",
+    "seed=-1": "seed=-1: a whole number from 0 to 4294967295 is needed",
+    "seed=abc": "seed='abc': a whole number from 0 to",
+    "seed=4294967296": "seed=4294967296: a whole number from 0 to 4294967295 is needed",
+    "seed=range(9223372036854775808,9223372036854775810)": "seed=9223372036854775808: a whole",
     "seed=1.5": "seed=1.5: a whole number",
     "seed=true": "seed=true: a whole number",
     "seed=null": "seed=null: a whole number",
@@ -196,6 +198,10 @@ REFUSED = {
     "target.dataset=foo": "target.dataset is a block, not a value",
     "target.split.canaries.mislabelled=true": "mislabelled=true: a number is needed",
     "target.name=other": "target.name is the name of its file: choose with target=NAME",
+    "target.recipe.lr=${oc.env:HOME}": "override 'target.recipe.lr=${oc.env:HOME}': only ${KEY}",
+    "target.recipe={lr: '${oc.env:HOME}'}": "only ${KEY}, another key's value, is filled in",
+    "+attack.x=[a,'${${seed}:HOME}']": "only ${KEY}",
+    "target.recipe.lr=${target.name}": "target.recipe.lr='phantom_cnn': a number is needed",
     "target.recipe.lr=${sed}": "Interpolation key 'sed' not found",
     "+target.recipe.epochs=3": "Could not append to config. An item is already at",
     "~target.nothing": "Could not delete from config. 'target.nothing' does not exist",
@@ -272,6 +278,25 @@ def test_interpolations_reach_other_blocks_of_their_own_job(add):
     assert [(j.config["attack"]["of"], j.config["attack"]["at"]) for j in jobs] == [
         ("phantom_cnn", 4), ("phantom_cnn", 5), ("pneumonia_cnn", 4), ("pneumonia_cnn", 5),
     ]  # fmt: skip
+
+
+def test_resolvers_in_a_yaml_are_refused(add, monkeypatch):
+    monkeypatch.setenv("SECRET", "told")
+    more = "of: ['${oc.env:SECRET}']\n"
+    file = add("attack", "nosy", TOY.format(name="nosy", more=more))
+    with pytest.raises(ConfigError, match=r"attack=nosy '\$\{oc.env:SECRET\}': only \$\{KEY\}"):
+        compose.expand(["attack=nosy"])
+    file.unlink()
+    add("metric", "nosy", "_target_: x.Y\nof: ${oc.env:SECRET}\n")
+    with pytest.raises(ConfigError, match=r"nosy\.yaml '\$\{oc.env:SECRET\}': only"):
+        compose.metrics()
+
+
+def test_an_interpolation_fits_its_place_once_it_is_resolved():
+    [job] = compose.expand(["target.recipe.epochs=${seed}", "seed=7"])
+    assert job.config["target"]["recipe"]["epochs"] == 7
+    [job] = compose.expand(["seed=4294967295"])
+    assert job.config["seed"] == 2**32 - 1
 
 
 def test_a_yaml_must_carry_the_name_of_its_file(add):

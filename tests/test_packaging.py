@@ -76,3 +76,10 @@ def test_nothing_heavy_is_imported_at_the_top():
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             wrong += [(path.name, n) for n in names if n.split(".")[0] in heavy]
     assert not wrong
+
+
+def test_two_modules_know_hydra():
+    names = {"hydra", "omegaconf"}
+    package = (ROOT / "medleak").rglob("*.py")
+    found = {p.name for p in package if names & {m.split(".")[0] for m in imports(p)}}
+    assert found == {"compose.py", "overrides.py"}

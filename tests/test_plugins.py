@@ -59,6 +59,14 @@ def folder(tmp_path, monkeypatch):
     return make
 
 
+def test_the_folder_of_what_was_chosen_is_named(folder):
+    place = folder("mine_alone")
+    folder("not_asked_for", place="elsewhere")
+    plugins.add_folders([place, place.parent / "elsewhere"])
+    chosen = [("attack", "yeom"), ("attack", "mine_alone"), ("metric", "auc")]
+    assert plugins.folders_of(chosen) == [str(place)]
+
+
 def test_an_installed_plugin_is_listed_with_its_source(medleak):
     done = medleak("list")
     assert done.returncode == 0, done.stderr

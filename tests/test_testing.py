@@ -72,11 +72,28 @@ def test_wrong_shape():
     only(check_attack(attack(run=lambda s, r, c: np.zeros((len(c), 2)))), "shape (500, 2)")
 
 
-def test_infinite_scores():
+def test_infinite_scores_are_an_order_and_nan_is_none():
     def run(self, release, challenge):
-        return np.where(self.confidence(release, challenge) > -0.1, np.inf, -1.0)
+        scores = self.confidence(release, challenge)
+        return np.where(scores > -0.1, np.inf, np.where(scores < -9, -np.inf, scores))
 
-    assert any("are infinite" in p for p in check_attack(attack(run=run)))
+    assert check_attack(attack(run=run)) == []
+    release, challenge, _, knowledge = membership_world(leak=6.0)
+    assert np.isinf(attack(run=run).execute(release, challenge, knowledge).scores).any()
+    nan = attack(run=lambda s, r, c: np.full(len(c), np.nan))
+    only(check_attack(nan), "returned NaN for 500 values")
+
+
+def test_a_plugin_that_leaves_is_told_and_not_followed():
+    def run(self, release, challenge):
+        sys.exit(0)
+
+    only(check_attack(attack(run=run)), "run raised SystemExit: 0")
+
+
+def test_faults():
+    only(check_attack(attack(faults=lambda s: ["power 1.0 is odd"])), "fault: power 1.0 is odd")
+    only(check_attack(attack(faults=lambda s: None)), "faults returned None")
 
 
 def test_a_view_that_was_not_asked_for():

@@ -31,6 +31,7 @@ from medleak.messages import unknown
 INFERENCE = "art.attacks.inference."
 MEMBERSHIP = INFERENCE + "membership_inference."
 NOT_ATTACKS = {"ShadowModels"}
+MODELS = ("nn", "rf", "gb", "lr", "dt", "knn", "svm")
 UNFITTED = {
     "MembershipInferenceBlackBoxRuleBased",
     "LabelOnlyGapAttack",
@@ -77,6 +78,14 @@ class ARTInference(Attack):
         self.infer = infer
         self.probabilities = probabilities
         self.max_fit = max_fit
+
+    def faults(self) -> list[str]:
+        positive = type(self.max_fit) is int and self.max_fit > 0
+        found = [] if positive else [f"max_fit {self.max_fit!r} must be a whole number above 0"]
+        model = (self.options or {}).get("attack_model_type", "nn")
+        if model not in MODELS:
+            found.append(unknown("attack_model_type", model, MODELS))
+        return found
 
     def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
         name = self._name()

@@ -16,6 +16,11 @@ def main(arguments: Namespace) -> int:
     actions = {"size": size, "verify": verify, "prune": prune}
     if arguments.action not in actions:
         raise ConfigError(unknown("action", arguments.action, actions))
+    pruning = arguments.all or arguments.kind or arguments.days is not None
+    if pruning and arguments.action != "prune":
+        raise ConfigError(
+            f"{arguments.action} deletes nothing: --days, --kind and --all are for prune"
+        )
     return actions[arguments.action](Store(arguments.store or default_store()), arguments)
 
 
@@ -29,21 +34,34 @@ def size(store, arguments: Namespace) -> int:
     return 0
 
 
+def _refuse_absent(store) -> None:
+    if not store.root.is_dir():
+        raise ConfigError(f"there is no store in {store.root}: nothing was kept there yet")
+
+
 def verify(store, arguments: Namespace) -> int:
     """Read everything and print what is damaged; it is made again when it is needed."""
+    _refuse_absent(store)
     problems = store.verify()
     for problem in problems:
         print(problem)
-    print(f"{store.root}: {len(problems)} damaged" if problems else f"{store.root}: all sound")
-    return int(bool(problems))
+    if not problems:
+        print(f"{store.root}: all sound")
+        return 0
+    print(
+        f"{store.root}: {len(problems)} damaged: issue the grid's command again, which makes anew"
+    )
+    print("what it needs of them; or medleak cache prune --all, which deletes everything")
+    return 1
 
 
 def prune(store, arguments: Namespace) -> int:
     """Delete what the options name."""
     if arguments.days is None and not arguments.kind and not arguments.all:
         raise ConfigError("what to prune? --days N (older), --kind KIND, or --all")
-    if arguments.days is not None and arguments.days < 0:
+    if arguments.days is not None and not arguments.days >= 0:  # NaN is neither
         raise ConfigError(f"--days {arguments.days:g}: zero or more is needed")
+    _refuse_absent(store)
     count, freed = store.prune(kind=arguments.kind, days=arguments.days or 0.0)
     print(f"{count} deleted, {in_words(freed)} freed in {store.root}")
     return 0

@@ -19,7 +19,8 @@ def main(arguments: Namespace) -> int:
     for group, config in subjects(arguments.overrides):
         problems = checks[group](config)
         failed |= bool(problems)
-        print(f"{group}={config['name']}: {f'{len(problems)} problem(s)' if problems else 'ok'}")
+        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}" if problems else "ok"
+        print(f"{group}={config['name']}: {count}")
         for problem in problems:
             print(f"  {problem}")
     return int(failed)

@@ -1,5 +1,5 @@
 """``medleak doctor``: is everything here that medleak needs? Each part answers for itself, so that a
-fault in one hides nothing of the others."""
+fault in one hides nothing of the others; the exit status is 1 where any has a problem."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from medleak.commands.shared import in_words
 
 SHOWN = 12
+PROBLEM = "PROBLEM: "
 
 
 def main(arguments: Namespace) -> int:
@@ -23,17 +24,19 @@ def main(arguments: Namespace) -> int:
         "store": lambda: store(arguments.store),
         "plugins": plugins,
     }
+    problems = 0
     for title, part in parts.items():
         for i, line in enumerate(_attempt(part)):
             print(f"{title if i == 0 else '':13}{line}")
-    return 0
+            problems += line.startswith(PROBLEM)
+    return int(problems > 0)
 
 
 def _attempt(part: Callable[[], Iterator[str]]) -> Iterator[str]:
     try:
         yield from part()
     except Exception as error:
-        yield f"PROBLEM: {error or type(error).__name__}"
+        yield f"{PROBLEM}{error or type(error).__name__}"
 
 
 def environment() -> Iterator[str]:
@@ -56,7 +59,7 @@ def versions() -> Iterator[str]:
     yield ", ".join(f"{name} {found[name]}" for name in PACKAGES if name in found)
     missing = [name for name in PACKAGES if name not in found]
     if missing:
-        yield f"PROBLEM: not installed: {', '.join(missing)}"
+        yield f"{PROBLEM}not installed: {', '.join(missing)}"
 
 
 def torch_devices() -> Iterator[str]:
@@ -74,7 +77,7 @@ def data() -> Iterator[str]:
         yield "MEDLEAK_DATA is not set: phantom targets need no data, others download or refuse"
         return
     if not Path(folder).is_dir():
-        yield f"PROBLEM: MEDLEAK_DATA names {folder}, which is no folder"
+        yield f"{PROBLEM}MEDLEAK_DATA names {folder}, which is no folder"
         return
     yield folder
     found = sorted(p for p in Path(folder).iterdir() if p.is_dir() or p.suffix in (".npz", ".csv"))
@@ -99,7 +102,7 @@ def store(given: str | None) -> Iterator[str]:
     there = next(path for path in (root, *root.parents) if path.exists())
     yield f"{in_words(shutil.disk_usage(there).free)} free"
     if not os.access(there, os.W_OK):
-        yield f"PROBLEM: {there} cannot be written"
+        yield f"{PROBLEM}{there} cannot be written"
 
 
 def plugins() -> Iterator[str]:

@@ -10,7 +10,10 @@ from typing import Any
 
 def main(arguments: Namespace) -> int:
     from medleak import grid, report
+    from medleak.api import ConfigError
 
+    if arguments.overwrite and not arguments.publish:
+        raise ConfigError("--overwrite replaces what is published: write --publish NAME beside it")
     rows, folder = grid.load(arguments.grid or latest(arguments.out), arguments.out)
     manifest = manifest_of(folder)
     if arguments.publish:

@@ -11,6 +11,9 @@ def main(arguments: Namespace) -> int:
 
     places = {"out": arguments.out, "store": arguments.store}
     prepared = session.prepare(arguments.overrides, single=not arguments.multirun, **places)
+    if arguments.dry_run:
+        print(prepared.plan.describe())
+        return 0
     before = reported_rows(prepared.plan.folder)
     result = session.execute(
         prepared, jobs=arguments.jobs, retry_failed=arguments.retry_failed, progress=True

@@ -308,7 +308,8 @@ def worst_group(
 
     A maximum over G groups is optimistic for the attacker even where all groups are alike. The interval
     is therefore Bonferroni's: each group's at ``1 - (1 - level) / G``, so that it covers the true value
-    of whichever group is picked. Metrics measured in no group are left out.
+    of whichever group is picked. Groups too small to measure are counted in `method`: one of them may
+    be more exposed. Metrics measured in no group are left out.
 
     Args:
         measured: what `by_group` gave, where it is known.
@@ -325,22 +326,24 @@ def worst_group(
             continue
         sign = 1 if metric.higher_is_leakier else -1
         group = max(values, key=lambda g: sign * values[g])
-        worst[name] = {"group": group} | asdict(
-            _corrected(
-                metric, measured[group][name], scored, secret, _mask(groups, group), len(values)
-            )
-        )
+        found = measured[group][name]
+        wide = _corrected(metric, found, scored, secret, _mask(groups, group), len(values))
+        few = len(measured) - len(
+            values
+        )  # one of them may be the most exposed: say that they exist
+        method = f"{wide.method}; {few} more too small to measure" if few else wide.method
+        worst[name] = {"group": group} | asdict(replace(wide, method=method))
     return worst
 
 
 def _corrected(metric, estimate, scored, secret, mask, n_groups) -> Estimate:
     if not hasattr(metric, "level"):
-        note = f"largest of {n_groups} groups, interval not corrected"
+        note = f"largest of {n_groups} groups measured, interval not corrected"
         return replace(estimate, method=f"{estimate.method}; {note}")
     level = 1 - (1 - metric.level) / n_groups
     part = Scored(np.asarray(scored.scores)[mask], np.asarray(scored.patients)[mask])
     wide = at_level(metric, level)(part, Secret(np.asarray(secret.member, dtype=bool)[mask]))
-    note = f"largest of {n_groups} groups, Bonferroni: each at level {level:.4g}"
+    note = f"largest of {n_groups} groups measured, Bonferroni: each at level {level:.4g}"
     return replace(wide, level=metric.level, method=f"{wide.method}; {note}")
 
 
@@ -380,4 +383,4 @@ def _too_few(member: np.ndarray, patients: np.ndarray, least: int) -> str:
         return ""
     if least == 1:
         return "no members" if n1 == 0 else "no non-members"
-    return f"too few: {n1} members, {n0} non-members"
+    return f"too few: {n1} member{'s' * (n1 != 1)}, {n0} non-member{'s' * (n0 != 1)}"

@@ -35,7 +35,7 @@ def explain(row: Row) -> str:
         "Evidence": _evidence(row),
         "Ceiling": _ceilings(row),
         "Subgroups": _groups(row),
-        "Utility": [_line(name, e) for name, e in row.utility.items()],
+        "Utility": [_line(name, e, _counted(row)) for name, e in row.utility.items()],
         "Controls": _controls(row),
         "Cost": _cost(row),
         "Repeat": [command(row)],
@@ -51,13 +51,16 @@ def explain(row: Row) -> str:
 
 
 def command(row: Row) -> str:
-    """``medleak run target=... seed=0``, quoted for the shell."""
+    """``medleak run target=... seed=0``, with the plugin folders it takes, quoted for the shell."""
     overrides = row.provenance.get("overrides") or [
         f"target={row.target}", f"defense={row.defense}", f"attack={row.attack}",
         f"n_members={row.n_members}", f"seed={row.seed}",
         *(f"{key}={value}" for key, value in row.extra.items()),
     ]  # fmt: skip
-    return shlex.join(["medleak", "run", *map(str, overrides)])
+    folders = [
+        word for folder in row.provenance.get("plugins", ()) for word in ("--plugins", folder)
+    ]
+    return shlex.join(["medleak", *map(str, folders), "run", *map(str, overrides)])
 
 
 def _wrapped(line: str, verbatim: bool) -> str:
@@ -97,7 +100,8 @@ def _adversary(row: Row) -> list[str]:
             "audit": "trained on patients of the challenge itself: an auditor's power",
             "auxiliary": "trained on other patients: what a real outsider could do",
         }.get(row.pool, row.pool)
-        told.append(f"It trained {row.n_shadows} shadow models under the same defense, {held}.")
+        models = naming.count(row.n_shadows, "shadow model")
+        told.append(f"It trained {models} under the same defense, {held}.")
     else:
         told.append("It trained no shadow models.")
     return told
@@ -140,20 +144,20 @@ def _status(row: Row) -> list[str]:
     return told
 
 
-def _line(name: str, estimate: Estimate | Curve) -> str:
+def _line(name: str, estimate: Estimate | Curve, unit: str) -> str:
     if isinstance(estimate, Curve):
-        return f"{naming.metric(name)}: a curve of {len(estimate.x)} points (n = {estimate.n})"
+        return f"{naming.metric(name)}: a curve of {len(estimate.x)} points (n = {naming.count(estimate.n, unit)})"
     if estimate.value is None:
         return f"{naming.metric(name)}: not measured ({estimate.flag or 'no reason recorded'})"
     bounds = naming.interval(estimate.low, estimate.high)
     level = f" {100 * estimate.level:g}% {estimate.method}".rstrip() if bounds else ""
     flag = f"; beware: {estimate.flag}" if estimate.flag else ""
     told = f"{naming.metric(name)} {estimate.value:.3f} {bounds}{level}"
-    return f"{told.strip()}, n = {estimate.n}{flag}"
+    return f"{told.strip()}, n = {naming.count(estimate.n, unit)}{flag}"
 
 
 def _evidence(row: Row) -> list[str]:
-    return [_line(name, estimate) for name, estimate in row.leakage.items()]
+    return [_line(name, estimate, _counted(row)) for name, estimate in row.leakage.items()]
 
 
 def _ceilings(row: Row) -> list[str]:
@@ -183,13 +187,16 @@ def _ceiling(row: Row, name: str, value: float | None) -> str:
 
 
 def _groups(row: Row) -> list[str]:
-    told = []
+    told, unit = [], _counted(row)
     for name, worst in row.worst_group.items():
         bounds = naming.interval(worst.get("low"), worst.get("high"))
-        others = sum(name in block for block in row.groups.values())
+        others = [block[name] for block in row.groups.values() if name in block]
+        few = sum(estimate.value is None for estimate in others)
+        rest = f"; {few} more too small to measure" if few else ""
         told.append(
             f"Most exposed in {naming.metric(name)}: {worst['group']} "
-            f"{naming.number(worst['value'])} {bounds}, n = {worst['n']}, of {others} groups."
+            f"{naming.number(worst['value'])} {bounds}, n = {naming.count(worst['n'], unit)}, "
+            f"of {naming.count(len(others) - few, 'group')} measured{rest}."
         )
     return told
 
@@ -198,7 +205,9 @@ def _controls(row: Row) -> list[str]:
     told = []
     blind = row.controls.get("blind_auc")
     if isinstance(blind, Estimate):
-        told.append(f"Model-free baseline (should be near 0.5): {_line('auc', blind)}")
+        told.append(
+            f"Model-free baseline (should be near 0.5): {_line('auc', blind, _counted(row))}"
+        )
     replica = row.controls.get("replica")
     if isinstance(replica, Mapping) and row.n_shadows:
         told.append(f"Replica check {'passed' if replica.get('ok') else 'FAILED'}.")
@@ -221,6 +230,11 @@ def _spent(name: str, value: float) -> str:
 def _drawn(row: Row) -> str:
     """Whose membership is decided: of a patient's records, never of one alone."""
     return "patient" if row.unit == "record" else row.unit
+
+
+def _counted(row: Row) -> str:
+    """What `n` counts: patients, whose records are no evidence of their own."""
+    return "image" if row.unit.startswith("image") else "patient"
 
 
 def _whole(row: Row) -> str:

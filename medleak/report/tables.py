@@ -393,10 +393,26 @@ def build(title: str, columns: Sequence[Column], aggregates: Sequence[Aggregate]
         Line(tuple(cells[i] for i in kept), one.note if one.status != "ok" else "")
         for cells, one in zip(filled, aggregates, strict=True)
     )
+    if any(column.header == "n" for column in columns):
+        told += ["n counts patients"] * any(one.row.unit == "record" for one in aggregates)
     starred = any(cell.text.endswith(" *") for line in lines for cell in line.cells)
     few = ["* fewer than 10 false alarms behind the figure"] * starred
-    caption = " · ".join([*told, *_sayings(aggregates), *few])
+    small = _small_groups(aggregates) * any(c.header.startswith("worst-group") for c in columns)
+    caption = " · ".join([*told, *_sayings(aggregates), *small, *few])
     return Table(title, caption, tuple(columns[i] for i in kept), lines)
+
+
+def _small_groups(aggregates: Sequence[Aggregate]) -> list[str]:
+    """What a worst group was chosen from, where some groups were too small to be among them."""
+    head = headline(aggregates)
+    blocks = ([g[head] for g in one.groups.values() if head in g] for one in aggregates)
+    counts = [(sum(e.value is not None for e in found), len(found)) for found in blocks if found]
+    if all(measured == total for measured, total in counts):
+        return []
+    low, high = min(m for m, _ in counts), max(m for m, _ in counts)
+    span = f"{low}" if low == high else f"{low} to {high}"
+    total = max(total for _, total in counts)
+    return [f"worst group: of {span} measured, {total} in all (the others are too small)"]
 
 
 def _sayings(aggregates: Sequence[Aggregate]) -> list[str]:

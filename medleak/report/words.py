@@ -238,7 +238,8 @@ METHOD = (
     "hold. “Vacuous” means that the guarantee limits nothing for this unit; a dash means that there "
     "is no guarantee. A violation is a one-sided 99.9% lower bound above the ceiling.",
     "The worst group is the subgroup with the highest mean among those that were the most exposed "
-    "in some seed. Small groups have wide intervals.",
+    "in some seed. Small groups have wide intervals. A group with fewer than 10 members or 10 "
+    "non-members is not measured: it may be more exposed than the worst group shown.",
     "Blind AUC is a classifier that tells members from non-members without asking the model. It "
     "should be near 0.5; further away, the split itself gives members away.",
     "Mislabelled canaries are records trained with a wrong label: they show what an attack finds "

@@ -80,7 +80,7 @@ def test_hybrid_rounding_under_label_only_hides_scores():
     ],
 )
 def test_impossible_settings_are_named(defense, named):
-    assert named in defense.refusals(SETTING, None)[0]
+    assert named in defense.faults()[0]
     with pytest.raises(ConfigError, match=named):
         defense.apply(release(), setting=SETTING)
 

@@ -28,6 +28,12 @@ def test_the_command_is_quoted_for_the_shell(make_row):
     assert shlex.split(command) == ["medleak", "run", *overrides]
 
 
+def test_the_command_names_the_plugin_folders(make_row):
+    provenance = {"overrides": ["attack=mine"], "plugins": ["/some where/plugins"]}
+    command = explain(make_row("none", "mine", 250, 0, provenance=provenance)).splitlines()[-1]
+    assert command == "  medleak --plugins '/some where/plugins' run attack=mine"
+
+
 def test_a_row_without_provenance_still_has_a_command(make_row):
     text = explain(make_row("none", "lira", 250, 3, provenance={}, extra={"attack.k": 2}))
     assert "target=pneumonia_cnn defense=none attack=lira n_members=250 seed=3 attack.k=2" in text
@@ -54,6 +60,19 @@ def test_ceilings_are_compared_with_the_evidence(make_row):
     assert "VIOLATED" in told(0.9, 0.8, 0.95, violations=("auc",))
     assert "AUC: vacuous" in told(0.9, 0.8, 0.95, ceilings={"auc": None})
     assert "None. Nothing limits" in told(0.9, 0.8, 0.95, guarantees=())
+
+
+def test_groups_too_small_to_measure_are_counted(make_row):
+    few = Estimate(None, None, None, 4, flag="too few: 2 members, 2 non-members")
+    row = make_row("none", "lira", 250, 0)
+    row = make_row("none", "lira", 250, 0, groups={**row.groups, "site=X": {"auc": few}})
+    text = " ".join(explain(row).split())
+    assert "of 2 groups measured; 1 more too small to measure." in text
+
+
+def test_n_says_what_it_counts(make_row):
+    assert "n = 500 images" in explain(make_row("none", "lira", 250, 0))
+    assert "n = 500 patients" in explain(make_row("none", "lira", 250, 0, unit="record"))
 
 
 def test_slots_are_printed_as_calls(make_row):

@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from medleak.api import Estimate
 from medleak.report import aggregate, naming, tables, terminal, texts
 
 NASTY = "a_b & 50% $x$ {y} #1 ~^ \\cmd | <script>"
@@ -125,6 +126,20 @@ def test_flat_table_keeps_every_line_and_full_precision(rows):
     assert len(frame) == len(found)
     assert frame["auc"].tolist()[0] == found[0].leakage["auc"].value
     assert set(frame["status"]) == {"ok", "not applicable", "not run", "invalid"}
+
+
+def test_groups_too_small_to_measure_are_in_the_caption(make_row):
+    row = make_row("none", "lira", 250, 0)
+    assert "too small" not in terminal([row])
+    few = Estimate(None, None, None, 4, flag="too few: 2 members, 2 non-members")
+    groups = {**row.groups, "site=X": {"auc": few}}
+    text = " ".join(terminal([make_row("none", "lira", 250, 0, groups=groups)]).split())
+    assert "worst group: of 2 measured, 3 in all (the others are too small)" in text
+
+
+def test_rows_by_record_say_that_n_counts_patients(make_row):
+    assert "n counts patients" in terminal([make_row("none", "lira", 250, 0, unit="record")])
+    assert "n counts" not in terminal([make_row("none", "lira", 250, 0)])
 
 
 def test_fixed_axes_stand_in_the_caption(make_row):

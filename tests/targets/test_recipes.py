@@ -224,15 +224,15 @@ def test_augmentations_are_the_documented_ones():
     ],
 )
 def test_impossible_recipes_are_named(keywords, named):
-    (reason,) = SGD(**keywords).refusals(SETTING)
-    assert named in reason
+    (fault,) = SGD(**keywords).faults()
+    assert named in fault
     with pytest.raises(ConfigError, match=r"."):
         fit(SGD(**keywords))
 
 
 def test_images_are_needed_where_images_are_turned_and_all_faults_come_at_once():
     assert "table" in SGD(augment=["rotate"]).refusals(TABLE)[0]
-    assert len(SGD(epochs=0, lr=-1, schedule="step").refusals(SETTING)) == 3
+    assert len(SGD(epochs=0, lr=-1, schedule="step").faults()) == 3
     assert SGD(augment=["noise"]).refusals(TABLE) == []
 
 

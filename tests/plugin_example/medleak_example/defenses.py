@@ -23,7 +23,7 @@ class Cap(Defense):
     def __init__(self, *, most: float = 0.9):
         self.most = most
 
-    def refusals(self, setting, trainer) -> list[str]:
+    def faults(self) -> list[str]:
         return [] if 0.5 < self.most < 1 else [f"most={self.most}: above 0.5 and below 1 is needed"]
 
     def apply(self, subject: Release, *, setting: Setting) -> Release:

@@ -1,0 +1,87 @@
+"""A cell is looked at before anything is trained: what is wrong in itself, and what makes no sense."""
+
+import subprocess
+import sys
+
+import pytest
+
+from medleak import compose, plugins
+from medleak.api import ConfigError
+from medleak.cells import Cell
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch):
+    monkeypatch.setenv(plugins.VARIABLE, "")
+
+
+def cell(*overrides):
+    """The one cell that `overrides` ask for."""
+    [job] = compose.expand(overrides)
+    return Cell(job.config, {}, {}, job.overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["target.recipe.lr=-1"], "target.recipe of target=phantom_cnn: lr -1.0 must be a number"),
+        (["target.recipe.epochs=0"], "epochs 0 must be a whole number of at least 1"),
+        (["target.recipe.optimizer=foo"], "unknown optimizer 'foo'"),
+        (
+            ["defense=dp_sgd_eps8", "defense.slots.train.clip=-1"],
+            "defense.slots.train of defense=dp_sgd_eps8: clip must be a positive finite number",
+        ),
+        (["defense=dp_sgd_eps8", "defense.slots.train.lr=-1"], "DPSGD: lr -1.0 must be"),
+        (["defense=temperature", "defense.slots.serve.t=0"], "slots.serve of defense=temperature: t"),
+        (["attack=rmia", "attack.gamma=-1"], "RMIA gamma is -1.0"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_whatever_the_setting_refuses_the_request(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        cell(*overrides).reasons()
+
+
+def test_what_depends_on_the_setting_is_a_reason():
+    stops = cell("defense=dp_sgd_eps8", "+target.recipe.early_stopping={patience: 2}")
+    assert "early_stopping with DP-SGD" in stops.reasons()[0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["target=phantom_mlp", "target.model.hidden=0"],
+            "target.model of target=phantom_mlp: MLP hidden must be a pos",
+        ),
+        (["target.model.width=3"], "SmallCNN width must be a multiple of 4"),
+        (["+target.model.depth=3"], "unknown key of SmallCNN 'depth'"),
+    ],
+)
+def test_a_model_that_was_changed_is_built_before_anything_is_trained(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        cell(*overrides).reasons()
+
+
+def test_shipped_models_are_not_built_when_planning():
+    code = (
+        "import sys; from medleak import compose; from medleak.cells import Cell;"
+        "[job] = compose.expand([]); cell = Cell(job.config, {}, {}, job.overrides);"
+        "assert cell.reasons() == []; assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("~target.model", "target=phantom_cnn: block 'model' names no _target_"),
+        ("~target.recipe._target_", "target=phantom_cnn: block 'recipe' names no _target_"),
+        ("~target.split", "target=phantom_cnn has no block 'split'"),
+        ("~attack._target_", "attack=yeom: it names no _target_"),
+        ("attack._target_=medleak.targets.recipes.SGD", "recipes.SGD' is no Attack"),
+    ],
+)
+def test_blocks_that_are_missing_or_name_something_else(override, message):
+    with pytest.raises(ConfigError, match=message):
+        cell(override).reasons()
