@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from medleak.api import MedleakError
 from medleak.components import build
-from medleak.runs import RunSpec, build_model, make_trainer
+from medleak.runs import RunSpec, build_model, cost_key, make_trainer
 
 if TYPE_CHECKING:
     from medleak.grid import Plan
@@ -18,41 +18,43 @@ if TYPE_CHECKING:
 
 def describe(plan: Plan) -> str:
     """Cells, what is stored, what is not applicable and why, and the estimated time."""
-    import os
+    from medleak.executors import LocalExecutor
+    from medleak.grid import pick_device
+    from medleak.report.naming import count
 
     wanted, missing = plan.wanted(), plan.missing_runs()
     needed = {s.key for c in plan.cells if c.key not in plan.refused for s in c.specs}
     stored = len(plan.cells) - len(plan.refused) - len(wanted)
     lines = [
-        f"grid {plan.name}: {len(plan.cells)} cells",
+        f"grid {plan.name}: {count(len(plan.cells), 'cell')}",
         f"  stored already     {stored}",
         f"  not applicable     {len(plan.refused)}",
     ]
     why = Counter(reason for reasons in plan.refused.values() for reason in reasons)
-    lines += [f"    {count:4d} x {reason}" for reason, count in why.most_common()]
+    lines += [f"    {n:4d} x {reason}" for reason, n in why.most_common()]
     lines.append(f"  to measure         {len(wanted)}")
-    lines.append(f"  training runs      {len(needed)}, of which {len(missing)} are to be trained")
-    seconds, guessed = estimate_seconds(plan)
-    jobs = len(os.sched_getaffinity(0))
+    lines.append(f"  training runs      {len(needed)}, {len(missing)} of them to be trained")
+    device, executor = pick_device(plan.device), LocalExecutor()
+    executor.suit(tasks=max(1, len(missing)), device=device)
+    seconds, guessed = estimate_seconds(plan, device)
+    jobs = executor.slots
     how = "a short trial of each kind of run" if guessed else "runs in the store"
     lines.append(
-        f"  estimated time     {duration(seconds / jobs)} on {jobs} processes "
+        f"  estimated time     {duration(seconds / jobs)} on {count(jobs, 'process')} "
         f"({duration(seconds)} of one; from {how}; attacks not counted)"
     )
     return "\n".join(lines)
 
 
-def estimate_seconds(plan: Plan) -> tuple[float, bool]:
+def estimate_seconds(plan: Plan, device: str) -> tuple[float, bool]:
     """Seconds of training that are missing, and whether any kind of run had to be tried out."""
     missing = list(plan.missing_runs().values())
     kinds = {spec.cost_class: spec for spec in missing}
-    from medleak.grid import pick_device
-
     cost, guessed = {}, False
     for name, spec in kinds.items():
-        known = plan.store.get("costs", name)
+        known = plan.store.get("costs", cost_key(spec, device))
         if known is None:
-            cost[name], guessed = _try_out(spec, pick_device(plan.device)), True
+            cost[name], guessed = _try_out(spec, device), True
         else:
             cost[name] = float(known.facts["seconds"])
     return sum(cost[spec.cost_class] for spec in missing), guessed

@@ -1,7 +1,7 @@
 """Where work runs: persistent local processes of one thread each, or this process.
 
-An executor has the `submit` of `concurrent.futures`, says how many tasks it takes at once, and
-starts its workers on first use.
+An executor has the `submit` of `concurrent.futures`, says in `slots` how many tasks it takes at once,
+is told by `suit` what it will be used for, and starts its workers on first use.
 """
 
 from __future__ import annotations
@@ -27,11 +27,15 @@ _WORKER_ENVIRONMENT = dict.fromkeys(
 }
 
 
+GPU_JOBS = 2
+"""Processes that share a GPU where nobody says how many: one feeds it while the other computes."""
+
+
 class LocalExecutor(Component):
     """Processes of one thread each that live as long as the grid.
 
     Args:
-        jobs: how many; None for the number of usable cores.
+        jobs: how many; None for the number of usable cores, and `GPU_JOBS` on a GPU.
 
     Raises:
         ConfigError: fewer than one job.
@@ -41,12 +45,13 @@ class LocalExecutor(Component):
         if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1):
             raise ConfigError(f"jobs is {jobs!r}: a whole number from 1 is needed")
         self.jobs = jobs
+        self.slots = jobs or len(os.sched_getaffinity(0))
         self._pool: ProcessPoolExecutor | None = None
 
-    @property
-    def slots(self) -> int:
-        """Tasks that run at once."""
-        return self.jobs or len(os.sched_getaffinity(0))
+    def suit(self, *, tasks: int, device: str) -> None:
+        """Start no more processes than the work or the device has use for; before the first task."""
+        most = GPU_JOBS if device != "cpu" and self.jobs is None else self.slots
+        self.slots = max(1, min(self.slots, most, tasks))
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:
         """Run `function(*args)` in a worker."""
@@ -74,13 +79,18 @@ class SerialExecutor(Component):
 
     slots = 1
 
+    def suit(self, *, tasks: int, device: str) -> None:
+        """One at a time suits all work."""
+
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:
         """Run `function(*args)` now."""
         future: Future = Future()
         with _one_thread():
             try:
                 future.set_result(function(*args))
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a plugin may call sys.exit
                 future.set_exception(error)
         return future
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from medleak.api import ConfigError
 from medleak.cells import Cell, load_rows
 from medleak.keys import digest
+from medleak.messages import unknown
 from medleak.rows import Row, to_frame
 from medleak.runs import RunSpec
 from medleak.store import Store, write_atomically
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 MANIFEST, FAILURES = "grid.json", "failures"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
 OUT = Path("results/grids")
+GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Of NVIDIA, of Windows' subsystem for Linux, of AMD."""
 
 
 @dataclass
@@ -87,12 +92,20 @@ class Plan:
 
 @dataclass
 class Result:
-    """What a grid gave: rows, the folder of its report, and how it ended."""
+    """What a grid gave, and how it ended.
+
+    Attributes:
+        folder: where its report goes.
+        seconds: from the first look at the store to the last row.
+        worked: seconds of training and measuring, averaged over the workers.
+        trained, measured: runs and cells that were made now.
+    """
 
     rows: list[Row]
     folder: Path
     interrupted: bool = False
     seconds: float = 0.0
+    worked: float = 0.0
     trained: int = 0
     measured: int = 0
 
@@ -147,7 +160,8 @@ def plan(
     if len(refused) == len(cells):
         first = refused[cells[0].key]
         raise ConfigError(f"nothing in this grid is applicable: {'; '.join(first)}")
-    name = name or "grid-" + digest([cell.key for cell in cells])[:10]
+    if name is None:
+        name = "grid-" + digest([cell.key for cell in cells])[:10]
     if not NAME.fullmatch(name):
         raise ConfigError(f"'{name}' cannot name a grid: letters, digits, '.', '_' and '-' only")
     folder = Path(out or runtime.get("out") or OUT) / name
@@ -166,7 +180,6 @@ def _extra(axes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fitting(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
     from medleak.components import static
-    from medleak.messages import unknown
 
     chosen = config.get("metrics") or list(metrics)
     for name in chosen:
@@ -207,14 +220,25 @@ def pick_device(device: str) -> str:
     """
     if device == "cpu":
         return device
+    names = _gpus()
+    if device == "auto":
+        return names[0] if names else "cpu"
+    if device not in names:
+        raise ConfigError(unknown("runtime.device", device, ["auto", "cpu", *names]))
+    return device
+
+
+def _gpus() -> list[str]:
+    """ "cuda" and "cuda:0" to "cuda:N"; empty without a GPU.
+
+    torch takes seconds to import, so that it is asked only where there is a driver, or no telling.
+    """
+    if sys.platform == "linux" and not any(map(os.path.exists, GPU_DRIVERS)):
+        return []
     import torch
 
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "auto":
-        return found
-    if device.startswith("cuda") and found == "cuda":
-        return device
-    raise ConfigError(f"runtime.device '{device}' is not here (choices: auto, cpu, {found})")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ["cuda", *(f"cuda:{i}" for i in range(count))] if count else []
 
 
 def save_manifest(plan: Plan, device: str) -> dict[str, Any]:
@@ -262,7 +286,6 @@ def load(name: str | Path, out: Path | None = None) -> tuple[list[Row], Path]:
     Raises:
         ConfigError: no such grid, named with the choices.
     """
-    from medleak.messages import unknown
 
     out = Path(out or OUT)
     folder = Path(name) if (Path(name) / MANIFEST).is_file() else out / str(name)
@@ -288,7 +311,6 @@ def find_row(key: str, out: Path | None = None) -> Row:
     Raises:
         ConfigError: none, or more than one.
     """
-    from medleak.messages import unknown
 
     rows: dict[str, Row] = {}
     for path in sorted(Path(out or OUT).glob("*/rows.json")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from medleak.cells import Cell
 from medleak.components import build, identities
 from medleak.keys import BENCH_VERSION, digest, rng_for
 from medleak.rows import Row
-from medleak.runs import Network, RunSpec, log_probabilities, release_of
+from medleak.runs import Network, RunSpec, log_probabilities, release_of, with_weights
 from medleak.shadows import Pool, replica_check
 from medleak.store import Corrupt, Store
 
@@ -51,6 +52,7 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
         rng=rng_for("attack", cell.key),
         budget=cell.knowledge["budget"],
         reference=pool.open(cell.reference_spec) if cell.reference_spec else None,
+        network=_network(cell),
     )
     output = cell.attack.execute(release.granting(access), world.challenge, knowledge)
     shared = _shared(cell, store, output, release, device)
@@ -59,6 +61,12 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
     )
     store.save("cells", cell.key, {"rows": [row.to_json() for row in rows]})
     return output.seconds
+
+
+def _network(cell: Cell) -> Any:
+    spec = cell.target_spec
+    known = "architecture" in cell.attack.requires.knowledge
+    return partial(with_weights, spec.target, spec.world) if known else None
 
 
 def _shared(

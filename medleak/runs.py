@@ -102,6 +102,15 @@ def build_model(target: Mapping[str, Any], world: World, seed: int) -> Any:
         return build(target["model"], in_shape=setting.in_shape, n_outputs=setting.n_outputs)
 
 
+def with_weights(target: Mapping[str, Any], world: World, weights: Mapping[str, np.ndarray]) -> Any:
+    """The target's network carrying `weights`, in evaluation mode."""
+    import torch
+
+    model = build_model(target, world, 0)
+    model.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in weights.items()})
+    return model.eval()
+
+
 def make_trainer(spec: RunSpec) -> Trainer:
     """The target's trainer under the training slots of `spec`."""
     return Slots(spec.slots).trainer(build(spec.target["recipe"]), spec.world.setting)
@@ -147,7 +156,7 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
     store.save("runs", spec.key, facts, network.arrays())
     for x, logits in answers:
         network.remember(x, logits)
-    remember_cost(store, spec.cost_class, seconds)
+    remember_cost(store, cost_key(spec, device), seconds)
     return seconds
 
 
@@ -209,11 +218,7 @@ class Network:
 
     def _load(self) -> Any:
         if self.model is None:
-            import torch
-
-            self.model = build_model(self.spec.target, self.spec.world, 0)
-            arrays = self._stored().arrays
-            self.model.load_state_dict({n: torch.from_numpy(a.copy()) for n, a in arrays.items()})
+            self.model = with_weights(self.spec.target, self.spec.world, self._stored().arrays)
         return self.model
 
     def _stored(self):
@@ -267,7 +272,12 @@ def log_probabilities(logits: np.ndarray, *, multilabel: bool = False) -> np.nda
     return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
 
-def remember_cost(store: Store, cost_class: str, seconds: float) -> None:
-    """Keep what a run of this class took, for later estimates."""
-    if not store.has("costs", cost_class):
-        store.save("costs", cost_class, {"seconds": seconds})
+def cost_key(spec: RunSpec, device: str) -> str:
+    """Runs of one class on one kind of device take about the same time."""
+    return f"{spec.cost_class}-{device.partition(':')[0]}"
+
+
+def remember_cost(store: Store, key: str, seconds: float) -> None:
+    """Keep what a run took, for later estimates."""
+    if not store.has("costs", key):
+        store.save("costs", key, {"seconds": seconds})

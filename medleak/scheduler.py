@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from medleak.api import MedleakError
 from medleak.cells import Cell
@@ -30,22 +30,31 @@ POLL_SECONDS = 0.3
 BUSY, DONE, STORED = "busy", "done", "stored"
 
 
-def train_task(spec: RunSpec, root: Path, device: str) -> str:
-    """In a worker: train and store `spec`; `BUSY` where another process is at it."""
-    seconds = train(spec, Store(root), device=device)
-    return BUSY if seconds is None else DONE if seconds else STORED
+class Outcome(NamedTuple):
+    """How a task ended (`BUSY` where another process is at it), and how long it worked."""
+
+    status: str
+    seconds: float
 
 
-def cell_task(cell: Cell, root: Path, device: str) -> str:
-    """In a worker: measure and store `cell`; `BUSY` where another process is at it."""
-    store = Store(root)
+def train_task(spec: RunSpec, root: Path, device: str) -> Outcome:
+    """In a worker: train and store `spec`."""
+    start = time.perf_counter()
+    trained = train(spec, Store(root), device=device)
+    status = BUSY if trained is None else DONE if trained else STORED
+    return Outcome(status, time.perf_counter() - start)
+
+
+def cell_task(cell: Cell, root: Path, device: str) -> Outcome:
+    """In a worker: measure and store `cell`."""
+    store, start = Store(root), time.perf_counter()
     with store.claim("cells", cell.key) as mine:
         if not mine:
-            return BUSY
+            return Outcome(BUSY, 0.0)
         if store.get("cells", cell.key) is not None:
-            return STORED
+            return Outcome(STORED, 0.0)
         measure(cell, store, device=device)
-        return DONE
+        return Outcome(DONE, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ class _State:
     measured: int = 0
     elsewhere: int = 0
     failed: int = 0
+    worked: float = 0.0
 
     def __len__(self) -> int:
         return len(self.runs) + len(self.cells)
@@ -115,6 +125,7 @@ def execute(
     if state.cells or not (plan.folder / MANIFEST).exists():
         plan.device = pick_device(plan.device)
         save_manifest(plan, plan.device)
+    executor.suit(tasks=len(state), device=plan.device)
     interrupted = False
     try:
         with bar(progress) as report:
@@ -126,8 +137,15 @@ def execute(
     reason = "interrupted" if interrupted else state.stopped
     rows = plan.rows(reason)
     save_rows(plan, rows)
-    seconds = time.monotonic() - start
-    return Result(rows, plan.folder, interrupted, seconds, state.trained, state.measured)
+    return Result(
+        rows,
+        plan.folder,
+        interrupted,
+        seconds=time.monotonic() - start,
+        worked=state.worked / executor.slots,
+        trained=state.trained,
+        measured=state.measured,
+    )
 
 
 def save_rows(plan: Plan, rows: list[Any]) -> None:
@@ -206,7 +224,8 @@ def _settle(plan: Plan, state: _State, key: str, future: Future) -> str:
         return ""
     if error is not None:
         return "" if _repair(plan, state, key) else _fail(plan, state, key, error)
-    outcome = future.result()
+    outcome, seconds = future.result()
+    state.worked += seconds
     if outcome == BUSY:
         state.again[key] = time.monotonic() + POLL_SECONDS
         return ""

@@ -129,7 +129,7 @@ def prepare(
     made = grid.plan(
         jobs,
         metrics=compose.metrics(),
-        name=name or request.name,
+        name=request.name if name is None else name,
         out=Path(out) if out else None,
         store=Path(store) if store else None,
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -147,6 +148,24 @@ class PrivateGradient:
             for p, g, total in zip(parameters, each, sums, strict=True):
                 total += (factor @ g).view(p.shape)
                 p.grad_sample = None
+
+
+@dataclass(frozen=True)
+class Later:
+    """A gradient rule that is made when it is first used: no noise is calibrated to plan a grid."""
+
+    make: Callable[[], PrivateGradient]
+
+    @functools.cached_property
+    def rule(self) -> PrivateGradient:
+        return self.make()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        return self.rule.facts
+
+    def attached(self, model: Any, loss: Any, seed: int) -> AbstractContextManager[Any]:
+        return self.rule.attached(model, loss, seed)
 
 
 def per_record(model: Any) -> Any:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from medleak.api import ConfigError, Defense, Guarantee, Setting, Trainer
 from medleak.defenses.train import accounting
-from medleak.defenses.train._private import PoissonSampler, PrivateGradient
+from medleak.defenses.train._private import Later, PoissonSampler, PrivateGradient
 from medleak.messages import unknown
 
 UNITS = ("record", "patient")
+COUNTS = ("epochs", "batch_size")  # they enter the accounting; the recipe checks the rest
+NUMBERS = ("epsilon", "noise_multiplier", "delta", "clip", "sampling_rate")
 RECIPE = ("epochs", "batch_size", "optimizer", "lr", "momentum", "weight_decay", "schedule")
 
 
@@ -49,7 +52,7 @@ class DPSGD(Defense):
     """
 
     slot = "train"
-    version = 2
+    version = 3
     paper = "Abadi et al., Deep Learning with Differential Privacy, CCS 2016"
 
     def __init__(
@@ -85,9 +88,36 @@ class DPSGD(Defense):
         self.schedule = schedule
         self.trials = trials
 
+    def faults(self) -> list[str]:
+        found = [
+            f"{name} must be a positive finite number, not {value!r}"
+            for name in NUMBERS
+            if not _positive(value := getattr(self, name)) and (value is not None or name == "clip")
+        ]
+        found += [
+            f"{name} must be a whole number of at least 1, not {value!r}"
+            for name in COUNTS
+            if (value := getattr(self, name)) is not None and (type(value) is not int or value < 1)
+        ]
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            found.append(
+                "exactly one of epsilon and noise_multiplier is needed, not "
+                f"epsilon={self.epsilon!r} and noise_multiplier={self.noise_multiplier!r}"
+            )
+        if self.sampling_rate is not None and self.batch_size is not None:
+            found.append(
+                f"sampling_rate {self.sampling_rate!r} or batch_size {self.batch_size!r}, not both"
+            )
+        if _positive(self.delta) and self.delta >= 1:
+            found.append(f"delta must be below 1, not {self.delta!r}")
+        if _positive(self.sampling_rate) and self.sampling_rate > 1:
+            found.append(f"sampling_rate must be at most 1, not {self.sampling_rate!r}")
+        if self.unit not in UNITS:
+            found.append(unknown("unit", self.unit, UNITS))
+        return found
+
     def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
-        """Reasons against; also raises ConfigError for a budget that is no budget."""
-        self._check()
+        """Reasons against, for a filling without faults."""
         if not hasattr(trainer, "sampler") or not hasattr(trainer, "gradient"):
             return [
                 f"DP-SGD replaces a recipe's sampler and gradient: {type(trainer).__name__} has none"
@@ -133,47 +163,30 @@ class DPSGD(Defense):
         """The same recipe with private batches and gradients, and nothing chosen by validation.
 
         Raises:
-            ConfigError: any of the refusals.
+            ConfigError: any of the faults, here or in the recipe's settings as replaced, or of the
+                refusals.
         """
-        if reasons := self.refusals(setting, subject):
-            raise ConfigError("; ".join(reasons))
-        budget, recipe = self._budget(setting, subject), self._recipe(subject, setting)
+        _refuse(self.faults())
+        _refuse(self.refusals(setting, subject))
+        recipe = self._recipe(subject, setting)
+        _refuse(recipe.faults())
+        q, steps = self._rounds(recipe, setting)
+        return changed(
+            recipe,
+            sampler=PoissonSampler(q, steps, self.unit),
+            gradient=Later(partial(self._gradient, setting, subject)),
+        )
+
+    def _gradient(self, setting: Setting, trainer: Trainer) -> PrivateGradient:
+        budget = self._budget(setting, trainer)
         ledger = {
             "epsilon": budget.epsilon,
             "delta": budget.delta,
             "accountant": budget.accountant,
             "trials": self.trials,
         }
-        return changed(
-            recipe,
-            sampler=PoissonSampler(budget.q, budget.steps, self.unit),
-            gradient=PrivateGradient(float(self.clip), budget.sigma, recipe.batch_size, ledger),
-        )
-
-    def _check(self) -> None:
-        if (self.epsilon is None) == (self.noise_multiplier is None):
-            raise ConfigError(
-                "DPSGD takes exactly one of epsilon and noise_multiplier, not "
-                f"epsilon={self.epsilon!r} and noise_multiplier={self.noise_multiplier!r}"
-            )
-        if self.sampling_rate is not None and self.batch_size is not None:
-            raise ConfigError(
-                f"DPSGD takes sampling_rate {self.sampling_rate!r} or batch_size "
-                f"{self.batch_size!r}, not both"
-            )
-        for name in ("epsilon", "noise_multiplier", "delta", "clip", "sampling_rate"):
-            value = getattr(self, name)
-            if value is None and name != "clip":
-                continue
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not 0 < value < math.inf:
-                raise ConfigError(f"DPSGD {name} must be a positive finite number, not {value!r}")
-        if self.delta is not None and self.delta >= 1:
-            raise ConfigError(f"DPSGD delta must be below 1, not {self.delta!r}")
-        if self.sampling_rate is not None and self.sampling_rate > 1:
-            raise ConfigError(f"DPSGD sampling_rate must be at most 1, not {self.sampling_rate!r}")
-        if self.unit not in UNITS:
-            raise ConfigError(unknown("unit of DPSGD", self.unit, UNITS))
+        expected = self._recipe(trainer, setting).batch_size
+        return PrivateGradient(float(self.clip), budget.sigma, expected, ledger)
 
     def _n(self, setting: Setting) -> int:
         return setting.n_patients if self.unit == "patient" else setting.n_records
@@ -184,12 +197,15 @@ class DPSGD(Defense):
             own["batch_size"] = max(1, round(self.sampling_rate * self._n(setting)))
         return changed(trainer, **{k: v for k, v in own.items() if v is not None})
 
+    def _rounds(self, recipe: Trainer, setting: Setting) -> tuple[float, int]:
+        """Sampling rate and number of steps."""
+        n = self._n(setting)
+        return recipe.batch_size / n, recipe.epochs * math.ceil(n / recipe.batch_size)
+
     def _budget(self, setting: Setting, trainer: Trainer) -> Budget:
-        self._check()
-        recipe, n = self._recipe(trainer, setting), self._n(setting)
-        q = recipe.batch_size / n
-        steps = recipe.epochs * math.ceil(n / recipe.batch_size)
-        delta = 1 / (10 * n) if self.delta is None else float(self.delta)
+        _refuse(self.faults())
+        q, steps = self._rounds(self._recipe(trainer, setting), setting)
+        delta = 1 / (10 * self._n(setting)) if self.delta is None else float(self.delta)
         if self.epsilon is None:
             sigma = float(self.noise_multiplier)
             epsilon, accountant = accounting.epsilon_of(sigma, delta, q, steps)
@@ -229,6 +245,16 @@ class DPSGD(Defense):
                 accountant=budget.accountant,
             )
         ]
+
+
+def _positive(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value < math.inf
+
+
+def _refuse(faults: list[str]) -> None:
+    if faults:
+        raise ConfigError(f"DPSGD: {'; '.join(faults)}")
 
 
 def changed(component: Any, **changes: Any) -> Any:

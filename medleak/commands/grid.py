@@ -60,7 +60,16 @@ def finish(result: Result, plan: Plan, before: bytes | None) -> int:
         os.utime(page)
     counts = ", ".join(f"{n} {status}" for status, n in sorted(result.counts.items()))
     print(f"\n{plan.name}: {counts}; report: {page}")
+    if result.worked:
+        print(f"medleak: {took(result)}", file=sys.stderr)
     return status_of(result)
+
+
+def took(result: Result) -> str:
+    """How long the work took, and for what share of it the workers were training or attacking."""
+    from medleak.estimate import duration
+
+    return f"{duration(result.seconds)}, workers busy {result.worked / result.seconds:.0%} of it"
 
 
 def status_of(result: Result) -> int:

@@ -53,15 +53,20 @@ STYLE = {
 }
 
 
-def figures(aggregates: Sequence[Aggregate]) -> dict[str, dict[str, bytes]]:
-    """Plot name -> {"svg": ..., "pdf": ...}: the picture first, then one ROC figure per size."""
+def figures(
+    aggregates: Sequence[Aggregate], forms: Sequence[str] = ("svg",)
+) -> dict[str, dict[str, bytes]]:
+    """Plot name -> {form: bytes}: the picture first, then one ROC figure per size.
+
+    Forms are "svg" and "pdf"; the latter takes as long as all the rest.
+    """
     measured = [one for one in aggregates if one.status == "ok"]
     if not measured:
         return {}
     drawn: dict[str, dict[str, bytes]] = {}
     for target in dict.fromkeys(one.target for one in measured):
         mine = [one for one in measured if one.target == target]
-        drawn[_unused(drawn, f"leakage-{_slug(target)}")] = _saved(picture, mine)
+        drawn[_unused(drawn, f"leakage-{_slug(target)}")] = _saved(picture, mine, forms)
     curved = [one for one in measured if isinstance(one.leakage.get("roc"), Curve)]
     for target, size in dict.fromkeys((one.target, one.row.n_members) for one in curved):
         mine = [one for one in curved if (one.target, one.row.n_members) == (target, size)]
@@ -69,7 +74,7 @@ def figures(aggregates: Sequence[Aggregate]) -> dict[str, dict[str, bytes]]:
         for names in _chunks([name for name in tint if name in {one.defense for one in mine}]):
             some = [one for one in mine if one.defense in names]
             drawn[_unused(drawn, f"roc-{_slug(target)}-{size}")] = _saved(
-                partial(roc, tint=tint), some
+                partial(roc, tint=tint), some, forms
             )
     return drawn
 
@@ -88,15 +93,15 @@ def _unused(taken: Mapping[str, Any], name: str) -> str:
     return name if name not in taken else f"{name}-{len(taken)}"
 
 
-def _saved(draw: Any, aggregates: Sequence[Aggregate]) -> dict[str, bytes]:
+def _saved(draw: Any, aggregates: Sequence[Aggregate], forms: Sequence[str]) -> dict[str, bytes]:
     import matplotlib
 
     with matplotlib.rc_context(STYLE):
         figure = draw(aggregates)
-        # Laid out once for both formats: layout is most of the time that a figure takes.
+        # Laid out once for all forms: layout is most of the time that a figure takes.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        return {"svg": _bytes(figure, "svg"), "pdf": _bytes(figure, "pdf")}
+        return {form: _bytes(figure, form) for form in forms}
 
 
 def _bytes(figure: Figure, form: str) -> bytes:

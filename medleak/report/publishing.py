@@ -58,10 +58,10 @@ def publish(
     if not rows:
         raise ConfigError(f"nothing to publish under '{name}': no rows")
     if (root / name).exists() and not overwrite:
-        raise ConfigError(f"'{root / name}' exists: choose another name, or overwrite it")
+        raise ConfigError(f"'{root / name}' exists: choose another name, or --overwrite it")
     manifest = redacted(manifest)
     aggregates = aggregate(rows)
-    files = _report(aggregates, manifest)
+    files = _report(aggregates, manifest, ("svg", "pdf"))
     files["manifest.json"] = _json(manifest)
     files["rows.json"] = _json([row.to_json() for row in rows])
     files["tables.csv"] = tables.flat(aggregates).to_csv(index=False).encode()
@@ -82,9 +82,11 @@ def publish(
 
 
 def _report(
-    aggregates: Sequence[Aggregate], manifest: Mapping[str, Any] | None
+    aggregates: Sequence[Aggregate],
+    manifest: Mapping[str, Any] | None,
+    forms: Sequence[str] = ("svg",),
 ) -> dict[str, bytes]:
-    drawn = plots.figures(aggregates)
+    drawn = plots.figures(aggregates, forms)
     printed = tables.printed(aggregates)
     files = {
         "report.html": pages.page(aggregates, drawn, manifest).encode(),

@@ -40,7 +40,7 @@ class SmallCNN(nn.Module):
         ConfigError: unsuitable `in_shape`, `n_outputs` or `width`.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, *, in_shape: Sequence[int], n_outputs: int, width: int = 16):
         super().__init__()
@@ -61,7 +61,8 @@ class SmallCNN(nn.Module):
         x = self.scale(x)
         if x.device.type == "cpu" and not watched(self.features):
             x = channels_last(x)
-        return self.head(self.features(x))
+        # Flattened in the order in which the memory lies: the gradient then comes back in it, too.
+        return self.head(self.features(x).permute(0, 2, 3, 1))
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:

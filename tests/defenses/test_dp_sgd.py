@@ -291,12 +291,23 @@ def test_batch_norm_is_refused_at_fit():
         ({"epsilon": 1, "sampling_rate": 1.5}, "sampling_rate must be at most 1"),
         ({"epsilon": 1, "sampling_rate": 0.5, "batch_size": 9}, "not both"),
         ({"epsilon": 1, "unit": "pateint"}, "did you mean 'patient'"),
+        ({"epsilon": 1, "batch_size": 0}, "batch_size must be a whole number of at least 1"),
+        ({"epsilon": 1, "epochs": 1.5}, "epochs must be a whole number"),
     ],
 )
 def test_bad_budgets_are_configuration_errors(keywords, named):
-    for call in ("refusals", "guarantees"):
-        with pytest.raises(ConfigError, match=named):
-            getattr(DPSGD(**keywords), call)(SETTING, RECIPE)
+    (fault,) = DPSGD(**keywords).faults()
+    assert named in fault
+    with pytest.raises(ConfigError, match=named):
+        DPSGD(**keywords).guarantees(SETTING, RECIPE)
+    with pytest.raises(ConfigError, match=named):
+        DPSGD(**keywords).apply(RECIPE, setting=SETTING)
+
+
+@pytest.mark.parametrize("setting", [{"lr": -1}, {"momentum": 2}, {"optimizer": "sdg"}])
+def test_a_setting_that_no_recipe_takes_is_a_configuration_error(setting):
+    with pytest.raises(ConfigError, match=r"DPSGD: .*" + next(iter(setting))):
+        DPSGD(epsilon=8, **setting).apply(RECIPE, setting=SETTING)
 
 
 def test_all_reasons_against_a_filling_come_at_once():

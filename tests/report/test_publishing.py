@@ -21,7 +21,7 @@ def some(rows):
 @pytest.fixture
 def no_plots(monkeypatch):
     """Plots are drawn where they matter; elsewhere they only take time."""
-    monkeypatch.setattr("medleak.report.plots.figures", lambda aggregates: {})
+    monkeypatch.setattr("medleak.report.plots.figures", lambda *_: {})
 
 
 def tree(folder):
@@ -63,7 +63,7 @@ def test_names_that_leave_the_folder_are_refused(some, manifest, tmp_path, name)
 def test_a_taken_name_is_refused_unless_told(some, manifest, tmp_path):
     folder = publish(some, "demo", manifest=manifest, root=tmp_path)
     (folder / "report.html").write_text("mine")
-    with pytest.raises(ConfigError, match="exists"):
+    with pytest.raises(ConfigError, match="exists: choose another name, or --overwrite it"):
         publish(some, "demo", manifest=manifest, root=tmp_path)
     assert (folder / "report.html").read_text() == "mine"
     publish(some[:2], "demo", manifest=manifest, root=tmp_path, overwrite=True)
