@@ -456,8 +456,8 @@ class Knowledge:
         reference: a held-out replica of the target, the only model on which an attack may tune
             its own hyper-parameters: a `Shadow` that is not among `shadows`.
         progress: called with the fraction done.
-        network: name -> array of a release's weights to an ``nn.Module`` in evaluation mode; only for
-            an attack whose threat model knows the "architecture".
+        network: name -> array of a release's weights (None: untrained ones) to an ``nn.Module`` in
+            evaluation mode; only for an attack whose threat model knows the "architecture".
     """
 
     setting: Setting
@@ -468,7 +468,7 @@ class Knowledge:
     budget: int | None = None
     reference: Shadow | None = None
     progress: Callable[[float], None] = lambda fraction: None
-    network: Callable[[Mapping[str, np.ndarray]], Any] | None = None
+    network: Callable[[Mapping[str, np.ndarray] | None], Any] | None = None
 
 
 @dataclass(frozen=True)

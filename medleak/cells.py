@@ -26,7 +26,7 @@ from medleak.messages import unknown
 from medleak.plugins import folders_of
 from medleak.rows import Row
 from medleak.runs import RunSpec
-from medleak.shadows import shadow_columns
+from medleak.shadows import REFERENCE, shadow_columns
 from medleak.slots import Slots, training_blocks
 from medleak.store import Store
 
@@ -36,11 +36,25 @@ BUILT = {"target": ("dataset", "model", "recipe"), "attack": ("",)}
 
 
 @dataclass(frozen=True)
+class Duel:
+    """One run as the target, and the runs that the attack learns from."""
+
+    target: RunSpec
+    shadows: tuple[RunSpec, ...] = ()
+    reference: RunSpec | None = None
+
+    @property
+    def specs(self) -> list[RunSpec]:
+        """All of them, the target first."""
+        return [self.target, *self.shadows, *([self.reference] if self.reference else [])]
+
+
+@dataclass(frozen=True)
 class Cell:
     """Coordinates and configuration of one cell; plain data, so that it can be sent to a worker.
 
     Attributes:
-        config: resolved configuration: target, defense, attack, seed, n_members, n_shadows.
+        config: resolved configuration: target, defense, attack, seed, n_targets, n_members, n_shadows.
         metrics: metric name -> YAML block.
         axes: coordinate -> value, for those beyond the usual ones.
         overrides: what repeats the cell on the command line.
@@ -108,25 +122,32 @@ class Cell:
         return build(self.config["attack"], of=Attack)
 
     @functools.cached_property
-    def shadow_specs(self) -> list[RunSpec]:
-        """The shadows, in pool order."""
-        pool, k = self.knowledge["pool"], int(self.knowledge["n_shadows"])
-        columns = shadow_columns(int(self.config["seed"]), k, pool=pool)[:k]
-        return [self._spec(pool, column) for column in columns]
+    def duels(self) -> list[Duel]:
+        """One for each target: columns from `seed` on, each shadowed by the others (leave-one-out)."""
+        first, n = int(self.config["seed"]), int(self.config.get("n_targets") or 1)
+        return [self._duel(column) for column in range(first, first + n)]
 
-    @functools.cached_property
-    def reference_spec(self) -> RunSpec | None:
-        """The held-out replica, where the attack asked for one."""
-        if not self.knowledge["reference"] or not self.knowledge["n_shadows"]:
-            return None
+    def _duel(self, column: int) -> Duel:
         pool, k = self.knowledge["pool"], int(self.knowledge["n_shadows"])
-        return self._spec(pool, shadow_columns(int(self.config["seed"]), k, pool=pool)[-1])
+        columns = shadow_columns(column, k, pool=pool)
+        wanted = self.knowledge["reference"] and k
+        return Duel(
+            self._spec("audit", column),
+            tuple(self._spec(pool, c) for c in columns[:k]),
+            self._spec(pool, columns[REFERENCE]) if wanted else None,
+        )
 
     @property
+    def shadow_specs(self) -> tuple[RunSpec, ...]:
+        """The shadows of the first target, in pool order."""
+        return self.duels[0].shadows
+
+    @functools.cached_property
     def specs(self) -> list[RunSpec]:
-        """Every run that must be stored before the cell can be measured."""
-        extra = [self.reference_spec] if self.reference_spec else []
-        return [self.target_spec, *self.shadow_specs, *extra]
+        """Every run that must be stored before the cell can be measured; targets first."""
+        ordered = [duel.target for duel in self.duels]
+        ordered += [spec for duel in self.duels for spec in duel.specs[1:]]
+        return list({(spec.pool, spec.column): spec for spec in ordered}.values())
 
     @functools.cached_property
     def key(self) -> str:
@@ -143,6 +164,7 @@ class Cell:
                 "versions": identities(blocks),
                 "knowledge": self.knowledge,
                 "seed": self.config["seed"],
+                "n_targets": len(self.duels),
             }
         )
 
@@ -236,6 +258,7 @@ class Cell:
             adversary=f"{requires.conduct} {requires.adversary}",
             pool=self.knowledge["pool"] if self.shadow_specs else "",
             n_shadows=len(self.shadow_specs),
+            n_targets=len(self.duels),
             provenance={
                 **self._repeat,
                 "run": self.target_spec.key,

@@ -9,22 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import (
-    Challenge,
-    Estimate,
-    Guarantee,
-    Knowledge,
-    MedleakError,
-    Output,
-    Release,
-    Scored,
-    Secret,
-)
-from medleak.cells import Cell
+from medleak.api import Estimate, Guarantee, Knowledge, MedleakError, Output, Release
+from medleak.cells import Cell, Duel
 from medleak.components import build, identities
+from medleak.games import World
 from medleak.keys import BENCH_VERSION, digest, rng_for
+from medleak.metrics.means import mean_block, mean_estimate, mean_nested
 from medleak.rows import Row
 from medleak.runs import Network, RunSpec, log_probabilities, release_of, with_weights
+from medleak.scoring import Bouts, figures
 from medleak.shadows import Pool, replica_check
 from medleak.store import Corrupt, Store
 
@@ -38,29 +31,44 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
     """Attack, measure and store the rows of a cell whose runs are stored.
 
     Returns:
-        Seconds that the attack took.
+        Seconds that the attacks took.
     """
     world = cell.target_spec.world
+    outputs = [attacked(cell, duel, store, device) for duel in cell.duels]
+    if any(output.scores is None for output in outputs):
+        raise MedleakError(f"{cell.config['attack']['name']} returned no scores")
+    bouts = Bouts(
+        np.stack([output.scores for output in outputs]),
+        np.stack([world.secret(duel.target.column).member for duel in cell.duels]),
+        world.challenge.records,
+    )
+    shared = _shared(cell, store, outputs, device)
+    rows = _membership_rows(cell, bouts, world.challenge.kind, shared)
+    if len(cell.duels) > 1:
+        facts = {"cell": cell.key, "attack": cell.config["attack"]["name"]}
+        store.save("scores", cell.key, facts, {"scores": bouts.scores, "member": bouts.member})
+    store.save("cells", cell.key, {"rows": [row.to_json() for row in rows]})
+    return sum(output.seconds for output in outputs)
+
+
+def attacked(cell: Cell, duel: Duel, store: Store, device: str) -> Output:
+    """What the attack says of one target."""
+    world = duel.target.world
     access = cell.attack.requires.access
-    release = release_of(cell.target_spec, cell.slots, store, device=device)
-    pool = Pool(cell.shadow_specs, cell.slots, store, access, device)
+    pool = Pool(duel.shadows, cell.slots, store, access, device)
     knowledge = Knowledge(
         setting=world.setting,
         auxiliary=world.auxiliary,
-        shadows=pool if cell.shadow_specs else None,
+        shadows=pool if duel.shadows else None,
         pool=cell.knowledge["pool"],
-        rng=rng_for("attack", cell.key),
+        rng=rng_for("attack", cell.key, duel.target.column),
         budget=cell.knowledge["budget"],
-        reference=pool.open(cell.reference_spec) if cell.reference_spec else None,
+        reference=pool.open(duel.reference) if duel.reference else None,
         network=_network(cell),
     )
-    output = cell.attack.execute(release.granting(access), world.challenge, knowledge)
-    shared = _shared(cell, store, output, release, device)
-    rows = _membership_rows(
-        cell, output, world.challenge, world.secret(cell.config["seed"]), shared
-    )
-    store.save("cells", cell.key, {"rows": [row.to_json() for row in rows]})
-    return output.seconds
+    release = release_of(duel.target, cell.slots, store, device=device)
+    attack = build(cell.config["attack"])  # nothing that was learnt on one target serves another
+    return attack.execute(release.granting(access), world.challenge, knowledge)
 
 
 def _network(cell: Cell) -> Any:
@@ -69,46 +77,35 @@ def _network(cell: Cell) -> Any:
     return partial(with_weights, spec.target, spec.world) if known else None
 
 
-def _shared(
-    cell: Cell, store: Store, output: Output, release: Release, device: str
-) -> dict[str, Any]:
+def _shared(cell: Cell, store: Store, outputs: Sequence[Output], device: str) -> dict[str, Any]:
     """What all rows of the cell have in common: utility, guarantees, controls, cost."""
-    spec, world = cell.target_spec, cell.target_spec.world
-    slots = cell.config["defense"].get("slots") or {}
-    facts = [_facts(s, store) for s in [spec, *cell.shadow_specs]]
+    world, shadows = cell.target_spec.world, cell.shadow_specs
     recipe = build(cell.config["target"]["recipe"])
     guarantees = [asdict(g) for g in cell.slots.guarantees(recipe, world.setting)]
-    utility = _remembered(
-        store,
-        "utility",
-        [spec.key, world.digest, slots, identities(slots)],
-        lambda: _utility(release, world),
-    )
-    blind = _remembered(store, "controls", ["blind", spec.key], lambda: _blind(cell))
-    replica = {"reasons": (), "collapsed": 0}
-    if cell.shadow_specs:
-        name = ["replica", world.digest, *(s.key for s in [spec, *cell.shadow_specs])]
-        replica = _remembered(store, "controls", name, lambda: _replica(cell, store, facts, device))
+    utilities = [_utility(cell, duel.target, store, device) for duel in cell.duels]
+    blinds = [_blind(cell, duel.target, store) for duel in cell.duels]
+    blind = mean_estimate([found["blind_auc"] for found in blinds])
+    replica = _replica(cell, store, device) if shadows else {"reasons": (), "collapsed": 0}
     notes = list(replica["reasons"])
     if replica["collapsed"]:
-        notes.append(f"{replica['collapsed']} of {len(facts) - 1} shadows answer one class only")
+        notes.append(f"{replica['collapsed']} of {len(shadows)} shadows answer one class only")
     reasons = "; ".join(replica["reasons"])
     reason = f"control failed: replica check: {reasons}" if reasons else ""
-    if blind["blind_auc"].low is not None and blind["blind_auc"].low > 0.5:
+    if blind.low is not None and blind.low > 0.5:
         reason = "control failed: members and non-members differ before any training (blind AUC)"
     return {
         "status": "invalid" if reason else "ok",
         "reason": reason,
-        "utility": utility["overall"],
-        "utility_groups": utility["groups"],
+        "utility": mean_block([found["overall"] for found in utilities]),
+        "utility_groups": mean_nested([found["groups"] for found in utilities]),
         "guarantees": tuple(guarantees),
-        "controls": {**blind, "replica": {"ok": not reasons, "notes": notes}},
-        "twin": release.twin,
+        "controls": {"blind_auc": blind, "replica": {"ok": not reasons, "notes": notes}},
+        "twin": release_of(cell.target_spec, cell.slots, store, device=device).twin,
         "cost": {
-            "train_seconds": facts[0]["seconds"],
-            "shadow_seconds": sum(f["seconds"] for f in facts[1:]),
-            "attack_seconds": output.seconds,
-            "queries": output.queries,
+            "train_seconds": _facts(cell.target_spec, store)["seconds"],
+            "shadow_seconds": sum(_facts(spec, store)["seconds"] for spec in shadows),
+            "attack_seconds": sum(output.seconds for output in outputs),
+            "queries": sum(output.queries for output in outputs),
         },
     }
 
@@ -131,7 +128,17 @@ def _plain(value: Any) -> Any:
     return asdict(value) if isinstance(value, Estimate) else value
 
 
-def _utility(release: Release, world: Any) -> dict[str, Any]:
+def _utility(cell: Cell, spec: RunSpec, store: Store, device: str) -> dict[str, Any]:
+    slots = cell.config["defense"].get("slots") or {}
+    name = [spec.key, spec.world.digest, slots, identities(slots)]
+
+    def measured() -> dict[str, Any]:
+        return _useful(release_of(spec, cell.slots, store, device=device), spec.world)
+
+    return _remembered(store, "utility", name, measured)
+
+
+def _useful(release: Release, world: World) -> dict[str, Any]:
     from medleak.metrics.utility import utility, utility_by_group
 
     records = world.evaluation
@@ -147,12 +154,18 @@ def _utility(release: Release, world: Any) -> dict[str, Any]:
     }
 
 
-def _blind(cell: Cell) -> dict[str, Estimate]:
+def _blind(cell: Cell, spec: RunSpec, store: Store) -> dict[str, Estimate]:
     from medleak.metrics.blind import blind_auc
 
-    world, seed = cell.target_spec.world, int(cell.config["seed"])
-    member = world.secret(seed).member
-    return {"blind_auc": blind_auc(world.challenge.records, member, seed, level=CONTROL_LEVEL)}
+    world, column = spec.world, spec.column
+
+    def measured() -> dict[str, Estimate]:
+        member = world.secret(column).member
+        return {
+            "blind_auc": blind_auc(world.challenge.records, member, column, level=CONTROL_LEVEL)
+        }
+
+    return _remembered(store, "controls", ["blind", spec.key], measured)
 
 
 def _facts(spec: RunSpec, store: Store) -> Mapping[str, Any]:
@@ -163,21 +176,24 @@ def _facts(spec: RunSpec, store: Store) -> Mapping[str, Any]:
         raise MedleakError(f"run {spec.key[:12]}: {error}") from None
 
 
-def _replica(
-    cell: Cell, store: Store, facts: Sequence[Mapping[str, Any]], device: str
-) -> dict[str, Any]:
-    world = cell.target_spec.world
-    described = [
-        _replica_facts(spec, fact, store, device)
-        for spec, fact in zip([cell.target_spec, *cell.shadow_specs], facts, strict=True)
-    ]
-    audit = cell.knowledge["pool"] == "audit"
-    patients = len(np.unique(world.pool(cell.knowledge["pool"]).patients))
-    p = 0.5 if audit else world.shadow_share
-    reasons = replica_check(
-        described[0], described[1:], n_target=2 * world.setting.n_patients, n_pool=patients, p=p
-    )
-    return {"reasons": reasons, "collapsed": int(sum(d["collapsed"] for d in described[1:]))}
+def _replica(cell: Cell, store: Store, device: str) -> dict[str, Any]:
+    """The replica check of the first target: further ones are its shadows, and it theirs."""
+    world, specs = cell.target_spec.world, [cell.target_spec, *cell.shadow_specs]
+
+    def measured() -> dict[str, Any]:
+        described = [_replica_facts(spec, _facts(spec, store), store, device) for spec in specs]
+        pool = cell.knowledge["pool"]
+        reasons = replica_check(
+            described[0],
+            described[1:],
+            n_target=2 * world.setting.n_patients,
+            n_pool=len(np.unique(world.pool(pool).patients)),
+            p=0.5 if pool == "audit" else world.shadow_share,
+        )
+        return {"reasons": reasons, "collapsed": int(sum(d["collapsed"] for d in described[1:]))}
+
+    name = ["replica", world.digest, *(spec.key for spec in specs)]
+    return _remembered(store, "controls", name, measured)
 
 
 def _replica_facts(
@@ -200,56 +216,17 @@ def _replica_facts(
 
 
 def _membership_rows(
-    cell: Cell, output: Output, challenge: Challenge, secret: Secret, shared: Mapping[str, Any]
+    cell: Cell, bouts: Bouts, kinds: np.ndarray, shared: Mapping[str, Any]
 ) -> list[Row]:
     """A row for each kind of challenge record, by patient and, where they differ, by record."""
-    if output.scores is None:
-        raise MedleakError(f"{cell.config['attack']['name']} returned no scores")
     setting = cell.target_spec.world.setting
     units = [setting.unit] if setting.max_records == 1 else ["patient", "record"]
     metrics = {name: build(block) for name, block in cell.metrics.items()}
     guarantees = [Guarantee(**g) for g in shared["guarantees"]]
     rows = []
-    for kind in sorted(set(challenge.kind.tolist()), key=lambda k: (k != "natural", k)):
-        chosen = challenge.kind == kind
+    for kind in sorted(set(kinds.tolist()), key=lambda k: (k != "natural", k)):
+        chosen = bouts.take(np.flatnonzero(kinds == kind))
         for unit in units:
-            measured = _measure_unit(
-                metrics,
-                guarantees,
-                output.scores[chosen],
-                challenge.records.take(chosen),
-                secret.member[chosen],
-                unit,
-            )
+            measured = figures(metrics, guarantees, chosen, unit)
             rows.append(cell.row(**shared, **measured, records=kind, unit=unit))
     return rows
-
-
-def _measure_unit(
-    metrics: Mapping[str, Any],
-    guarantees: Sequence[Guarantee],
-    scores: np.ndarray,
-    records: Any,
-    member: np.ndarray,
-    unit: str,
-) -> dict[str, Any]:
-    from medleak.metrics.ceilings import ceilings, violations
-    from medleak.metrics.membership import by_group, evaluate, worst_group
-    from medleak.metrics.roc import per_patient
-
-    patients, groups = records.patients, records.groups
-    counts = np.unique(patients, return_counts=True)[1]
-    if unit == "patient":
-        first = np.unique(patients, return_index=True)[1]
-        groups = {name: column[first] for name, column in groups.items()}
-        scores, patients, member = per_patient(scores, patients, member)
-    scored, secret = Scored(scores, patients), Secret(member)
-    measured = by_group(metrics, scored, secret, groups)
-    roofs = ceilings(metrics, guarantees, unit=unit, max_records=int(counts.max(initial=1)))
-    return {
-        "leakage": evaluate(metrics, scored, secret),
-        "groups": measured,
-        "worst_group": worst_group(metrics, scored, secret, groups, measured=measured),
-        "ceilings": roofs,
-        "violations": tuple(violations(metrics, scored, secret, roofs)),
-    }

@@ -19,7 +19,7 @@ from medleak.values import whole
 
 SUBJECTS = ("target", "defense", "attack")
 GROUPS = (*SUBJECTS, "executor", "runtime")
-SCALARS = ("seed", "n_members", "n_shadows", "metrics")
+SCALARS = ("seed", "n_targets", "n_members", "n_shadows", "metrics")
 LARGEST_SEED = 2**32 - 1
 """scikit-learn, which draws the folds of the blind baseline, takes no larger one."""
 MOST_JOBS = 100_000

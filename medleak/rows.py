@@ -40,6 +40,10 @@ class Row:
         leakage: metric name -> Estimate or Curve.
         groups: "sex=F" -> metric name -> Estimate.
         worst_group: metric name -> {"group": ..., **Estimate}: the most exposed subgroup.
+        n_targets: how many runs served as the target in turn (leave-one-out); beyond one, `leakage`
+            pools their scores and `utility` is their mean.
+        spread: metric name -> "mean", "sd", "min" and "max" over the targets, where there are several.
+        exposed: metric name -> Estimate among the most exposed patients, chosen on other targets.
         ceilings: metric name -> the largest value that the guarantees allow; None is vacuous.
         violations: metrics whose one-sided 99.9% lower bound lies above the ceiling.
         controls: "blind_auc" -> Estimate (model-free members against non-members), "replica" ->
@@ -69,6 +73,7 @@ class Row:
     adversary: str = ""
     pool: str = ""
     n_shadows: int = 0
+    n_targets: int = 1
     twin: bool = False
     utility: Mapping[str, Estimate | Curve] = field(default_factory=dict)
     utility_groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
@@ -76,6 +81,8 @@ class Row:
     leakage: Mapping[str, Estimate | Curve] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     worst_group: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    spread: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    exposed: Mapping[str, Estimate] = field(default_factory=dict)
     ceilings: Mapping[str, float | None] = field(default_factory=dict)
     violations: tuple[str, ...] = ()
     controls: Mapping[str, Any] = field(default_factory=dict)
@@ -120,7 +127,8 @@ def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
 def _flat(row: Row) -> dict[str, Any]:
     flat: dict[str, Any] = {"row": row.key, **{name: getattr(row, name) for name in COORDINATES}}
     flat |= {"status": row.status, "reason": row.reason, "simulated": row.simulated}
-    flat |= {"pool": row.pool, "n_shadows": row.n_shadows, **row.extra}
+    flat |= {"pool": row.pool, "n_shadows": row.n_shadows, "n_targets": row.n_targets}
+    flat |= row.extra
     for block in (row.leakage, row.utility):
         for name, estimate in block.items():
             if isinstance(estimate, Estimate):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from medleak.slots import Slots, training_blocks
 from medleak.store import Corrupt, Store
 
 BATCH = 512
+RECENT_BYTES = 32 * 2**20
 LEAST_REMEMBERED = 32
 """Fewer records than this are computed again: attacks that query one by one would fill the disk."""
 
@@ -66,11 +68,17 @@ class RunSpec:
         )
 
     def _validation_digest(self) -> str:
-        """Only what may be read: of the shipped recipes, early stopping alone looks at validation."""
+        """Only what may be read: of what is shipped, early stopping and the fillings that say so."""
         recipe, validation = self.target["recipe"], self.world.validation
-        if static(recipe["_target_"]).builtin and not recipe.get("early_stopping"):
-            return ""
-        return array_digest(validation.x, validation.y)
+        blocks = [recipe]
+        for filling in self.slots.values():
+            blocks += filling if isinstance(filling, list | tuple) else [filling]
+        read = [static(block["_target_"]) for block in blocks if block]
+        if recipe.get("early_stopping") or any(
+            not part.builtin or part.literals.get("reads_validation") for part in read
+        ):
+            return array_digest(validation.x, validation.y)
+        return ""
 
     @functools.cached_property
     def recipe_key(self) -> str:
@@ -102,12 +110,15 @@ def build_model(target: Mapping[str, Any], world: World, seed: int) -> Any:
         return build(target["model"], in_shape=setting.in_shape, n_outputs=setting.n_outputs)
 
 
-def with_weights(target: Mapping[str, Any], world: World, weights: Mapping[str, np.ndarray]) -> Any:
-    """The target's network carrying `weights`, in evaluation mode."""
+def with_weights(
+    target: Mapping[str, Any], world: World, weights: Mapping[str, np.ndarray] | None
+) -> Any:
+    """The target's network carrying `weights` (None: untrained ones), in evaluation mode."""
     import torch
 
     model = build_model(target, world, 0)
-    model.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in weights.items()})
+    if weights is not None:
+        model.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in weights.items()})
     return model.eval()
 
 
@@ -160,6 +171,28 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
     return seconds
 
 
+class _Recent:
+    """The answers used last, up to `most` bytes: with several targets the same ones serve again."""
+
+    def __init__(self, most: int):
+        self.most, self.held, self.kept = most, 0, OrderedDict()
+
+    def get(self, key: str) -> np.ndarray | None:
+        if key in self.kept:
+            self.kept.move_to_end(key)
+        return self.kept.get(key)
+
+    def put(self, key: str, value: np.ndarray) -> None:
+        value.flags.writeable = False  # one attack's arithmetic must not reach the next
+        self.kept[key] = value
+        self.held += value.nbytes
+        while self.held > self.most:
+            self.held -= self.kept.popitem(last=False)[1].nbytes
+
+
+_RECENT = _Recent(RECENT_BYTES)
+
+
 class Network:
     """A trained model as a function, which remembers its answers in the store.
 
@@ -180,11 +213,16 @@ class Network:
         """Outputs before softmax, float32 ``(N, outputs)``."""
         if len(x) < LEAST_REMEMBERED:
             return self.forward(x)
-        stored = self.store.get("signals", self._signal_key(x))
-        if stored is not None:
-            return stored.arrays["logits"]
-        logits = self.forward(x)
-        self.remember(x, logits)
+        key = self._signal_key(x)
+        logits = _RECENT.get(key)
+        if logits is None:
+            stored = self.store.get("signals", key)
+            if stored is None:
+                logits = self.forward(x)
+                self.remember(x, logits)
+            else:
+                logits = stored.arrays["logits"]
+            _RECENT.put(key, logits)
         return logits
 
     def remember(self, x: np.ndarray, logits: np.ndarray) -> None:
@@ -200,7 +238,7 @@ class Network:
         except (KeyError, Corrupt):
             self._stored()  # sets a damaged run aside, and says what is wrong
             raise
-        return digest([self.spec.key, weights, array_digest(x)])
+        return digest([self.spec.key, weights, self.spec.world.content(x)])
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """As `logits`, computed anew."""

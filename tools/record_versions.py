@@ -25,8 +25,11 @@ RECORD = ROOT / "tests" / "versions.json"
 BENCH = (
     "medleak.games",
     "medleak.metrics.blind",
+    "medleak.metrics.exposure",
+    "medleak.metrics.means",
     "medleak.metrics.utility",
     "medleak.runs",
+    "medleak.scoring",
     "medleak.shadows",
     "medleak.slots",
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from medleak.grid import Plan, Result
 
-ROWS, PAGE = "rows.json", "report.html"
+ROWS, PAGE, PATIENTS = "rows.json", "report.html", "risk.html"
 
 
 def main(arguments: Namespace) -> int:
@@ -56,10 +56,13 @@ def finish(result: Result, plan: Plan, before: bytes | None) -> int:
     page = result.folder / PAGE
     if before is None or before != (result.folder / ROWS).read_bytes():
         page = report.write(result.rows, result.folder, manifest=manifest_of(result.folder))
+        report.risk(plan)
     else:
         os.utime(page)
     counts = ", ".join(f"{n} {status}" for status, n in sorted(result.counts.items()))
     print(f"\n{plan.name}: {counts}; report: {page}")
+    if (patients := result.folder / PATIENTS).is_file():
+        print(f"most exposed patients, not for publication: {patients}")
     if result.worked:
         print(f"medleak: {took(result)}", file=sys.stderr)
     return status_of(result)

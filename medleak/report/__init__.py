@@ -1,6 +1,6 @@
 """Rows to something that people read: tables, plots, one HTML page, words, and publishing.
 
-``terminal``, ``write``, ``publish``, ``scan``, ``explain`` and ``aggregate`` are loaded on first use.
+``terminal``, ``write``, ``publish``, ``risk``, ``scan``, ``explain`` and ``aggregate`` are loaded on first use.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ _HOMES = {
     "aggregate": "aggregated",
     "explain": "explained",
     "publish": "publishing",
+    "risk": "risking",
     "scan": "scanning",
     "terminal": "texts",
     "write": "publishing",
 }
-__all__ = ["Aggregate", "aggregate", "explain", "publish", "scan", "terminal", "write"]
+__all__ = ["Aggregate", "aggregate", "explain", "publish", "risk", "scan", "terminal", "write"]
 
 
 def __getattr__(name: str) -> Any:

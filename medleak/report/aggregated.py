@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medleak.api import Curve, Estimate
+from medleak.metrics.means import mean_block, mean_nested, names_in
 from medleak.report import naming
 from medleak.rows import Row
 
@@ -94,7 +95,7 @@ class Aggregate:
         if not self.row.guarantees or metric not in self.leakage:
             return naming.NONE
         value = self.ceilings.get(metric)
-        return naming.VACUOUS if value is None else naming.number(value)
+        return naming.VACUOUS if value is None else naming.limit(metric, value)
 
 
 def _befell(status: str, reason: str) -> str:
@@ -145,7 +146,9 @@ def _split(rows: Sequence[Row]) -> list[Aggregate]:
     kinds: dict[tuple, list[Row]] = {}
     for row in rows:
         if row.records:
-            kinds.setdefault((row.records, row.unit, row.pool, row.n_shadows), []).append(row)
+            kinds.setdefault(
+                (row.records, row.unit, row.pool, row.n_shadows, row.n_targets), []
+            ).append(row)
     bare = [row for row in rows if not row.records]
     return [_merge(members + bare) for members in kinds.values()] or [_merge(bare)]
 
@@ -161,111 +164,36 @@ def _merge(rows: Sequence[Row]) -> Aggregate:
     told = tuple((status, reason, count) for (status, reason), count in missing)
     if not good:
         return Aggregate(status, seeds, asked, told, rows[0])
-    groups = _mean_nested([row.groups for row in good])
+    groups = mean_nested([row.groups for row in good])
     return Aggregate(
         status,
         seeds,
         asked,
         told,
         good[0],
-        leakage=_mean_block([row.leakage for row in good]),
-        utility=_mean_block([row.utility for row in good]),
+        leakage=mean_block([row.leakage for row in good]),
+        utility=mean_block([row.utility for row in good]),
         groups=groups,
-        utility_groups=_mean_nested([row.utility_groups for row in good]),
+        utility_groups=mean_nested([row.utility_groups for row in good]),
         worst_group=_worst(good, groups),
         ceilings=_highest([row.ceilings for row in good]),
         violations=dict(Counter(name for row in good for name in row.violations)),
         cost=_mean_numbers([row.cost for row in good]),
-        blind=_mean_block([row.controls for row in good]).get("blind_auc"),
+        blind=mean_block([row.controls for row in good]).get("blind_auc"),
         replica=_replica(good),
     )
 
 
-def _names(blocks: Iterable[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for block in blocks for name in block))
-
-
-def _mean_block(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Estimate | Curve]:
-    means = {}
-    for name in _names(blocks):
-        values = [block[name] for block in blocks if name in block]
-        if all(isinstance(value, Estimate) for value in values):
-            means[name] = mean_estimate(values, asked=len(blocks))
-        elif all(isinstance(value, Curve) for value in values):
-            means[name] = mean_curve(values)
-    return means
-
-
-def _mean_nested(blocks: Sequence[Mapping[str, Mapping[str, Estimate]]]) -> dict[str, dict]:
-    return {
-        name: _mean_block([block[name] for block in blocks if name in block])
-        for name in _names(blocks)
-    }
-
-
 def _mean_numbers(blocks: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    values = {name: [b[name] for b in blocks if b.get(name) is not None] for name in _names(blocks)}
+    values = {
+        name: [b[name] for b in blocks if b.get(name) is not None] for name in names_in(blocks)
+    }
     return {name: sum(found) / len(found) for name, found in values.items() if found}
-
-
-def mean_estimate(estimates: Sequence[Estimate], *, asked: int | None = None) -> Estimate:
-    """Mean value, mean low and mean high over seeds that share their patients.
-
-    A bound that one measured seed lacks is not averaged over the others: it stays absent.
-    """
-    asked = asked or len(estimates)
-    good = [e for e in estimates if e.value is not None]
-    flags = list(dict.fromkeys(e.flag for e in estimates if e.flag))
-    if len(good) < asked:
-        flags.append(f"{asked - len(good)} of {asked} seeds not measured")
-    like = (good or estimates)[0]
-
-    def mean(part: str) -> float | None:
-        values = [getattr(e, part) for e in good]
-        return None if not values or None in values else sum(values) / len(values)
-
-    return Estimate(
-        mean("value"),
-        mean("low"),
-        mean("high"),
-        min(e.n for e in good or estimates),
-        like.level,
-        like.method,
-        "; ".join(flags),
-    )
-
-
-def mean_curve(curves: Sequence[Curve], most: int = 200) -> Curve:
-    """Pointwise mean of y and of both bounds, on at most `most` points of the merged x.
-
-    Points between two measured ones are interpolated linearly: on a ROC that is the randomised
-    threshold. Of several points at one x the highest counts.
-    """
-    import numpy as np
-
-    grid = np.unique(np.concatenate([np.asarray(curve.x, float) for curve in curves]))
-    if len(grid) > most:
-        # Even in rank, not in x: the left end of a log-log ROC is where the points are needed.
-        grid = grid[np.unique(np.linspace(0, len(grid) - 1, most).round().astype(int))]
-
-    def mean(part: str) -> tuple[float, ...]:
-        lines = []
-        for curve in curves:
-            x, y = np.asarray(curve.x, float), np.asarray(getattr(curve, part), float)
-            order = np.lexsort((y, x))
-            last = np.append(np.diff(x[order]) > 0, True)
-            lines.append(np.interp(grid, x[order][last], y[order][last]))
-        return tuple(float(value) for value in np.mean(lines, axis=0))
-
-    first = curves[0]
-    x = tuple(float(value) for value in grid)
-    smallest = min(curve.n for curve in curves)
-    return Curve(x, mean("y"), mean("low"), mean("high"), smallest, first.level, first.method)
 
 
 def _highest(blocks: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
-    for name in _names(blocks):
+    for name in names_in(blocks):
         values = [block.get(name) for block in blocks]
         found[name] = None if None in values else max(values)
     return found
@@ -277,7 +205,7 @@ def _worst(rows: Sequence[Row], groups: Mapping[str, Mapping]) -> dict[str, tupl
     The mean of each seed's worst would grow with the number of seeds by chance alone.
     """
     worst = {}
-    for name in _names([row.worst_group for row in rows]):
+    for name in names_in([row.worst_group for row in rows]):
         told = [row.worst_group[name] for row in rows if name in row.worst_group]
         named = dict.fromkeys(one["group"] for one in told)
         known = {group: groups[group][name] for group in named if name in groups.get(group, {})}

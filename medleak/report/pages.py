@@ -20,7 +20,13 @@ def page(
     manifest: Mapping[str, Any] | None = None,
 ) -> str:
     """The whole page as text; `drawn` is what `plots.figures` returned."""
+    return rendered("report.html.j2", **_context(aggregates, drawn, manifest))
+
+
+def rendered(template: str, **context: Any) -> str:
+    """A page of `template` and the style of all pages; everything else in it is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -29,9 +35,8 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
-        **_context(aggregates, drawn, manifest)
-    )
+    style = Markup((_TEMPLATES / "report.css").read_text())
+    return environment.get_template(template).render(style=style, **context)
 
 
 def _context(
@@ -46,7 +51,7 @@ def _context(
     for target in dict.fromkeys(one.target for one in aggregates):
         names = [o.defense for o in aggregates if o.target == target and o.status == "ok"]
         tint |= {(target, name): c for name, c in plots.colours(names, plots.DEFENSES).items()}
-    inline = {name: Markup(_inline(form["svg"], name)) for name, form in drawn.items()}
+    drawings = {name: Markup(inline(form["svg"], name)) for name, form in drawn.items()}
     groups = tables.subgroups(aggregates)
     return {
         "title": (manifest or {}).get("name") or "Privacy report",
@@ -56,30 +61,30 @@ def _context(
         "notes": sorted({o.row.data_note for o in aggregates if o.row.data_note}),
         "violations": _violations(aggregates),
         "metric": naming.metric(tables.headline(aggregates)),
-        "pictures": [svg for name, svg in inline.items() if name.startswith("leakage-")],
-        "curves": [svg for name, svg in inline.items() if name.startswith("roc-")],
+        "pictures": [svg for name, svg in drawings.items() if name.startswith("leakage-")],
+        "curves": [svg for name, svg in drawings.items() if name.startswith("roc-")],
         "sayings": words.sayings(aggregates),
         "several_targets": len({one.target for one in aggregates}) > 1,
         "tint": tint,
         "results": tables.results(aggregates),
         "further": tables.further(aggregates),
         "subgroups": groups if groups.lines else None,
+        "targets": tables.targets(aggregates),
         "costs": tables.costs(aggregates),
         "controls": tables.controls(aggregates),
         "guarantees": words.guarantees(aggregates),
         "missing": _missing(aggregates),
-        "intervals": _intervals(aggregates),
+        "intervals": intervals(aggregates),
         "statuses": words.STATUS_MEANING,
         "method": words.METHOD,
         "manifest": {
             key: value for key, value in (manifest or {}).items() if value not in (None, "", {}, [])
         },
-        "style": Markup((_TEMPLATES / "report.css").read_text()),
         "script": Markup((_TEMPLATES / "report.js").read_text()),
     }
 
 
-def _inline(svg: bytes, name: str) -> str:
+def inline(svg: bytes, name: str) -> str:
     """An SVG for use inside a page: no prolog, scalable, and identifiers of its own."""
     text = svg.decode()
     text = text[text.index("<svg") :]
@@ -115,7 +120,7 @@ def _violations(aggregates: Sequence[Aggregate]) -> list[str]:
     return [
         f"{one.attack} against {one.defense} ({one.target}, {one.row.n_members:,} members, "
         f"{naming.kind(one.row.records)}): {naming.metric(name)} "
-        f"{naming.number(one.leakage[name].value)} above {one.ceiling(name)}, "
+        f"{naming.limit(name, one.leakage[name].value)} above {one.ceiling(name)}, "
         f"in {count} of {len(one.seeds)} seeds"
         for one in aggregates
         for name, count in one.violations.items()
@@ -141,7 +146,7 @@ def _missing(aggregates: Sequence[Aggregate]) -> list[tuple]:
     return list(found)
 
 
-def _intervals(aggregates: Sequence[Aggregate]) -> list[str]:
+def intervals(aggregates: Sequence[Aggregate]) -> list[str]:
     """How each metric's interval was made, as the metrics themselves say."""
     found: dict[str, dict[str, None]] = {}
     for one in aggregates:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from medleak.api import ConfigError, Curve
+from medleak.metrics.means import mean_curve
 from medleak.report import pages, plots, tables, texts
-from medleak.report.aggregated import Aggregate, aggregate, mean_curve
+from medleak.report.aggregated import Aggregate, aggregate
 from medleak.report.scanning import redacted, scan
 from medleak.rows import Row, to_frame
 

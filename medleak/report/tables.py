@@ -84,8 +84,9 @@ def _estimate(estimate: Estimate | Curve | None, tone: str = "") -> Cell:
         return Cell(naming.NONE)
     known = None not in (estimate.low, estimate.high)
     few = " *" if naming.coarse(estimate.flag) else ""
+    one_sided = estimate.high is None and estimate.low == estimate.value
     return Cell(
-        naming.number(estimate.value) + few,
+        naming.bound(estimate.value) if one_sided else naming.number(estimate.value) + few,
         sort=estimate.value,
         tone=tone,
         bounds=(estimate.low, estimate.high) if known else None,
@@ -227,6 +228,11 @@ def results(aggregates: Sequence[Aggregate]) -> Table:
             for n in _roofed(aggregates)
         ),
         Column("ε", _epsilon),
+        *(
+            [Column("audited ε", _metric("epsilon"))]
+            if "epsilon" in metric_names(aggregates)
+            else []
+        ),
         Column("shadows", _shadows, terminal=False),
         Column("n", lambda one: _size(one, head), fold=True),
         Column("seeds", _seeds, measured=False, fold=True),
@@ -238,7 +244,7 @@ def results(aggregates: Sequence[Aggregate]) -> Table:
 def further(aggregates: Sequence[Aggregate]) -> Table:
     """Every other leakage metric and ceiling, and every utility metric."""
     shown, roofed = _shown(aggregates), _roofed(aggregates)
-    more = [name for name in metric_names(aggregates) if name not in shown]
+    more = [name for name in metric_names(aggregates) if name not in (*shown, "epsilon")]
     known = _promised(aggregates)
     roofs = [n for n in metric_names(aggregates) if n in known and n not in roofed]
     utilities = list(dict.fromkeys(name for one in aggregates for name in one.utility))
@@ -300,6 +306,40 @@ def costs(aggregates: Sequence[Aggregate]) -> Table:
     return build("Cost", columns, _one_kind(aggregates))
 
 
+def targets(aggregates: Sequence[Aggregate]) -> Table:
+    """Where several runs served as the target in turn: how they differ, and who is most exposed."""
+    mine = [one for one in aggregates if one.row.spread]
+
+    def spread(name: str) -> Callable[[Aggregate], Cell]:
+        def cell(one: Aggregate) -> Cell:
+            told = one.row.spread.get(name)
+            if told is None:
+                return Cell(naming.NONE)
+            text = f"{naming.number(told['mean'])} ± {naming.number(told['sd'])}"
+            span = f"{naming.number(told['min'])} to {naming.number(told['max'])}"
+            return Cell(text, span, told["mean"])
+
+        return cell
+
+    def exposed(name: str) -> Callable[[Aggregate], Cell]:
+        return lambda one: _estimate(one.row.exposed.get(name))
+
+    columns = [
+        *_coordinates(),
+        Column("targets", lambda one: Cell(str(one.row.n_targets), sort=one.row.n_targets)),
+        *(
+            Column(f"{naming.metric(name)} over targets", spread(name))
+            for name in _shown(mine)
+            if any(name in one.row.spread for one in mine)
+        ),
+        *(
+            Column(f"{naming.metric(name)} of the most exposed", exposed(name))
+            for name in dict.fromkeys(name for one in mine for name in one.row.exposed)
+        ),
+    ]
+    return build("Targets in turn", columns, mine)
+
+
 def controls(aggregates: Sequence[Aggregate]) -> Table:
     """The model-free baseline and the replica check."""
 
@@ -335,7 +375,7 @@ def printed(aggregates: Sequence[Aggregate]) -> list[Table]:
         for block in blocks(aggregates)
         if (table := results(block)).lines
     ]
-    return [*found, *(make(aggregates) for make in (subgroups, further, controls, costs))]
+    return [*found, *(make(aggregates) for make in (targets, subgroups, further, controls, costs))]
 
 
 def _heading(block: Sequence[Aggregate]) -> str:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from medleak.api import Curve, Estimate
+from medleak.metrics.means import mean_curve, mean_estimate
 from medleak.report import aggregate
-from medleak.report.aggregated import mean_curve, mean_estimate
 
 
 def test_intervals_are_averaged_and_never_shrunk(make_row):
@@ -65,7 +65,7 @@ def test_values_that_one_seed_lacks_are_flagged():
     measured = Estimate(0.6, 0.5, 0.7, 100, flag="N*FPR < 10")
     mean = mean_estimate([measured, Estimate(None, None, None, 90, flag="undefined here")])
     assert (mean.value, mean.n) == (0.6, 100)
-    assert mean.flag == "N*FPR < 10; undefined here; 1 of 2 seeds not measured"
+    assert mean.flag == "N*FPR < 10; undefined here; 1 of 2 not measured"
     assert mean_estimate([Estimate(None, None, None, 90)]).value is None
 
 

@@ -1,0 +1,113 @@
+"""The most exposed patients, by name and picture: for the holder of the data, never published.
+
+A patient's risk is how much higher the attack ranks them as a member than as a non-member, over
+leave-one-out targets (`medleak.metrics.exposure`). Tables of all patients and a gallery of the worst.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medleak.scoring import Bouts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medleak.cells import Cell
+    from medleak.grid import Plan
+
+FOLDER, PAGE, SHOWN = "risk", "risk.html", 12
+PIXELS = 112
+
+
+def risk(plan: Plan) -> Path | None:
+    """Write ``risk/*.csv`` and ``risk.html`` into the grid's folder; the page, or None without cells.
+
+    One table for each cell that was measured on several targets.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    sections = []
+    for cell in plan.cells:
+        stored = plan.store.get("scores", cell.key) if len(cell.duels) > 1 else None
+        if stored is None:
+            continue
+        challenge = cell.target_spec.world.challenge
+        bouts = Bouts(stored.arrays["scores"], stored.arrays["member"], challenge.records)
+        table = risks(bouts, challenge.kind)
+        name = "-".join(str(cell.config[g]["name"]) for g in ("target", "defense", "attack"))
+        folder = plan.folder / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_csv(folder / f"{name}-{cell.key[:8]}.csv", index=False)
+        sections.append(_section(cell, table))
+    if not sections:
+        return None
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    page = plan.folder / PAGE
+    page.write_text(environment.get_template("risk.html.j2").render(sections=sections))
+    return page
+
+
+def risks(bouts: Bouts, kind: np.ndarray) -> pd.DataFrame:
+    """A line for each patient, the most exposed first.
+
+    Columns: patient, kind, scans, times a member and a non-member, mean rank (0..1 among all patients
+    of a target) as either, and `gap`, their difference: 0 where the attack learns nothing.
+    """
+    import pandas as pd
+
+    from medleak.metrics.exposure import ranks, vulnerability
+
+    patients = bouts.records.patients
+    _, first, counts = np.unique(patients, return_index=True, return_counts=True)
+    joint = bouts.by_patient()
+    ranked, member = ranks(joint.scores), joint.member
+    inside, outside = member.sum(0), (~member).sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        table = pd.DataFrame(
+            {
+                "patient": joint.records.patients,
+                "kind": kind[first],
+                "scans": counts,
+                "member": inside,
+                "non_member": outside,
+                "rank_as_member": (ranked * member).sum(0) / inside,
+                "rank_as_non_member": (ranked * ~member).sum(0) / outside,
+                "gap": vulnerability(ranked, member),
+                "record": first,
+            }
+        )
+    return table.sort_values("gap", ascending=False, kind="stable").reset_index(drop=True)
+
+
+def _section(cell: Cell, table: pd.DataFrame) -> dict[str, Any]:
+    records = cell.target_spec.world.challenge.records
+    worst = [
+        {**line, "picture": _picture(records.x[line["record"]])}
+        for line in table.head(SHOWN).to_dict("records")
+    ]
+    names = {group: cell.config[group]["name"] for group in ("target", "defense", "attack")}
+    return {**names, "n_targets": len(cell.duels), "n": len(table), "worst": worst}
+
+
+def _picture(x: np.ndarray) -> str | None:
+    """One record ``(C, H, W)`` as a PNG in a data address; None for a table."""
+    if x.ndim != 3:
+        return None
+    from matplotlib.image import imsave
+
+    pixels = np.clip(x / 255 if x.dtype == np.uint8 else x, 0, 1).transpose(1, 2, 0)
+    grown = max(1, PIXELS // pixels.shape[0])
+    pixels = pixels.repeat(grown, axis=0).repeat(grown, axis=1)
+    buffer = io.BytesIO()
+    if pixels.shape[2] == 1:
+        imsave(buffer, pixels[:, :, 0], cmap="gray", vmin=0, vmax=1, format="png")
+    else:
+        imsave(buffer, pixels[:, :, :3], format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,83 @@
+"""Leave-one-out: every run of the pool is the target once, and nothing is trained for it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from medleak import grid
+from medleak.api import Scored, Secret
+from medleak.executors import SerialExecutor
+from medleak.metrics.membership import AUC, TPRAtFPR
+from medleak.report import aggregate, risk, tables
+
+METRICS = {
+    "auc": {"_target_": "medleak.metrics.membership.AUC"},
+    "tpr_at_1fpr": {"_target_": "medleak.metrics.membership.TPRAtFPR", "fpr": 0.01},
+}
+
+
+@pytest.fixture
+def run(toy_config, tmp_path):
+    def go(n_targets, seed=0):
+        config = toy_config("AboveShadows", seed=seed, knowledge={"n_shadows": 8})
+        job = SimpleNamespace(config={**config, "n_targets": n_targets}, axes={}, overrides=())
+        name, places = f"g{n_targets}-{seed}", {"out": tmp_path / "out", "store": tmp_path / "s"}
+        plan = grid.plan([job], metrics=METRICS, name=name, **places)
+        return plan, grid.execute(plan, executor=SerialExecutor())
+
+    return go
+
+
+def test_targets_shadow_each_other(run):
+    plan, result = run(9)
+    (cell,) = plan.cells
+    assert [duel.target.column for duel in cell.duels] == list(range(9))
+    assert result.trained == 9
+    for duel in cell.duels:
+        assert {s.column for s in duel.shadows} == set(range(9)) - {duel.target.column}
+
+
+def test_the_row_pools_what_each_target_says_alone(run):
+    plan, result = run(9)
+    (row,) = result.rows
+    alone = [run(1, seed)[1].rows[0] for seed in range(9)]
+    values = [one.leakage["auc"].value for one in alone]
+    assert row.n_targets == 9
+    assert row.spread["auc"]["mean"] == pytest.approx(np.mean(values))
+    assert row.spread["auc"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert (row.spread["auc"]["min"], row.spread["auc"]["max"]) == (min(values), max(values))
+    utilities = [one.utility["accuracy"].value for one in alone]
+    assert row.utility["accuracy"].value == pytest.approx(np.mean(utilities))
+
+    arrays = plan.store.load("scores", plan.cells[0].key).arrays
+    patients = np.tile(plan.cells[0].target_spec.world.challenge.patients, 9)
+    sample = Scored(arrays["scores"].ravel(), patients), Secret(arrays["member"].ravel())
+    assert row.leakage["auc"] == AUC()(*sample)
+    assert row.leakage["tpr_at_1fpr"] == TPRAtFPR(fpr=0.01)(*sample)
+    assert row.exposed["tpr_at_1fpr"].value is not None
+
+
+def test_one_target_has_neither_spread_nor_scores_on_disk(run):
+    plan, result = run(1)
+    assert result.rows[0].spread == {}
+    assert not plan.store.has("scores", plan.cells[0].key)
+    assert tables.targets(aggregate(result.rows)).lines == ()
+
+
+def test_the_patients_at_risk_stay_in_the_local_folder(run):
+    plan, result = run(9)
+    page = risk(plan)
+    assert page == plan.folder / "risk.html"
+    assert "do not publish" in page.read_text()
+    (table,) = (plan.folder / "risk").glob("*.csv")
+    lines = table.read_text().splitlines()
+    assert len(lines) == 1 + len(np.unique(plan.cells[0].target_spec.world.challenge.patients))
+    gaps = [float(line.split(",")[7]) for line in lines[1:]]
+    assert gaps == sorted(gaps, reverse=True)
+    assert lines[0].split(",")[7] == "gap"
+    assert tables.targets(aggregate(result.rows)).lines
+
+
+def test_without_targets_in_turn_nobody_is_listed(run):
+    assert risk(run(1)[0]) is None
