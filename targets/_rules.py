@@ -14,7 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 
 Backward = Callable[[Any, Any], Any]
-"""``backward(x, y)``: leave the gradient in every ``.grad``, return the mean loss, detached."""
+"""``backward(x, y)``: leave the gradient in every ``.grad``, return the mean loss, detached.
+
+One that has to know the epoch also has a method ``begins(epoch)``, called before each, from 1 on.
+"""
 
 
 class Sampler(Protocol):

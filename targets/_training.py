@@ -116,7 +116,9 @@ def train(model: nn.Module, data: Data, patients: np.ndarray, plan: Plan, valida
     rule = plan.gradient.attached(model, losses(plan.task), seed_for("noise", plan.seed))
     with seeded(seed_for("dropout", plan.seed), str(device)), rule as backward:
         opt = plan.optimiser([p for p in model.parameters() if p.requires_grad])
+        begins = getattr(backward, "begins", lambda epoch: None)
         for epoch, batches in enumerate(order, start=1):
+            begins(epoch)
             model.train()
             total = torch.zeros((), device=device)
             for index in batches:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 from medleak.api import ConfigError, Defense, Guarantee, Setting, Trainer
 from medleak.defenses.train import accounting
 from medleak.defenses.train._private import Later, PoissonSampler, PrivateGradient
+from medleak.defenses.train._recipes import changed
 from medleak.messages import unknown
 
 UNITS = ("record", "patient")
@@ -255,15 +255,3 @@ def _positive(value: Any) -> bool:
 def _refuse(faults: list[str]) -> None:
     if faults:
         raise ConfigError(f"DPSGD: {'; '.join(faults)}")
-
-
-def changed(component: Any, **changes: Any) -> Any:
-    """A copy of a component that stores its arguments, with some of them replaced."""
-    return type(component)(**{**_arguments(component), **changes})
-
-
-def _arguments(component: Any) -> Mapping[str, Any]:
-    import inspect
-
-    names = inspect.signature(type(component).__init__).parameters
-    return {name: getattr(component, name) for name in names if name != "self"}
