@@ -89,6 +89,8 @@ class Bout:
         knowledge.budget = self.knowledge.get("budget")
         if not self.knowledge.get("reference"):
             knowledge.reference = None
+        if "architecture" not in self.attack.requires.knowledge:
+            knowledge.network = None
         return release, challenge, secret, knowledge
 
     def scores(self, found: list[str], world: tuple, *, rng: int = 0) -> np.ndarray | None:
@@ -100,7 +102,7 @@ class Bout:
         knowledge = _with_shadows(
             knowledge, lambda s: replace(s, release=s.release.granting(access))
         )
-        before, state = _inputs(challenge, knowledge), _global_state()
+        before, state, modules = _inputs(challenge, knowledge), _global_state(), len(sys.modules)
         output = attempt(
             found, "run", lambda: rebuilt(self.attack).execute(release, challenge, knowledge)
         )
@@ -108,7 +110,9 @@ class Bout:
             if not np.array_equal(array, before[name]):
                 found.append(f"it changes its input {name}")
         after = _global_state()
-        for name in state:  # torch may only have been imported by the attack
+        # A library may draw while it is imported (scikit-learn does), which the next run tells from
+        # an attack that draws; and torch may only have been imported by the attack.
+        for name in state if len(sys.modules) == modules else ():
             if after[name] != state[name]:
                 found.append(f"it changes {name}'s global generator: draw from Knowledge.rng")
         if answered[0] > release.queries:

@@ -1,13 +1,22 @@
-"""A synthetic membership world: a fake target that leaks as much as asked. NumPy only, no training."""
+"""A synthetic membership world: a fake target that leaks as much as asked. NumPy only, no training.
+
+Torch is imported where an attack asks for a network, and only then.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from medleak.api import Challenge, Knowledge, Records, Release, Secret, Setting, Shadow, Task
+
+WIDTH = 0.1
+"""Of the bump around each record that a model was fitted on, squared: wide enough that the boundary
+is further from members, too narrow for most neighbours to profit."""
 
 
 @dataclass
@@ -27,13 +36,14 @@ class _Model:
         distance = (
             (marks**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * marks @ self.centres.T
         )
-        z = _features(x) @ self.weight + np.exp(-np.maximum(distance, 0) / 0.02) @ self.pull
+        z = _features(x) @ self.weight + np.exp(-np.maximum(distance, 0) / WIDTH) @ self.pull
         if self.multilabel:
             return np.stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)], axis=-1)
         return z - np.logaddexp.reduce(z, axis=1, keepdims=True)
 
     def release(self) -> Release:
-        weights = {"weight": self.weight, "centres": self.centres, "pull": self.pull}
+        head = np.concatenate([self.weight, self.pull]).T
+        weights = {"centres": self.centres, "head.weight": head}
         views = {"scores": self.scores, "labels": self._labels, "weights": weights}
         return Release(views)
 
@@ -53,6 +63,42 @@ def _features(x: np.ndarray) -> np.ndarray:
 def _marks(x: np.ndarray) -> np.ndarray:
     values = _standardised(x)
     return values.mean(axis=-1).reshape(len(x), x.shape[1] * x.shape[2]) if x.ndim == 4 else values
+
+
+def _network(
+    in_shape: tuple[int, ...], members: int, weights: Mapping[str, np.ndarray] | None
+) -> Any:
+    """`_Model` as an ``nn.Module`` of images in 0..1 or tables: its last step is linear in the
+    features and the bumps. `weights` None: as initialised, with `members` bumps."""
+    import torch
+    from torch import nn
+
+    class Network(nn.Module):
+        def __init__(self, marks: int, members: int):
+            super().__init__()
+            self.centres = nn.Parameter(torch.empty(members, marks))
+            self.head = nn.Linear(int(np.prod(in_shape)) + members, 3, bias=False)
+            self.reset_parameters()
+
+        def reset_parameters(self) -> None:
+            nn.init.normal_(self.centres)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            values = (x - 0.5) * np.sqrt(12)
+            marks = values.mean(dim=-1).flatten(1) if values.ndim == 4 else values
+            distance = (
+                (marks**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * marks @ self.centres.T
+            )
+            bumps = torch.exp(-distance.clamp(min=0) / WIDTH)
+            return self.head(torch.cat([values.flatten(1), bumps], dim=1))
+
+    marks = int(np.prod(in_shape[:2]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = Network(marks, members if weights is None else len(weights["centres"]))
+    if weights is not None:
+        network.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in weights.items()})
+    return network.eval()
 
 
 @dataclass(frozen=True)
@@ -124,7 +170,7 @@ def membership_world(
 
     Returns:
         The release (views labels, scores and weights), the challenge, the truth, and the knowledge,
-        with auxiliary records, shadows and a reference model.
+        with auxiliary records, shadows, a reference model and the network.
     """
     rng = np.random.default_rng([seed, 0])
     multilabel = task == "multilabel"
@@ -157,6 +203,7 @@ def membership_world(
         pool=pool,
         rng=np.random.default_rng([seed, 2]),
         reference=world.model(1, pool),
+        network=partial(_network, in_shape, n // 2),
     )
     challenge = Challenge(world.challenge, np.full(n, "natural"))
     return target.release, challenge, Secret(target.member), knowledge

@@ -7,12 +7,15 @@ Shapes: ``N`` records, ``L`` labels, ``C`` outcomes per label. A multi-class tas
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 FLOOR = -100.0
 """Log-probability that stands for zero where the release never rounds: far below float32's reach."""
+
+BLOCK = 2**14
+"""Numbers that a kernel works on at a time."""
 
 QUERIES = ("identity", "flip", "all")
 
@@ -39,7 +42,7 @@ def zero_floor(log_p: np.ndarray) -> float:
 def true_log_probability(log_p: np.ndarray, y: np.ndarray, *, floor: float = FLOOR) -> np.ndarray:
     """Log-probability of the true outcome, ``(N, L)``, at least `floor`."""
     log_p, y = per_label(log_p, y)
-    return np.maximum(np.take_along_axis(log_p, y[..., None], axis=-1)[..., 0], floor)
+    return np.maximum(_outcome(log_p, y), floor)
 
 
 def logit_score(log_p: np.ndarray, y: np.ndarray, *, floor: float = FLOOR) -> np.ndarray:
@@ -49,11 +52,30 @@ def logit_score(log_p: np.ndarray, y: np.ndarray, *, floor: float = FLOOR) -> np
 
     with each :math:`\log p_j` no smaller than `floor`.
     """
+    return _blockwise(_logit_score, log_p, y, floor)
+
+
+def _logit_score(log_p: np.ndarray, y: np.ndarray, floor: float) -> np.ndarray:
     log_p, y = per_label(log_p, y)
     log_p = np.maximum(log_p, floor)
-    own = np.take_along_axis(log_p, y[..., None], axis=-1)
-    others = np.where(np.arange(log_p.shape[-1]) == y[..., None], -np.inf, log_p)
-    return own[..., 0] - np.logaddexp.reduce(others, axis=-1)
+    if log_p.shape[-1] == 2:
+        return (log_p[..., 1] - log_p[..., 0]) * (2 * y - 1)
+    own = np.arange(log_p.shape[-1]) == y[..., None]
+    return _outcome(log_p, y) - _log_sum(np.where(own, -np.inf, log_p))
+
+
+def tempered_log_probability(log_p: np.ndarray, y: np.ndarray, *, temperature: float) -> np.ndarray:
+    r"""Log-probability of the true outcome at `temperature`, ``(N,)``; multi-label: the sum.
+
+    .. math:: \log p_T(y | x) = \tfrac1T \log p_y - \log \sum_j p_j^{1/T}
+    """
+    return _blockwise(_tempered_log_probability, log_p, y, temperature)
+
+
+def _tempered_log_probability(log_p: np.ndarray, y: np.ndarray, temperature: float) -> np.ndarray:
+    log_p, y = per_label(np.maximum(log_p, FLOOR), y)
+    scaled = log_p / temperature
+    return (_outcome(scaled, y) - _log_sum(scaled)).sum(axis=1)
 
 
 def tempered_probability(log_p: np.ndarray, y: np.ndarray, *, temperature: float) -> np.ndarray:
@@ -61,10 +83,41 @@ def tempered_probability(log_p: np.ndarray, y: np.ndarray, *, temperature: float
 
     .. math:: p_T(y | x) = \frac{p_y^{1/T}}{\sum_j p_j^{1/T}}
     """
-    log_p, y = per_label(np.maximum(log_p, FLOOR), y)
-    scaled = log_p / temperature
-    own = np.take_along_axis(scaled, y[..., None], axis=-1)[..., 0]
-    return np.exp((own - np.logaddexp.reduce(scaled, axis=-1)).sum(axis=1))
+    return np.exp(tempered_log_probability(log_p, y, temperature=temperature))
+
+
+def _blockwise(
+    kernel: Callable[..., np.ndarray], log_p: np.ndarray, y: np.ndarray, *rest: float
+) -> np.ndarray:
+    """``kernel(log_p, y, *rest)`` over blocks of records, whose arrays stay in the processor's cache.
+
+    Arrays of all records are handed back to the system after each step, and asked for again.
+    """
+    log_p = np.asarray(log_p)  # slices of a memory map are slow to make
+    rows = max(1, BLOCK * len(y) // max(1, log_p.size))
+    if rows >= len(y):
+        return kernel(log_p, y, *rest)
+    starts = range(0, len(y), rows)
+    return np.concatenate([kernel(log_p[i : i + rows], y[i : i + rows], *rest) for i in starts])
+
+
+def _outcome(values: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """``(N, L, C)`` at outcomes ``(N, L)``."""
+    rows = np.arange(y.size) * values.shape[-1]
+    return values.reshape(-1).take(rows + y.reshape(-1)).reshape(y.shape)
+
+
+def _log_sum(values: np.ndarray) -> np.ndarray:
+    """Logarithm of the sum of exponentials over the last axis, of which at most one is -inf.
+
+    Outcome by outcome, in vectorised functions: within a rounding of ``logaddexp.reduce``, which
+    calls the scalar ones in an inner loop as short as the row.
+    """
+    total = values[..., 0]
+    for outcome in range(1, values.shape[-1]):
+        other = values[..., outcome]
+        total = np.maximum(total, other) + np.log1p(np.exp(-np.abs(total - other)))
+    return total
 
 
 def modified_entropy(log_p: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -109,6 +162,27 @@ def relative_rank(x: np.ndarray, z: np.ndarray, *, gamma: float) -> np.ndarray:
     Ties count as dominated, and so does :math:`0 / 0`. One sort instead of ``N * M`` comparisons.
     """
     return np.searchsorted(np.sort(gamma * z), x, side="right") / len(z)
+
+
+def tail_score(
+    above: np.ndarray, ties: np.ndarray, n: np.ndarray, deviate: np.ndarray
+) -> np.ndarray:
+    r"""Minus the log of the smoothed share of reference values that are no smaller; high is rare.
+
+    .. math:: -\log \frac{\#\{r > x\} + \tfrac12 \#\{r = x\} + 1 - \Phi(t)}{n + 1}
+
+    A normal distribution counts as one more reference value. It moves a score by less than one rank,
+    orders what lies between two neighbours or beyond the last, and keeps its digits there.
+
+    Args:
+        above, ties, n: counts of larger, equal and all reference values.
+        deviate: t, the standardised x under the normal distribution.
+    """
+    from scipy.special import log_ndtr
+
+    with np.errstate(divide="ignore"):
+        counted = np.log(above + ties / 2)
+    return np.log(n + 1.0) - np.logaddexp(counted, log_ndtr(-deviate))
 
 
 def best_threshold(values: np.ndarray, member: np.ndarray) -> float | None:

@@ -1,11 +1,9 @@
-"""What attacks do with shadows: walk them once, keep running moments, say when there are too few."""
+"""What attacks do with shadows: walk them once, say when there are too few."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-
-import numpy as np
 
 from medleak.api import ConfigError, Knowledge, Shadow
 from medleak.messages import unknown
@@ -17,38 +15,6 @@ def each(knowledge: Knowledge) -> Iterator[Shadow]:
     for done, shadow in enumerate(shadows, start=1):
         yield shadow
         knowledge.progress(done / len(shadows))
-
-
-class Moments:
-    """Count, mean and sum of squares per entry over the models seen, in memory flat in their number.
-
-    Args:
-        origin: values close to those to come: deviations from them are summed, so that no digits
-            are lost.
-    """
-
-    def __init__(self, origin: np.ndarray):
-        self.origin = origin
-        self.n = np.zeros(origin.shape, dtype=np.int64)
-        self._sum = np.zeros(origin.shape)
-        self._squares = np.zeros(origin.shape)
-
-    def add(self, values: np.ndarray, mask: np.ndarray) -> None:
-        """Count `values` where `mask` (broadcast) holds."""
-        deviation = np.where(mask, values - self.origin, 0.0)
-        self.n += mask
-        self._sum += deviation
-        self._squares += deviation * deviation
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean per entry; `origin` where nothing was counted."""
-        return self.origin + self._sum / np.maximum(self.n, 1)
-
-    @property
-    def residual_squares(self) -> np.ndarray:
-        """Sum of squared deviations from the mean, per entry."""
-        return np.maximum(self._squares - self._sum**2 / np.maximum(self.n, 1), 0.0)
 
 
 def one_of(what: str, value: object, choices: Iterable[str]) -> None:

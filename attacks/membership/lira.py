@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
-from medleak.attacks.membership._kernels import QUERIES, augmented, logit_score, zero_floor
-from medleak.attacks.membership._shadows import Moments, each, is_auxiliary, one_of, too_few
+from medleak.attacks.membership._asked import Queries
+from medleak.attacks.membership._kernels import QUERIES, logit_score, zero_floor
+from medleak.attacks.membership._shadows import each, is_auxiliary, one_of, too_few
+from medleak.attacks.membership._sides import Side, Sides
 
 MODES = ("online", "offline")
 VARIANCES = ("auto", "pooled", "per_example")
@@ -77,25 +78,25 @@ class LiRA(Attack):
         self._knowledge = knowledge
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
-        answers = list(self._ask(release, challenge))
+        budget, n = self._knowledge.budget, max(1, len(challenge))
+        most = None if budget is None else max(1, budget // n)
+        sent = Queries(challenge.x, self.queries, most=most)
+        answers = [release.scores(x) for x in sent]
         floor = zero_floor(answers[0])
-        phi = np.stack([logit_score(log_p, challenge.y, floor=floor) for log_p in answers])
-        inside, outside = Moments(phi), Moments(phi)
+        phi = [logit_score(log_p, challenge.y, floor=floor) for log_p in answers]
+        sides = [Sides(values) for values in phi]
         for shadow in each(self._knowledge):
-            answers = self._ask(shadow.release, challenge)
-            values = np.stack([logit_score(log_p, challenge.y, floor=floor) for log_p in answers])
-            inside.add(values, shadow.member[:, None])
-            outside.add(values, ~shadow.member[:, None])
+            for x, side in zip(sent, sides, strict=True):
+                values = logit_score(shadow.release.scores(x), challenge.y, floor=floor)
+                side.add(values, shadow.member)
         many = len(self._knowledge.shadows or ()) >= PER_EXAMPLE_FROM
         own = self.variance == "per_example" or (self.variance == "auto" and many)
         score = online_score if self.mode == "online" else offline_score
-        return score(phi, inside, outside, per_example=own).sum(axis=-1).mean(axis=0)
-
-    def _ask(self, release: Release, challenge: Challenge) -> Iterator[np.ndarray]:
-        budget = self._knowledge.budget
-        most = None if budget is None else max(1, budget // max(1, len(challenge)))
-        sent = itertools.islice(augmented(challenge.x, self.queries), most)
-        return (release.scores(x) for x in sent)
+        scores = [
+            score(values, side.inside, side.outside, per_example=own)
+            for values, side in zip(phi, sides, strict=True)
+        ]
+        return np.stack(scores).sum(axis=-1).mean(axis=0)
 
     def _check_options(self) -> None:
         one_of("LiRA mode", self.mode, MODES)
@@ -103,20 +104,16 @@ class LiRA(Attack):
         one_of("LiRA queries", self.queries, QUERIES)
 
 
-def online_score(
-    phi: np.ndarray, inside: Moments, outside: Moments, *, per_example: bool
-) -> np.ndarray:
-    """Log-likelihood ratio per query, record and label, ``(Q, N, L)``."""
+def online_score(phi: np.ndarray, inside: Side, outside: Side, *, per_example: bool) -> np.ndarray:
+    """Log-likelihood ratio per record and label, ``(N, L)``."""
     mu_in, mu_out = means(inside, outside)
     return log_normal(phi, mu_in, variance(inside, per_example=per_example)) - log_normal(
         phi, mu_out, variance(outside, per_example=per_example)
     )
 
 
-def offline_score(
-    phi: np.ndarray, inside: Moments, outside: Moments, *, per_example: bool
-) -> np.ndarray:
-    """One-sided log-probability of so low a score without the record, ``(Q, N, L)``."""
+def offline_score(phi: np.ndarray, inside: Side, outside: Side, *, per_example: bool) -> np.ndarray:
+    """One-sided log-probability of so low a score without the record, ``(N, L)``."""
     from scipy.special import log_ndtr
 
     mu_out = means(inside, outside)[1]
@@ -128,22 +125,22 @@ def log_normal(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndar
     return -0.5 * ((x - mean) ** 2 / variance + np.log(variance))
 
 
-def means(inside: Moments, outside: Moments) -> tuple[np.ndarray, np.ndarray]:
+def means(inside: Side, outside: Side) -> tuple[np.ndarray, np.ndarray]:
     """IN and OUT means; where fewer than two shadows were seen, leaning on the population's gap."""
     both = (inside.n > 0) & (outside.n > 0)
     gaps = np.where(both, inside.mean - outside.mean, 0.0)
-    gap = gaps.sum(axis=1, keepdims=True) / np.maximum(both.sum(axis=1, keepdims=True), 1)
+    gap = gaps.sum(axis=0, keepdims=True) / np.maximum(both.sum(axis=0, keepdims=True), 1)
     return _lean(inside, outside.mean + gap), _lean(outside, inside.mean - gap)
 
 
-def _lean(moments: Moments, guess: np.ndarray) -> np.ndarray:
-    own = np.where(moments.n < 2, moments.n / 2, 1.0)
-    return own * moments.mean + (1 - own) * guess
+def _lean(side: Side, guess: np.ndarray) -> np.ndarray:
+    own = np.where(side.n < 2, side.n / 2, 1.0)
+    return own * side.mean + (1 - own) * guess
 
 
-def variance(moments: Moments, *, per_example: bool) -> np.ndarray:
-    """Variance per record, or one for all records, per query and label; always positive."""
-    squares, freedom = moments.residual_squares, np.maximum(moments.n - 1, 0)
-    pooled = squares.sum(axis=1, keepdims=True) / np.maximum(freedom.sum(axis=1, keepdims=True), 1)
+def variance(side: Side, *, per_example: bool) -> np.ndarray:
+    """Variance per record, or one for all records, per label; always positive."""
+    squares, freedom = side.residual_squares, np.maximum(side.n - 1, 0)
+    pooled = squares.sum(axis=0, keepdims=True) / np.maximum(freedom.sum(axis=0, keepdims=True), 1)
     pooled = np.maximum(pooled, SMALLEST)
     return (squares + PRIOR * pooled) / (freedom + PRIOR) if per_example else pooled

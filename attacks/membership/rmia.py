@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -18,15 +18,16 @@ from medleak.api import (
     Shadow,
     ThreatModel,
 )
-from medleak.attacks.membership._kernels import relative_rank, tempered_probability
+from medleak.attacks.membership._asked import Queries, population
+from medleak.attacks.membership._kernels import QUERIES, relative_rank, tempered_probability
 from medleak.attacks.membership._shadows import (
-    Moments,
     each,
     is_auxiliary,
     one_of,
     positive,
     too_few,
 )
+from medleak.attacks.membership._sides import Side, Sides
 
 MODES = ("online", "offline")
 GRID = tuple(round(0.1 * i, 1) for i in range(11))
@@ -61,6 +62,8 @@ class RMIA(Attack):
         a: offline slope in 0..1; "tuned" takes that of 0, .1, ... 1 with the best AUC against the
             held-out reference model (0.3 where there is none), never against the target.
         max_population: most auxiliary records that are used; drawn with the attack's generator.
+        queries: "identity" (1), "flip" (2) or "all" (18) of the record; it beats z where more than
+            half of them do. Fewer where the query budget does not pay for all.
 
     Raises:
         ConfigError: an option out of range.
@@ -83,12 +86,14 @@ class RMIA(Attack):
         gamma: float = 2.0,
         a: float | Literal["tuned"] = "tuned",
         max_population: int = 10000,
+        queries: Literal["identity", "flip", "all"] = "identity",
     ):
         self.mode = mode
         self.temperature = temperature
         self.gamma = gamma
         self.a = a
         self.max_population = max_population
+        self.queries = queries
 
     def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
         self._check_options()
@@ -104,13 +109,16 @@ class RMIA(Attack):
         self._knowledge = knowledge
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
-        asked = _Asked(challenge, self._knowledge, self.max_population, self.temperature)
-        p = asked.probability(release)
-        inside, outside = Moments(p), Moments(p)
+        asked = _Asked(challenge, self._knowledge, self)
+        answers = list(asked.probabilities(release))
+        sides = [Sides(p) for p in answers]
         for shadow in each(self._knowledge):
-            values, member = asked.probability(shadow.release), asked.member(shadow)
-            inside.add(values, member)
-            outside.add(values, ~member)
+            asking = zip(asked.probabilities(shadow.release), asked.members(shadow), strict=True)
+            for side, (values, member) in zip(sides, asking, strict=True):
+                side.add(values, member)
+        p = np.concatenate(answers)
+        inside = Side.joined([side.inside for side in sides])
+        outside = Side.joined([side.outside for side in sides])
         z = asked.is_population & (outside.n > 0)
         if not z.any():
             raise MedleakError(
@@ -124,7 +132,10 @@ class RMIA(Attack):
             a = self._tuned(asked, out, known) if self.a == "tuned" else self.a
             average = offline_average(out, a)
         ratio = p / np.maximum(average, TINY)
-        return relative_rank(ratio[~asked.is_population], ratio[z], gamma=self.gamma)
+        return self._dominated(ratio[~asked.is_population], ratio[z], asked.n_queries)
+
+    def _dominated(self, x: np.ndarray, z: np.ndarray, n_queries: int) -> np.ndarray:
+        return relative_rank(majority(x.reshape(n_queries, -1)), z, gamma=self.gamma)
 
     def _tuned(self, asked: _Asked, out: np.ndarray, known: np.ndarray) -> float:
         """`a` with the best AUC against the reference model, whose membership the attacker knows."""
@@ -133,7 +144,8 @@ class RMIA(Attack):
         reference = self._knowledge.reference
         if reference is None:
             return DEFAULT_A
-        p, member = asked.probability(reference.release), asked.member(reference)
+        p = np.concatenate(list(asked.probabilities(reference.release)))
+        member = np.concatenate(asked.members(reference))
         # A reference from the auxiliary pool is attacked on one half of those records, with z from
         # the other.
         coin = self._knowledge.rng.random(len(p)) < 0.5
@@ -142,15 +154,18 @@ class RMIA(Attack):
         z = known & asked.is_population & ~x & ~member
         if not z.any() or member[x].all() or not member[x].any():
             return DEFAULT_A
+        n_queries = asked.n_queries if in_challenge else 1
+        truth = member[x].reshape(n_queries, -1)[0]
 
         def power(a: float) -> float:
             ratio = p / np.maximum(offline_average(out, a), TINY)
-            return auc(relative_rank(ratio[x], ratio[z], gamma=self.gamma), member[x])
+            return auc(self._dominated(ratio[x], ratio[z], n_queries), truth)
 
         return max(GRID, key=power)
 
     def _check_options(self) -> None:
         one_of("RMIA mode", self.mode, MODES)
+        one_of("RMIA queries", self.queries, QUERIES)
         positive("RMIA temperature", self.temperature)
         positive("RMIA gamma", self.gamma)
         positive("RMIA max_population", self.max_population)
@@ -160,33 +175,42 @@ class RMIA(Attack):
 
 
 class _Asked:
-    """The records that every model is asked about: the challenge, then the population."""
+    """What every model is asked: the challenge, once per query, then the population."""
 
-    def __init__(self, challenge: Challenge, knowledge: Knowledge, most: int, temperature: float):
-        auxiliary, n = knowledge.auxiliary, len(challenge)
-        if auxiliary is None or not len(auxiliary):
-            raise MedleakError("RMIA: the target has no auxiliary records to serve as z")
-        if knowledge.budget is not None:
-            most = max(1, min(most, knowledge.budget - n))
-        self.chosen: np.ndarray | slice = slice(None)  # the same array: answers are remembered
-        if most < len(auxiliary):
-            self.chosen = np.sort(knowledge.rng.choice(len(auxiliary), int(most), replace=False))
-            auxiliary = auxiliary.take(self.chosen)
-        self.sets = (challenge.records, auxiliary)
-        self.temperature = temperature
-        self.is_population = np.arange(n + len(auxiliary)) >= n
+    def __init__(self, challenge: Challenge, knowledge: Knowledge, attack: RMIA):
+        n, most, budget = len(challenge), attack.max_population, knowledge.budget
+        queries = None
+        if budget is not None:  # the population first: without it there is no score
+            queries = max(1, (budget - min(most, len(knowledge.auxiliary or ()))) // max(1, n))
+        self._sent = Queries(challenge.x, attack.queries, most=queries)
+        self.n_queries = len(self._sent)
+        spent = self.n_queries * n
+        self._population, self._chosen = population(knowledge, "RMIA", most=most, spent=spent)
+        self._y, self._temperature = challenge.y, attack.temperature
+        self.is_population = np.arange(spent + len(self._population)) >= spent
 
-    def probability(self, release: Release) -> np.ndarray:
-        """Probability of the true outcome, ``(N + M,)``."""
-        parts = [
-            tempered_probability(release.scores(r.x), r.y, temperature=self.temperature)
-            for r in self.sets
-        ]
-        return np.concatenate(parts)
+    def probabilities(self, release: Release) -> Iterator[np.ndarray]:
+        """Probability of the true outcome, part by part: ``(N,)`` per query, then ``(M,)``."""
+        for x in self._sent:
+            yield self._probability(release, x, self._y)
+        yield self._probability(release, self._population.x, self._population.y)
 
-    def member(self, shadow: Shadow) -> np.ndarray:
-        """Which of them the shadow was trained on, ``(N + M,)``."""
-        return np.concatenate([shadow.member, shadow.auxiliary_member[self.chosen]])
+    def _probability(self, release: Release, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return tempered_probability(release.scores(x), y, temperature=self._temperature)
+
+    def members(self, shadow: Shadow) -> list[np.ndarray]:
+        """Which of them the shadow was trained on, part by part."""
+        return [*[shadow.member] * self.n_queries, shadow.auxiliary_member[self._chosen]]
+
+
+def majority(ratios: np.ndarray) -> np.ndarray:
+    """The largest ratio that more than half of the queries of each record reach, of ``(Q, N)``.
+
+    A record beats z where more than half of its queries do, and these are those whose ratio is
+    large enough: so that one of them, the same for every z, decides.
+    """
+    q = len(ratios)
+    return np.partition(ratios, q - q // 2 - 1, axis=0)[q - q // 2 - 1] if q > 1 else ratios[0]
 
 
 def offline_average(out: np.ndarray, a: float) -> np.ndarray:
@@ -194,7 +218,7 @@ def offline_average(out: np.ndarray, a: float) -> np.ndarray:
     return ((1 + a) * out + 1 - a) / 2
 
 
-def online_average(inside: Moments, outside: Moments) -> np.ndarray:
+def online_average(inside: Side, outside: Side) -> np.ndarray:
     """``(p_in + p_out) / 2``, where either is unknown by the line fitted to the records with both."""
     p_in, p_out = inside.mean, outside.mean
     has_in, has_out = inside.n > 0, outside.n > 0

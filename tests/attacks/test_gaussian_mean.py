@@ -11,6 +11,10 @@ import pytest
 from scipy.stats import norm
 
 from medleak.api import Challenge, Knowledge, Records, Release, Setting, Shadow
+from medleak.attacks.membership.attack_p import AttackP
+from medleak.attacks.membership.attack_r import AttackR
+from medleak.attacks.membership.base import BASE
+from medleak.attacks.membership.difficulty_calibration import DifficultyCalibration
 from medleak.attacks.membership.lira import LiRA
 from medleak.attacks.membership.rmia import RMIA
 from medleak.attacks.membership.yeom import Yeom
@@ -98,6 +102,31 @@ def test_rmia_reaches_the_optimum(plain):
 def test_rmia_offline_reaches_the_optimum(plain):
     scores, member = plain.attack(RMIA(mode="offline", gamma=1.0, a=1.0))
     assert abs(auc(scores, member) - best_auc()) < interval(len(scores))
+
+
+def test_attack_r_reaches_the_optimum_whatever_the_difficulty(hard):
+    scores, member = hard.attack(AttackR())
+    assert abs(auc(scores, member) - best_auc()) < interval(len(scores))
+
+
+@pytest.mark.parametrize(
+    "attack", [BASE(), BASE(mode="offline", scale=1.0), DifficultyCalibration()], ids=str
+)
+def test_attacks_on_the_likelihood_reach_the_optimum_of_equal_records(plain, attack):
+    scores, member = plain.attack(attack)
+    assert abs(auc(scores, member) - best_auc()) < interval(len(scores))
+
+
+def test_ranks_in_a_population_alike_keep_the_order_of_the_loss(plain):
+    scores, member = plain.attack(AttackP())
+    assert auc(scores, member) == pytest.approx(auc(plain.attack(Yeom())[0], member), abs=0.005)
+
+
+def test_calibration_gains_where_difficulty_varies(hard):
+    """Not the optimum: a difference of losses means less where the model is sure."""
+    scores, member = hard.attack(DifficultyCalibration())
+    assert auc(hard.attack(Yeom())[0], member) + 0.02 < auc(scores, member)
+    assert auc(scores, member) < best_auc() + interval(len(scores))
 
 
 def test_the_loss_attack_stays_below_where_difficulty_varies(hard):

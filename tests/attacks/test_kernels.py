@@ -8,11 +8,12 @@ from medleak.attacks.membership._kernels import (
     logit_score,
     modified_entropy,
     relative_rank,
+    tail_score,
     tempered_probability,
     true_log_probability,
     zero_floor,
 )
-from medleak.attacks.membership._shadows import Moments
+from medleak.attacks.membership._sides import Side, Sides
 
 
 def log_softmax(z):
@@ -142,19 +143,46 @@ def test_best_threshold_lies_midway_and_needs_both_groups():
     assert best_threshold(np.array([1.0, 2.0]), np.array([True, True])) is None
 
 
-def test_moments_equal_numpy_far_from_zero(rng):
-    values = 1e8 + rng.normal(size=(9, 6, 1))
-    mask = rng.random((9, 6, 1)) < 0.6
-    mask[:, 0] = False
-    mask[:3, 1] = True
-    moments = Moments(np.full((6, 1), 1e8))
-    for v, m in zip(values, mask, strict=True):
-        moments.add(v, m)
-    for i in range(6):
-        seen = values[mask[:, i, 0], i, 0]
-        assert moments.n[i, 0] == len(seen)
-        if len(seen):
-            assert moments.mean[i, 0] == pytest.approx(seen.mean(), rel=1e-15)
-            squares = ((seen - seen.mean()) ** 2).sum()
-            assert moments.residual_squares[i, 0] == pytest.approx(squares, abs=1e-6)
-    assert moments.mean[0, 0] == 1e8
+def test_sides_equal_numpy_far_from_zero_and_in_blocks(rng, monkeypatch):
+    monkeypatch.setattr("medleak.attacks.membership._sides.BLOCK", 4)
+    values = 1e8 + rng.normal(size=(9, 6, 2))
+    member = rng.random((9, 6)) < 0.6
+    member[:, 0] = False
+    member[:3, 1] = True
+    sides = Sides(np.full((6, 2), 1e8))
+    for v, m in zip(values, member, strict=True):
+        sides.add(v, m)
+    for side, mask in ((sides.inside, member), (sides.outside, ~member)):
+        for i in range(6):
+            seen = values[mask[:, i], i]
+            assert side.n[i, 0] == len(seen)
+            if len(seen):
+                assert np.allclose(side.mean[i], seen.mean(axis=0), rtol=1e-15)
+                squares = ((seen - seen.mean(axis=0)) ** 2).sum(axis=0)
+                assert np.allclose(side.residual_squares[i], squares, atol=1e-6)
+    assert (sides.inside.mean[0] == 1e8).all()
+    both = Side.joined([sides.inside, sides.outside])
+    assert np.array_equal(both.mean[6:], sides.outside.mean)
+
+
+@pytest.mark.parametrize(("shape", "outcomes"), [((40,), 2), ((40,), 5), ((40, 3), 2)])
+def test_kernels_in_blocks_equal_kernels_at_once(rng, monkeypatch, shape, outcomes):
+    log_p = log_softmax(rng.normal(size=(*shape, outcomes)))
+    y = rng.integers(0, outcomes, shape)
+    whole = logit_score(log_p, y), tempered_probability(log_p, y, temperature=2.0)
+    monkeypatch.setattr("medleak.attacks.membership._kernels.BLOCK", 16)
+    assert np.array_equal(logit_score(log_p, y), whole[0])
+    assert np.array_equal(tempered_probability(log_p, y, temperature=2.0), whole[1])
+
+
+def test_tail_score_is_the_smoothed_p_value(rng):
+    r = rng.normal(size=200)
+    x = np.sort(np.append(rng.normal(size=50), r[:5]))  # five ties
+    above, ties = (r > x[:, None]).sum(1), (r == x[:, None]).sum(1)
+    score = tail_score(above, ties, 200, (x - r.mean()) / r.std())
+    p = np.exp(-score)
+    assert (np.abs(p - (above + ties / 2 + 0.5) / 201) <= 0.5 / 201 + 1e-12).all()
+    assert (np.diff(score) > 0).all()  # the order of x, although ranks tie
+    far = tail_score(np.zeros(2), np.zeros(2), 200, np.array([20.0, 30.0]))
+    assert np.isfinite(far).all()
+    assert far[1] > far[0] + 100  # beyond the last reference by the normal tail, in full precision

@@ -7,7 +7,7 @@ from scipy.stats import norm
 from medleak.api import ConfigError, Release, Shadow
 from medleak.attacks.membership import lira
 from medleak.attacks.membership._kernels import logit_score
-from medleak.attacks.membership._shadows import Moments
+from medleak.attacks.membership._sides import Sides
 from medleak.attacks.membership.lira import LiRA
 from medleak.metrics.roc import auc
 from medleak.testing import membership_world
@@ -24,12 +24,11 @@ def rounded(release, digits):
 
 
 def collected(values, member):
-    """Moments of ``(K, N)`` values IN and OUT, as ``(Q, N, L) = (1, N, 1)``."""
-    inside, outside = (Moments(np.zeros((1, values.shape[1], 1))) for _ in range(2))
-    for v, m in zip(values[:, None, :, None], member[:, :, None], strict=True):
-        inside.add(v, m)
-        outside.add(v, ~m)
-    return inside, outside
+    """Moments of ``(K, N)`` values IN and OUT, as ``(N, L) = (N, 1)``."""
+    sides = Sides(np.zeros((values.shape[1], 1)))
+    for v, m in zip(values[..., None], member, strict=True):
+        sides.add(v, m)
+    return sides.inside, sides.outside
 
 
 @pytest.fixture
@@ -42,21 +41,19 @@ def shadows():
 def test_scores_equal_a_naive_computation(shadows):
     values, member = shadows
     inside, outside = collected(values, member)
-    phi = np.linspace(-3, 5, 12)[None, :, None]
+    phi = np.linspace(-3, 5, 12)[:, None]
     both = [[values[side[:, i], i] for i in range(12)] for side in (member, ~member)]
     (mu_in, mu_out) = ([v.mean() for v in part] for part in both)
     pooled = [
         np.sqrt(sum(v.var() * len(v) for v in part) / sum(len(v) - 1 for v in part))
         for part in both
     ]
-    expected = norm.logpdf(phi[0, :, 0], mu_in, pooled[0]) - norm.logpdf(
-        phi[0, :, 0], mu_out, pooled[1]
-    )
-    score = lira.online_score(phi, inside, outside, per_example=False)[0, :, 0]
+    expected = norm.logpdf(phi[:, 0], mu_in, pooled[0]) - norm.logpdf(phi[:, 0], mu_out, pooled[1])
+    score = lira.online_score(phi, inside, outside, per_example=False)[:, 0]
     assert np.allclose(score, expected)
-    offline = lira.offline_score(phi, inside, outside, per_example=False)[0, :, 0]
-    assert np.allclose(offline, norm.logcdf((phi[0, :, 0] - mu_out) / pooled[1]))
-    own = lira.variance(inside, per_example=True)[0, :, 0]
+    offline = lira.offline_score(phi, inside, outside, per_example=False)[:, 0]
+    assert np.allclose(offline, norm.logcdf((phi[:, 0] - mu_out) / pooled[1]))
+    own = lira.variance(inside, per_example=True)[:, 0]
     n = np.array([len(v) for v in both[0]])
     naive = np.array([v.var() * len(v) for v in both[0]])
     assert np.allclose(own, (naive + 2 * pooled[0] ** 2) / (n - 1 + 2))
@@ -67,7 +64,7 @@ def test_few_shadows_lean_on_the_populations_gap(shadows):
     member[:, 0], member[:, 1] = False, True  # no IN; no OUT
     member[:, 2] = np.arange(20) == 0  # one IN
     inside, outside = collected(values, member)
-    mu_in, mu_out = (m[0, :, 0] for m in lira.means(inside, outside))
+    mu_in, mu_out = (m[:, 0] for m in lira.means(inside, outside))
     two = [i for i in range(12) if 0 < member[:, i].sum() < 20]
     gap = np.mean([values[member[:, i], i].mean() - values[~member[:, i], i].mean() for i in two])
     assert mu_in[0] == pytest.approx(values[:, 0].mean() + gap)
@@ -75,13 +72,13 @@ def test_few_shadows_lean_on_the_populations_gap(shadows):
     assert mu_in[2] == pytest.approx((values[0, 2] + values[1:, 2].mean() + gap) / 2)
     assert mu_in[5] == pytest.approx(values[member[:, 5], 5].mean())
     for per_example in (False, True):
-        assert np.isfinite(lira.online_score(np.zeros((1, 12, 1)), inside, outside,
+        assert np.isfinite(lira.online_score(np.zeros((12, 1)), inside, outside,
                                              per_example=per_example)).all()  # fmt: skip
 
 
 def test_a_release_that_never_varies_scores_zero():
     inside, outside = collected(np.ones((8, 5)), np.arange(40).reshape(8, 5) % 2 == 0)
-    assert np.allclose(lira.online_score(np.ones((1, 5, 1)), inside, outside, per_example=True), 0)
+    assert np.allclose(lira.online_score(np.ones((5, 1)), inside, outside, per_example=True), 0)
 
 
 def test_four_shadows_find_a_plain_leak_and_give_finite_scores():

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from medleak.api import ConfigError, MedleakError, Release
-from medleak.attacks.membership._kernels import tempered_probability
-from medleak.attacks.membership._shadows import Moments
+from medleak.attacks.membership._kernels import relative_rank, tempered_probability
+from medleak.attacks.membership._sides import Side
 from medleak.attacks.membership.rmia import (
     DEFAULT_A,
     GRID,
     RMIA,
     fitted_slope,
+    majority,
     online_average,
 )
 from medleak.metrics.roc import auc
@@ -75,9 +76,9 @@ def test_online_average_fills_what_is_unknown_by_the_line():
     p_out = rng.uniform(0.2, 0.9, 30)
     p_in = 1 - 0.6 * (1 - p_out)
     assert fitted_slope(p_in, p_out) == pytest.approx(0.6)
-    inside, outside = Moments(np.zeros(30)), Moments(np.zeros(30))
-    inside.add(p_in, np.arange(30) != 0)  # record 0 is in no shadow
-    outside.add(p_out, np.arange(30) != 1)  # record 1 in all
+    some = np.arange(30)
+    inside = Side(some != 0, np.where(some != 0, p_in, 0), np.zeros(30))  # record 0 is in no shadow
+    outside = Side(some != 1, np.where(some != 1, p_out, 0), np.zeros(30))  # record 1 in all
     assert np.allclose(online_average(inside, outside), (p_in + p_out) / 2)
 
 
@@ -131,6 +132,25 @@ def test_population_is_cut_to_its_limit_and_the_budget():
     assert broke.queries == 230
 
 
+@pytest.mark.parametrize("queries", [1, 2, 3, 18])
+def test_a_record_beats_z_where_more_than_half_of_its_queries_do(queries):
+    rng = np.random.default_rng(0)
+    x, z = rng.integers(1, 9, (queries, 30)) / 4, rng.integers(1, 9, 40) / 4
+    votes = np.array([[(x[:, i] >= 1.25 * r).sum() > queries / 2 for r in z] for i in range(30)])
+    assert np.array_equal(relative_rank(majority(x), z, gamma=1.25), votes.mean(axis=1))
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_augmented_queries_find_the_leak_within_the_budget(mode):
+    release, challenge, secret, knowledge = membership_world(leak=3.0, n=150, n_shadows=8)
+    attack = RMIA(mode=mode, queries="flip", gamma=1.0)
+    output = attack.execute(release, challenge, fresh(knowledge))
+    assert output.queries == 3 * 150
+    assert auc(output.scores, secret.member) > 0.9
+    cut = attack.execute(release, challenge, replace(fresh(knowledge), budget=400))
+    assert cut.queries == 300
+
+
 def test_no_population_is_an_error():
     release, challenge, _, knowledge = membership_world(leak=1.0, n=40, n_shadows=4)
     with pytest.raises(MedleakError, match="no auxiliary records"):
@@ -148,7 +168,8 @@ def test_refusals():
 
 
 @pytest.mark.parametrize(
-    "option", [{"mode": "x"}, {"gamma": 0}, {"temperature": "2"}, {"a": 1.5}, {"a": True}]
+    "option",
+    [{"mode": "x"}, {"queries": 2}, {"gamma": 0}, {"temperature": "2"}, {"a": 1.5}, {"a": True}],
 )
 def test_options_out_of_range_are_configuration_errors(option):
     with pytest.raises(ConfigError, match="RMIA"):

@@ -1,0 +1,34 @@
+"""What is wrong with an argument, as lists for `faults`: empty where it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from medleak.messages import unknown
+
+
+def choice(name: str, value: object, choices: Iterable[str]) -> list[str]:
+    """An option among `choices`."""
+    return [] if value in choices else [unknown(name, value, choices)]
+
+
+def whole(name: str, value: object, *, least: int = 1) -> list[str]:
+    """A whole number from `least` up."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return []
+    return [f"{name} {value!r} must be a whole number from {least} up"]
+
+
+def number(
+    name: str, value: object, *, above: float | None = None, most: float | None = None
+) -> list[str]:
+    """A number above `above`, or from 0 up where that is None, and at most `most`."""
+    right = isinstance(value, int | float) and not isinstance(value, bool)
+    if (
+        right
+        and (value >= 0 if above is None else value > above)
+        and (most is None or value <= most)
+    ):
+        return []
+    bounds = "from 0 up" if above is None else f"above {above:g}"
+    return [f"{name} {value!r} must be a number {bounds}{'' if most is None else f' to {most:g}'}"]

@@ -1,0 +1,120 @@
+"""What attacks do with a network: its inputs, its loss, per-record gradients, its last layer.
+
+Everything runs on the CPU in evaluation mode. Torch is imported inside the functions, so that
+planning does without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from medleak.api import MedleakError
+
+CHUNK = 64
+"""Records whose gradients are held at once."""
+
+
+def inputs(x: np.ndarray) -> Any:
+    """Records as a network takes them: float32, images in 0..1."""
+    import torch
+
+    tensor = torch.from_numpy(np.ascontiguousarray(x))
+    return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor.float()
+
+
+def loss(outputs: Any, y: Any) -> Any:
+    """Cross-entropy summed over records; ``(N, L)`` 0/1 labels: binary ones, summed over labels."""
+    from torch.nn import functional
+
+    if y.ndim == 2:
+        return functional.binary_cross_entropy_with_logits(outputs, y.to(outputs), reduction="sum")
+    return functional.cross_entropy(outputs, y, reduction="sum")
+
+
+def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    r"""Squared norms of each record's gradient, by parameter, float64 ``(N, P)``.
+
+    .. math:: \lVert \nabla_{\theta_k} \ell(f_\theta(x_i), y_i) \rVert^2
+
+    In double precision: of a record that is known by heart, :math:`1 - p_y` has no digits left in
+    single. Vectorised over records by `torch.func`, one after the other where the network does not
+    allow that.
+    """
+    import torch
+    from torch.func import functional_call, grad, vmap
+
+    network = network.double()
+    weights = {n: p.detach() for n, p in network.named_parameters()}
+    buffers = dict(network.named_buffers())
+
+    def of_one(weights: Any, xi: Any, yi: Any) -> Any:
+        return loss(functional_call(network, {**weights, **buffers}, (xi[None],)), yi[None])
+
+    def squares(grads: Any, first: int) -> Any:
+        return torch.stack([(g**2).flatten(first).sum(-1) for g in grads.values()], dim=-1)
+
+    together = vmap(grad(of_one), in_dims=(None, 0, 0))
+    x, y = inputs(x).double(), torch.from_numpy(np.ascontiguousarray(y))
+    rows = []
+    for xs, ys in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+        try:
+            rows.append(squares(together(weights, xs, ys), 1))
+        except RuntimeError:  # an operation that has no vectorised form
+            rows += [
+                squares(grad(of_one)(weights, xi, yi), 0)[None]
+                for xi, yi in zip(xs, ys, strict=True)
+            ]
+    return torch.cat(rows).numpy()
+
+
+def last_layer(
+    network: Any, x: np.ndarray, n_outputs: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features that enter the last linear layer, its weight, and the network's answers.
+
+    Returns:
+        ``(N, D)``, ``(C, D)`` and ``(N, C)``, float64; C is `n_outputs`.
+
+    Raises:
+        MedleakError: the network does not end in an ``nn.Linear`` with C outputs.
+    """
+    import torch
+    from torch import nn
+
+    seen: list[tuple[Any, Any]] = []
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    hooks = [m.register_forward_hook(lambda m, i, o: seen.append((m, i[0]))) for m in linear]
+    features, answers = [], []
+    try:
+        with torch.inference_mode():
+            for part in inputs(x).split(8 * CHUNK):
+                seen.clear()
+                answers.append(network(part))
+                features.append(seen[-1][1] if seen else None)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not seen or seen[-1][0].out_features != n_outputs or features[0].ndim != 2:
+        raise MedleakError(f"the network does not end in a linear layer with {n_outputs} outputs")
+    found = (torch.cat(features), seen[-1][0].weight, torch.cat(answers))
+    features, weight, answers = (t.detach().double().numpy() for t in found)
+    return features, weight, answers
+
+
+@contextlib.contextmanager
+def training(seed: int) -> Iterator[None]:
+    """Torch on one thread, drawing from `seed` alone; then as it was before."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)

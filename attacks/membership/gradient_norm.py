@@ -1,0 +1,79 @@
+"""The white-box attack on the norm of the gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medleak.api import Attack, Challenge, Knowledge, Records, Release, Setting, ThreatModel
+from medleak.attacks.membership._asked import known
+from medleak.attacks.membership._shadows import too_few
+from medleak.attacks.membership._supervised import examples, learned
+from medleak.attacks.membership._whitebox import gradient_squares
+from medleak.attacks.membership.modified_entropy import thresholds
+
+SMALLEST = 1e-300
+"""Squared norm that stands for zero."""
+
+
+class GradientNorm(Attack):
+    r"""Norm of the loss's gradient in the weights: training has driven it towards zero for members.
+
+    .. math:: s(x, y) = \tau_y - \log \lVert \nabla_\theta \ell(f_\theta(x), y) \rVert
+
+    in double precision, dropout off. With shadows :math:`\tau_y` is the threshold that best tells their
+    own members and non-members of class y (a class without both takes that of all classes); without
+    them it is 0. A multi-label task has one gradient per record, of the summed loss, and one threshold.
+
+    Args:
+        per_layer: norms of each weight and bias apart, weighed by a logistic regression that is
+            learned on the shadows (Nasr et al. feed layers to a network); needs a shadow.
+    """
+
+    version = 1
+    requires = ThreatModel(
+        goal="membership", access="weights", knowledge=("architecture", "labels", "shadows")
+    )
+    paper = "Nasr et al. 2019, Comprehensive Privacy Analysis of Deep Learning, IEEE S&P"
+
+    def __init__(self, *, per_layer: bool = False):
+        self.per_layer = per_layer
+
+    def faults(self) -> list[str]:
+        boolean = isinstance(self.per_layer, bool)
+        return [] if boolean else [f"per_layer {self.per_layer!r} must be true or false"]
+
+    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+        return too_few(knowledge, 1, "weighing layers") if self.per_layer else []
+
+    def fit(self, release: Release, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+
+    def run(self, release: Release, challenge: Challenge) -> np.ndarray:
+        knowledge, own = self._knowledge, self._log_norms(release, challenge.records)
+        if not knowledge.shadows:
+            return -own[:, 0]
+        who = "GradientNorm"
+        seen, member = examples(
+            lambda s, records: self._log_norms(s.release, records), challenge, knowledge, who
+        )
+        if self.per_layer:
+            return learned("logistic", seen, member)(own)
+        found = thresholds(seen, member, _classes(known(knowledge, challenge, who).y))
+        tau = [found.get(int(c), found[None]) for c in _classes(challenge.y)[:, 0]]
+        return np.array(tau) - own[:, 0]
+
+    def _log_norms(self, release: Release, records: Records) -> np.ndarray:
+        """Per parameter ``(N, P)``, or of all together ``(N, 1)``."""
+        network = self._knowledge.network(release.weights)
+        squares = gradient_squares(network, records.x, records.y)
+        if not self.per_layer:
+            squares = squares.sum(axis=1, keepdims=True)
+        return 0.5 * np.log(np.maximum(squares, SMALLEST))
+
+
+def _classes(y: np.ndarray) -> np.ndarray:
+    """Class of each record, ``(N, 1)``; all in one for a multi-label task."""
+    return np.zeros((len(y), 1), dtype=np.int64) if y.ndim == 2 else y[:, None]

@@ -1,0 +1,94 @@
+"""The white-box attack on the gradient of the last layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medleak.api import Attack, Challenge, Knowledge, Records, Release, Setting, ThreatModel
+from medleak.attacks.membership._kernels import logit_score
+from medleak.attacks.membership._shadows import too_few
+from medleak.attacks.membership._supervised import examples, learned
+from medleak.attacks.membership._whitebox import last_layer
+from medleak.runs import log_probabilities
+
+SMALLEST = 1e-100
+"""Norm that stands for zero."""
+OTHERS = 2
+"""Wrong classes that are looked at, the most probable first."""
+
+
+class LastLayerGradient(Attack):
+    r"""A classifier on the gradient of the last linear layer, learned on shadows.
+
+    .. math:: \nabla_W \ell = (p - y)\, h^\top, \qquad \nabla_b \ell = p - y
+
+    with h the features that enter the layer. Hidden units of two networks do not correspond, so the
+    gradient is summed up by what does: the logarithms of :math:`\lVert p - y \rVert` and
+    :math:`\lVert h \rVert` (their sum is that of the gradient's norm); the residual :math:`p - y` of
+    the true class, as a logit, and of the most probable wrong ones; the cosines of h with the layer's
+    own rows for these classes; and the class. In a multi-label task: residual and cosine of each
+    label. The log-odds of a logistic regression on them, learned on the shadows' own members and
+    non-members (challenge records with ``pool=audit``, auxiliary ones with ``pool=auxiliary``), are
+    the score.
+
+    Raises:
+        MedleakError: the network does not end in a linear layer.
+    """
+
+    version = 1
+    requires = ThreatModel(
+        goal="membership", access="weights", knowledge=("architecture", "labels", "shadows")
+    )
+    paper = "Nasr et al. 2019, Comprehensive Privacy Analysis of Deep Learning, IEEE S&P"
+
+    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+        return too_few(knowledge, 1, "a learned attack")
+
+    def fit(self, release: Release, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+
+    def run(self, release: Release, challenge: Challenge) -> np.ndarray:
+        own = self._features(release, challenge.records)
+        seen = examples(
+            lambda s, records: self._features(s.release, records),
+            challenge,
+            self._knowledge,
+            "LastLayerGradient",
+        )
+        return learned("logistic", *seen)(own)
+
+    def _features(self, release: Release, records: Records) -> np.ndarray:
+        network = self._knowledge.network(release.weights)
+        n_outputs = self._knowledge.setting.n_outputs
+        return features(*last_layer(network, records.x, n_outputs), records.y)
+
+
+def features(h: np.ndarray, weight: np.ndarray, z: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What the last layer's gradient tells across networks, ``(N, F)``.
+
+    Args:
+        h: features that enter the layer, ``(N, D)``.
+        weight: of the layer, ``(C, D)``.
+        z: the network's answers, ``(N, C)``.
+        y: ``(N,)`` classes or ``(N, C)`` labels.
+    """
+    multilabel = y.ndim == 2
+    log_p = log_probabilities(z, multilabel=multilabel)
+    residual = np.exp(log_p[..., 1]) - y if multilabel else np.exp(log_p) - np.eye(z.shape[1])[y]
+    length = np.maximum(np.linalg.norm(h, axis=1), SMALLEST)
+    rows = np.maximum(np.linalg.norm(weight, axis=1), SMALLEST)
+    cosine = h @ weight.T / (length[:, None] * rows)
+    size = np.maximum(np.linalg.norm(residual, axis=1), SMALLEST)
+    found = [np.log(size)[:, None], np.log(length)[:, None], logit_score(log_p, y)]
+    if multilabel:
+        return np.concatenate([*found, residual, cosine], axis=1)
+    own = np.arange(z.shape[1]) == y[:, None]
+    wrong = np.argsort(np.where(own, np.inf, -z), axis=1, kind="stable")[:, :OTHERS]
+    wrong = wrong[:, : z.shape[1] - 1]
+    shown = np.concatenate([y[:, None], wrong], axis=1)
+    found += [np.take_along_axis(residual, wrong, axis=1)]
+    found += [np.take_along_axis(cosine, shown, axis=1), own.astype(np.float64)]
+    return np.concatenate(found, axis=1)
