@@ -1,6 +1,6 @@
 """The command line: a thin shim that imports what a command needs once it is known.
 
-Exit status: 0; 1 where rows failed, or check, doctor or cache found problems; 2 for a request that
+Exit status: 0; 1 where rows failed, or audit, check, doctor or cache found problems; 2 for a request that
 cannot be met; 130 when interrupted.
 """
 
@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "measure one cell and print its rows",
     "grid": "measure every combination of what is given; issued again, only what is missing",
     "report": "tables, plots and page of a grid; or publish them",
+    "audit": "membership scores, or stored logits of shadows, of any model: no training",
     "list": "targets, defenses, attacks, metrics and saved grids to choose from",
     "explain": "one row in words, with the command that repeats it",
     "doctor": "environment, devices, data found, store",
@@ -59,6 +60,15 @@ ARGUMENTS: dict[str, Sequence[Any]] = {
         (("--overwrite",), {"action": "store_true", "help": "replace what is published there"}),
         _OUT,
     ),
+    "audit": (
+        (("--scores",), {"metavar": "FILE", "help": "npz or CSV: scores, member, ..."}),
+        (("--signals",), {"metavar": "DIR", "help": "stored logits of a target and its shadows"}),
+        (("--epsilon",), {"type": float, "metavar": "E", "help": "claimed, to compare with"}),
+        (("--delta",), {"type": float, "metavar": "D", "help": "of the claim (audits: 1e-5)"}),
+        (("--unit",), {"default": "record", "metavar": "record|patient", "help": "of the claim"}),
+        (("--name",), {"metavar": "NAME", "help": "of the audit (default: that of FILE or DIR)"}),
+        (("--out",), {"metavar": "DIR", "help": "folder of audits (default: results/audits)"}),
+    ),
     "list": ((("kinds",), {"nargs": "*", "metavar": "KIND", "help": "attacks, targets, ..."}),),
     "explain": ((("row",), {"metavar": "ROW", "help": "key of a row, or its beginning"}), _OUT),
     "doctor": (_STORE,),
@@ -83,6 +93,12 @@ ARGUMENTS: dict[str, Sequence[Any]] = {
 DETAILS = {
     "grid": "NAME is a saved grid (medleak list grids). Every axis is a sweep: attack=yeom,lira, "
     "attack=glob(*), seed=range(0,3), target.recipe.epochs=5,10.",
+    "audit": "FILE holds scores (N,), higher for members, and member (N,), 0 or 1; maybe patients (N,), "
+    "so that a patient's records count once, and group_NAME (N,). DIR holds target.npz and shadow_*.npz "
+    "(4 or more), each with logits (N, C) and member (N,) for the same N records in the same order, and "
+    "labels.npz with y (N,), or (N, C) of 0 and 1 for several labels; maybe patients, group_NAME, and "
+    "population (N,), 1 for records that the target never saw, which RMIA compares with. Exit status 1: "
+    "more was found than is claimed, or the shadows are no replicas of the target.",
     "list": "KIND: targets, defenses, attacks, metrics, grids.",
 }
 

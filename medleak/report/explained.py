@@ -152,7 +152,10 @@ def _line(name: str, estimate: Estimate | Curve, unit: str) -> str:
     bounds = naming.interval(estimate.low, estimate.high)
     level = f" {100 * estimate.level:g}% {estimate.method}".rstrip() if bounds else ""
     flag = f"; beware: {estimate.flag}" if estimate.flag else ""
-    told = f"{naming.metric(name)} {estimate.value:.3f} {bounds}{level}"
+    one_sided = estimate.high is None and estimate.low == estimate.value
+    value = naming.bound(estimate.value) if one_sided else f"{estimate.value:.3f}"
+    level = f", {100 * estimate.level:g}% {estimate.method}" if one_sided else level
+    told = f"{naming.metric(name)} {value} {bounds}".rstrip() + level
     return f"{told.strip()}, n = {naming.count(estimate.n, unit)}{flag}"
 
 
@@ -174,13 +177,15 @@ def _ceiling(row: Row, name: str, value: float | None) -> str:
     label = naming.metric(name)
     if value is None:
         return f"{label}: vacuous; the guarantee limits nothing for this unit."
-    told = f"{label}: at most {value:.3f}"
+    told = f"{label}: at most {naming.limit(name, value)}"
     measured = row.leakage[name]
     if name in row.violations:
         return f"{told}. VIOLATED: the 99.9% lower bound of the evidence lies above it."
     if measured.value is None:
         return f"{told}; nothing to compare it with."
-    if measured.high is not None and measured.high <= value:
+    if measured.high is None:
+        return f"{told}; a lower bound shows no violation here, and no promise kept."
+    if measured.high <= value:
         return f"{told}; the whole interval of the evidence lies under it."
     side = "value lies under" if measured.value <= value else "value lies above"
     return f"{told}; the {side} it, and the interval reaches across: no violation shown."

@@ -23,6 +23,7 @@ _METRICS = {
     "mcc": "MCC",
     "roc": "ROC",
     "blind_auc": "blind AUC",
+    "epsilon": "audited ε",
     "advantage": "advantage",
 }
 _MAIN_UTILITY = ("accuracy", "balanced_accuracy", "auroc", "mcc")
@@ -84,6 +85,16 @@ def number(value: float | None, digits: int = 3) -> str:
 def interval(low: float | None, high: float | None) -> str:
     """``[0.541, 0.591]``; empty without bounds."""
     return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+
+
+def bound(low: float) -> str:
+    """A one-sided lower bound: ``≥ 1.31``."""
+    return f"≥ {low:.2f}"
+
+
+def limit(metric: str, value: float) -> str:
+    """A ceiling: a budget as budgets are printed, anything else as a number."""
+    return epsilon(value) if metric == "epsilon" else number(value)
 
 
 def epsilon(value: float | None) -> str:

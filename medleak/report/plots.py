@@ -66,14 +66,14 @@ def figures(
     drawn: dict[str, dict[str, bytes]] = {}
     for target in dict.fromkeys(one.target for one in measured):
         mine = [one for one in measured if one.target == target]
-        drawn[_unused(drawn, f"leakage-{_slug(target)}")] = _saved(picture, mine, forms)
+        drawn[_unused(drawn, f"leakage-{_slug(target)}")] = saved(picture, mine, forms)
     curved = [one for one in measured if isinstance(one.leakage.get("roc"), Curve)]
     for target, size in dict.fromkeys((one.target, one.row.n_members) for one in curved):
         mine = [one for one in curved if (one.target, one.row.n_members) == (target, size)]
         tint = colours([one.defense for one in measured if one.target == target], DEFENSES)
         for names in _chunks([name for name in tint if name in {one.defense for one in mine}]):
             some = [one for one in mine if one.defense in names]
-            drawn[_unused(drawn, f"roc-{_slug(target)}-{size}")] = _saved(
+            drawn[_unused(drawn, f"roc-{_slug(target)}-{size}")] = saved(
                 partial(roc, tint=tint), some, forms
             )
     return drawn
@@ -93,7 +93,8 @@ def _unused(taken: Mapping[str, Any], name: str) -> str:
     return name if name not in taken else f"{name}-{len(taken)}"
 
 
-def _saved(draw: Any, aggregates: Sequence[Aggregate], forms: Sequence[str]) -> dict[str, bytes]:
+def saved(draw: Any, aggregates: Sequence[Aggregate], forms: Sequence[str]) -> dict[str, bytes]:
+    """What `draw` makes of `aggregates`, in the style of every plot, as {form: bytes}."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE):

@@ -1,0 +1,35 @@
+"""``medleak audit``: membership scores, or stored logits of shadows, of any model; no training."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+
+def main(arguments: Namespace) -> int:
+    from medleak import audit
+    from medleak.api import ConfigError
+    from medleak.report.audits import terminal
+
+    if (arguments.scores is None) == (arguments.signals is None):
+        raise ConfigError("what to audit? --scores FILE, or --signals DIR")
+    given = arguments.scores or arguments.signals
+    name = audit.named(arguments.name, given)
+    promises = audit.claim(arguments.epsilon, arguments.delta, arguments.unit)
+    if arguments.scores:
+        samples = [audit.read_scores(given)]
+    else:
+        from medleak import signals
+
+        samples = signals.read(given)
+    found = audit.of_samples(
+        samples,
+        name=name,
+        source=Path(given).name,
+        guarantees=promises,
+        delta=arguments.delta,
+    )
+    page = audit.write(found, arguments.out)
+    print(terminal(found))
+    print(f"\nreport: {page}")
+    return 1 if any(row.violations or row.status != "ok" for row in found.rows) else 0

@@ -1,0 +1,471 @@
+"""``medleak audit``: figures are the metrics', claims are judged, and nothing malformed is measured."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from medleak import audit, cli, plugins, signals
+from medleak.api import DataError, Scored, Secret
+from medleak.metrics.epsilon import OneRunEpsilon
+from medleak.metrics.membership import AUC, TPRAtFPR
+from medleak.metrics.roc import auc, per_patient
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    monkeypatch.delenv("MEDLEAK_DEBUG", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def world(n=600, shift=2.0, seed=0):
+    rng = np.random.default_rng(seed)
+    member = rng.random(n) < 0.5
+    return {"scores": shift * member + rng.normal(size=n), "member": member}
+
+
+def audited(*words, status=0, name="s"):
+    """The JSON file and the page of an audit."""
+    assert cli.main(["audit", *words]) == status
+    folder = audit.OUT / name
+    return json.loads((folder / "audit.json").read_text()), (folder / "audit.html").read_text()
+
+
+# --------------------------------------------------------------------------- scores
+
+
+def test_figures_are_those_of_the_metrics(capsys):
+    given = world()
+    np.savez("s.npz", **given)
+    facts, page = audited("--scores", "s.npz")
+    [row] = facts["rows"]
+    scored, secret = Scored(given["scores"], np.arange(600)), Secret(given["member"])
+    for name, metric in {"auc": AUC(), "tpr_at_10fpr": TPRAtFPR(fpr=0.1)}.items():
+        expected, found = metric(scored, secret), row["leakage"][name]
+        assert (found["value"], found["low"], found["high"]) == (
+            expected.value,
+            expected.low,
+            expected.high,
+        )
+    bound = OneRunEpsilon()(scored, secret)
+    assert row["leakage"]["epsilon"]["value"] == bound.value > 1
+    assert facts["bounds"][0]["epsilon"] == bound.value
+    assert len(facts["bounds"]) == 3
+    assert all(one["assumes"] for one in facts["bounds"])
+    told = capsys.readouterr().out
+    assert f"≥ {bound.value:.3f}" in told
+    assert "600 records" in told
+    assert f"report: {audit.OUT / 's' / 'audit.html'}" in told
+    assert f"≥ {bound.value:.3f}" in page
+    assert row["unit"] == "record (patient unknown)"
+
+
+def test_the_page_is_one_file(capsys):
+    np.savez("s.npz", **world(), group_sex=np.array(["<script>x</script>", "M"] * 300))
+    facts, page = audited("--scores", "s.npz")
+    assert page.count("<svg") == 1
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert not re.search(r"""\b(src|href)\s*=\s*["'](?!#)""", page.replace("xlink:", ""))
+    assert set(facts["rows"][0]["groups"]) == {"sex=<script>x</script>", "sex=M"}
+    assert not re.search(r"/(?:home|tmp|root)/", page + json.dumps(facts))
+
+
+def test_csv_and_npz_give_the_same(capsys):
+    given = world()
+    patients = np.arange(600) // 2
+    given["member"] = np.repeat(given["member"][:300], 2)
+    np.savez("s.npz", **given, patients=patients)
+    with open("s.csv", "w", encoding="utf-8-sig", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(["patients", "scores", "member"])
+        words = np.where(given["member"], "True", "false")
+        lines.writerows(zip([f"p{p:04d}" for p in patients], given["scores"], words, strict=True))
+    one = audit.read_scores("s.npz")
+    other = audit.read_scores("s.csv")
+    for part in ("scores", "member", "patients"):
+        np.testing.assert_array_equal(getattr(one, part), getattr(other, part))
+    assert one.patients_known
+    assert other.patients_known
+
+
+def test_scans_of_a_patient_count_once(capsys):
+    one = world(300)
+    many = {name: np.repeat(values, 4) for name, values in one.items()}
+    np.savez("s.npz", **many, patients=np.repeat(np.arange(300), 4))
+    np.savez("one.npz", **one)
+    found, _ = audited("--scores", "s.npz")
+    alone, _ = audited("--scores", "one.npz", name="one")
+    assert found["rows"][0]["leakage"] == alone["rows"][0]["leakage"]
+    assert found["rows"][0]["n_members"] == one["member"].sum()
+    # A promise for one record limits nothing here; one for patients does.
+    words = ["--scores", "s.npz", "--epsilon", "0.1", "--delta", "1e-5"]
+    vacuous, _ = audited(*words)
+    assert set(vacuous["rows"][0]["ceilings"].values()) == {None}
+    broken, _ = audited(*words, "--unit", "patient", status=1)
+    assert "epsilon" in broken["rows"][0]["violations"]
+
+
+def test_claims_are_judged(capsys):
+    np.savez("s.npz", **world())
+    facts, page = audited("--scores", "s.npz", "--epsilon", "1", "--delta", "1e-5", status=1)
+    assert {"epsilon", "auc"} <= set(facts["rows"][0]["violations"])
+    assert facts["rows"][0]["ceilings"]["epsilon"] == 1
+    assert "Above what is claimed" in page
+    assert "ABOVE WHAT IS CLAIMED: given scores, " in capsys.readouterr().out
+    facts, page = audited("--scores", "s.npz", "--epsilon", "8", "--delta", "1e-5")
+    assert facts["rows"][0]["violations"] == []
+    assert "Above what is claimed" not in page
+    np.savez("null.npz", **world(shift=0.0))
+    facts, _ = audited("--scores", "null.npz", "--epsilon", "0", "--delta", "0", name="null")
+    assert facts["rows"][0]["leakage"]["epsilon"]["value"] == 0
+
+
+def test_the_claims_delta_is_the_audits(capsys):
+    np.savez("s.npz", **world())
+    strict, _ = audited("--scores", "s.npz", "--delta", "1e-3")
+    loose, _ = audited("--scores", "s.npz", "--delta", "0")
+    values = [facts["rows"][0]["leakage"]["epsilon"]["value"] for facts in (strict, loose)]
+    assert 0 < values[0] < values[1]
+    assert [one["delta"] for one in strict["bounds"]] == [1e-3] * 3
+    assert [one["delta"] for one in loose["bounds"]] == [0, 0]
+
+
+def test_members_that_no_coin_chose_are_no_evidence_of_epsilon(capsys):
+    rng = np.random.default_rng(0)
+    np.savez("s.npz", scores=rng.normal(size=500), member=rng.random(500) < 0.8)
+    facts, page = audited("--scores", "s.npz", "--epsilon", "1", "--delta", "1e-5")
+    assert "not drawn by fair coins" in facts["rows"][0]["leakage"]["epsilon"]["flag"]
+    assert facts["bounds"] == []
+    assert "None: members cannot have been drawn by fair coins" in page
+
+
+def test_infinite_scores_are_the_surest(capsys):
+    given = world()
+    given["scores"][given["member"]] = np.inf
+    np.savez("s.npz", **given)
+    facts, _ = audited("--scores", "s.npz")
+    assert facts["rows"][0]["leakage"]["auc"]["value"] == 1
+
+
+def test_name_and_folder_are_chosen(capsys, tmp_path):
+    np.savez("my scores.npz", **world())
+    assert cli.main(["audit", "--scores", "my scores.npz", "--out", "o"]) == 0
+    assert cli.main(["audit", "--scores", "my scores.npz", "--out", "o", "--name", "b"]) == 0
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["b", "my-scores"]
+    assert sorted(p.name for p in (tmp_path / "o" / "b").iterdir()) == ["audit.html", "audit.json"]
+
+
+def test_neither_torch_nor_hydra_is_imported():
+    np.savez("s.npz", **world(100))
+    stored("sig", n=100, shadows=4)
+    code = (
+        "import sys; from medleak.cli import main; assert main(['audit', '--help']) == 0;"
+        "assert 'numpy' not in sys.modules;"
+        "status = main(['audit', '--scores', 's.npz']) + main(['audit', '--signals', 'sig']);"
+        "loaded = {'torch', 'hydra', 'omegaconf', 'sklearn'} & set(sys.modules);"
+        "assert not loaded, loaded; sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+class Evil:
+    def __reduce__(self):
+        return open, ("pwned", "w")
+
+
+def bad(**changes):
+    given = {k: v for k, v in (world(50) | changes).items() if v is not None}
+    np.savez("s.npz", **given)
+
+
+def text(content, name="s.csv"):
+    with open(name, "w", encoding="utf-8") as file:
+        file.write(content)
+
+
+BAD = {
+    "NaN": (lambda: bad(scores=np.full(50, np.nan)), "s.npz", "50 of the scores are NaN"),
+    "shape": (lambda: bad(scores=np.zeros((50, 2))), "s.npz", "(50, 2): (N,) is needed"),
+    "short": (lambda: bad(member=np.ones(3, bool)), "s.npz", "member has shape (3,): (50,)"),
+    "two": (lambda: bad(member=np.arange(50) % 3), "s.npz", "member holds 2: 0 or 1 is needed"),
+    "half": (lambda: bad(member=np.full(50, 0.5)), "s.npz", "member holds 0.5: 0 or 1"),
+    "ones": (lambda: bad(member=np.ones(50)), "s.npz", "all records are members"),
+    "noughts": (lambda: bad(member=np.zeros(50)), "s.npz", "all records are non-members"),
+    "empty": (lambda: bad(scores=np.zeros(0), member=np.zeros(0)), "s.npz", "has no records"),
+    "missing": (lambda: bad(member=None), "s.npz", "has no column 'member' (there are: scores)"),
+    "strange": (
+        lambda: bad(patient=np.arange(50)), "s.npz",
+        "unknown column 'patient': did you mean 'patients'?",
+    ),
+    "pickle": (
+        lambda: bad(scores=np.array([Evil()] * 50)), "s.npz",
+        "cannot be read: an array of Python objects",
+    ),
+    "words": (lambda: bad(scores=np.array(["x"] * 50)), "s.npz", "scores are no numbers"),
+    "complex": (lambda: bad(scores=np.zeros(50, complex)), "s.npz", "complex128"),
+    "mixed": (lambda: bad(patients=np.zeros(50, int)), "s.npz", "is both member and non-member"),
+    "groups": (lambda: bad(group_sex=np.array(["F"])), "s.npz", "group_sex has shape (1,)"),
+    "patients": (lambda: bad(patients=np.full(50, np.nan)), "s.npz", "50 of the patients are NaN"),
+    "no file": (lambda: None, "s.npz", "'s.npz' is no file"),
+    "header": (lambda: text("score,member\n1,1\n"), "s.csv", "unknown column 'score': did you mean"),
+    "ending": (lambda: text("", "s.txt"), "s.txt", "ends in .npz or .csv"),
+    "broken": (lambda: text("x" * 99, "s.npz"), "s.npz", "cannot be read"),
+    "nothing": (lambda: text(""), "s.csv", "has no column 'scores'"),
+    "ragged": (lambda: text("scores,member\n1,1\n2\n"), "s.csv", "line 3 has 1 values for 2"),
+    "twice": (lambda: text("scores,scores\n1,1\n"), "s.csv", "two columns of one name"),
+    "letters": (lambda: text("scores,member\na,1\n2,0\n"), "s.csv", "scores are no numbers"),
+    "maybe": (lambda: text("scores,member\n1,1\n2,no\n"), "s.csv", "member holds no: 0 or 1"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::numpy.exceptions.ComplexWarning")
+@pytest.mark.parametrize("fault", BAD)
+def test_malformed_scores_are_refused_in_one_line(fault, capsys, tmp_path):
+    make, file, message = BAD[fault]
+    make()
+    before = sorted(tmp_path.iterdir())
+    assert cli.main(["audit", "--scores", file]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert not out
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "what to audit? --scores FILE, or --signals DIR"),
+        (["--scores", "s.npz", "--signals", "d"], "what to audit?"),
+        (["--scores", "s.npz", "--epsilon", "1"], "write --delta 1e-5 beside it"),
+        (["--scores", "s.npz", "--epsilon", "-1", "--delta", "0"], "--epsilon -1.0: zero or more"),
+        (["--scores", "s.npz", "--epsilon", "nan", "--delta", "0"], "--epsilon nan"),
+        (["--scores", "s.npz", "--epsilon", "inf", "--delta", "0"], "--epsilon inf"),
+        (["--scores", "s.npz", "--delta", "1"], "--delta 1.0: a number from 0 to 1"),
+        (["--scores", "s.npz", "--unit", "patents"], "unknown unit of a claim 'patents': did you"),
+        (["--scores", "s.npz", "--name", "../x"], "'../x' cannot name an audit"),
+        (["--signals", "nowhere"], "'nowhere' is no folder"),
+        (["--scors", "s.npz"], "unrecognized arguments: --scors"),
+    ],
+)
+def test_requests_that_cannot_be_met(words, message, capsys, tmp_path):
+    np.savez("s.npz", **world(50))
+    assert cli.main(["audit", *words]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert not out
+    assert [p.name for p in tmp_path.iterdir()] == ["s.npz"]
+
+
+# --------------------------------------------------------------------------- signals
+
+
+def stored(
+    path, *, n=400, classes=3, shadows=8, gap=1.5, seed=0, online=True, share=0.5, labels=None,
+    multilabel=False,
+):  # fmt: skip
+    """A folder of stored logits: a record's own logit rises by `gap` where it was trained on."""
+    from pathlib import Path
+
+    folder, rng = Path(path), np.random.default_rng(seed)
+    folder.mkdir()
+    shape = (n, classes)
+    y = rng.integers(0, 2, shape) if multilabel else rng.integers(0, classes, n)
+    base = rng.normal(size=shape)
+    np.savez(folder / "labels.npz", y=y, **(labels or {}))
+    for k in range(-1, shadows):
+        member = rng.random(n) < share
+        if k >= 0 and not online:
+            member[:] = False
+        z = base + 0.5 * rng.normal(size=shape)
+        if multilabel:
+            z += np.where(y, 1, -1) * (1 + gap * member[:, None])
+        else:
+            z[np.arange(n), y] += 1 + gap * member
+        name = "target.npz" if k < 0 else f"shadow_{k:03d}.npz"
+        np.savez(folder / name, logits=z.astype(np.float32), member=member)
+    return folder
+
+
+def test_stored_signals_are_attacked(capsys):
+    stored("sig")
+    facts, page = audited("--signals", "sig", name="sig")
+    lira, rmia = facts["rows"]
+    assert [lira["attack"], rmia["attack"]] == ["lira", "rmia"]
+    for row in facts["rows"]:
+        assert row["leakage"]["auc"]["low"] > 0.7
+        assert (row["n_shadows"], row["pool"]) == (8, "audit")
+        assert row["controls"]["replica"] == {"ok": True, "notes": []}
+    assert len(facts["bounds"]) == 6
+    assert page.count("<svg") == 1
+
+
+def test_lira_on_stored_signals_is_the_likelihood_ratio():
+    folder = stored("sig", shadows=24)
+    lira = signals.read(folder)[0]
+    y = np.load(folder / "labels.npz")["y"]
+
+    def phi(file):
+        z = np.load(file)["logits"].astype(np.float64)
+        own = z[np.arange(len(y)), y]
+        others = np.where(np.arange(z.shape[1]) == y[:, None], -np.inf, z)
+        return own - np.log(np.exp(others).sum(axis=1))
+
+    files = sorted(folder.glob("shadow_*.npz"))
+    values = np.stack([phi(file) for file in files])
+    inside = np.stack([np.load(file)["member"] for file in files])
+    target, member = phi(folder / "target.npz"), np.load(folder / "target.npz")["member"]
+    score, at = 0.0, lira.patients  # without `patients`, a record's position is its patient
+    for mask, sign in ((inside, 1), (~inside, -1)):
+        chosen = np.where(mask, values, np.nan)
+        mean = np.nanmean(chosen, axis=0)
+        challenge = np.isin(np.arange(len(y)), at)
+        residual = np.nansum((chosen - mean)[:, challenge] ** 2)
+        variance = residual / (mask[:, challenge].sum() - challenge.sum())
+        score += sign * (-((target - mean) ** 2) / variance - np.log(variance)) / 2
+    assert len(at) == 320
+    np.testing.assert_allclose(lira.scores, score[at], atol=1e-6)
+    np.testing.assert_array_equal(lira.member, member[at])
+
+
+def test_the_null_has_no_leak():
+    for sample in signals.read(stored("sig", gap=0.0, n=600)):
+        low, high = (
+            AUC(level=0.998)(Scored(sample.scores, sample.patients), Secret(sample.member)),
+            0,
+        )
+        assert low.low < 0.5 < low.high, high
+
+
+def test_the_population_is_apart_from_the_challenge():
+    patients = np.arange(400) // 4
+    folder = stored("sig", labels={"patients": patients})
+    target = np.load(folder / "target.npz")["member"]
+    held = [np.setdiff1d(patients, sample.patients) for sample in signals.read(folder)]
+    np.testing.assert_array_equal(*held)
+    assert len(held[0]) == 20
+    named = np.isin(patients, [3, 5]) & ~target
+    folder = stored("named", labels={"patients": patients, "population": named})
+    for sample in signals.read(folder):
+        assert set(patients) - set(sample.patients.tolist()) == set(patients[named])
+    folder = stored("wrong", labels={"population": np.ones(400, bool)})
+    with pytest.raises(DataError, match="population holds members of the target"):
+        signals.read(folder)
+
+
+def test_shadows_without_challenge_records_are_offline():
+    lira, rmia = signals.read(stored("sig", online=False))
+    assert (lira.attack, rmia.attack) == ("lira_offline", "rmia_offline")
+    assert (lira.facts["pool"], lira.facts["n_shadows"]) == ("auxiliary", 7)
+    for sample in (lira, rmia):
+        assert auc(sample.scores, sample.member) > 0.7
+
+
+def test_several_labels_and_patients_with_scans():
+    folder = stored("sig", multilabel=True, labels={"group_site": np.array(["A", "B"] * 200)})
+    for sample in signals.read(folder):
+        assert auc(sample.scores, sample.member) > 0.7
+        assert set(sample.groups["site"]) == {"A", "B"}
+    n = 400
+    folder = stored("scans", labels={"patients": np.arange(n) // 2})
+    for file in [folder / "target.npz", *folder.glob("shadow_*.npz")]:
+        arrays = dict(np.load(file))
+        np.savez(file, **arrays | {"member": np.repeat(arrays["member"][::2], 2)})
+    for sample in signals.read(folder):
+        _, names, _ = per_patient(sample.scores, sample.patients, sample.member)
+        assert len(names) == 160
+
+
+def test_shadows_that_are_no_replicas_are_not_measured(capsys):
+    folder = stored("sig")
+    for file in folder.glob("shadow_*.npz"):
+        arrays = dict(np.load(file))
+        np.savez(file, **arrays | {"logits": arrays["logits"] * 0.05})
+    facts, page = audited("--signals", "sig", status=1, name="sig")
+    for row in facts["rows"]:
+        assert row["status"] == "invalid"
+        assert "replica check" in row["reason"]
+    assert "Not measured" in page
+    assert "<svg" not in page
+    assert facts["bounds"] == []
+    assert "AUC" not in capsys.readouterr().out
+
+
+def test_one_shadow_is_in_memory_at_a_time():
+    folder = stored("sig", n=2000, classes=40, shadows=24)
+    one = 2000 * 40 * 4
+    tracemalloc.start()
+    signals.read(folder)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 16 * one  # all of them would be 25, and as many again in float64
+
+
+def rewrite(name, **changes):
+    def change(folder):
+        given = dict(np.load(folder / name)) if (folder / name).exists() else {}
+        given |= changes
+        np.savez(folder / name, **{k: v for k, v in given.items() if v is not None})
+
+    return change
+
+
+SHADOW = "shadow_003.npz"
+BAD_SIGNALS = {
+    "no labels": (lambda folder: (folder / "labels.npz").unlink(), "has no labels.npz"),
+    "no target": (lambda folder: (folder / "target.npz").unlink(), "has no target.npz"),
+    "few": (
+        lambda folder: [f.unlink() for f in list(folder.glob("shadow_*"))[:5]],
+        "has 3 shadow_*.npz: at least 4 are needed",
+    ),
+    "shape": (
+        rewrite(SHADOW, logits=np.zeros((400, 4))),
+        "logits have shape (400, 4): (400, 3) is needed",
+    ),
+    "one": (rewrite("target.npz", logits=np.zeros(400)), "(400,): (N, C) is needed"),
+    "ints": (rewrite(SHADOW, logits=np.zeros((400, 3), int)), "logits are int64: floats"),
+    "NaN": (rewrite(SHADOW, logits=np.full((400, 3), np.nan)), "logits hold NaN or +inf"),
+    "-inf": (rewrite(SHADOW, logits=np.full((400, 3), -np.inf)), "logits are all -inf"),
+    "member": (rewrite(SHADOW, member=np.ones(3)), "member has shape (3,): (400,) is needed"),
+    "missing": (rewrite(SHADOW, member=None), "has no column 'member'"),
+    "strange": (
+        rewrite(SHADOW, logit=np.zeros(3)), "unknown array 'logit': did you mean 'logits'?"
+    ),
+    "nobody": (rewrite("target.npz", member=np.zeros(400)), "all records are non-members"),
+    "y": (rewrite("labels.npz", y=np.zeros(400)), "y is float64 (400,): integers"),
+    "class": (rewrite("labels.npz", y=np.arange(400)), "y holds 0..399: classes 0..2"),
+    "labels": (rewrite("labels.npz", y=np.ones((400, 2), int)), "0 or 1 for each of 3 labels"),
+    "binary": (
+        lambda folder: [
+            rewrite(f.name, logits=np.zeros((400, 1)))(folder)
+            for f in folder.glob("[st]*.npz")
+        ],
+        "write (N, 2) for a binary task",
+    ),
+    "typo": (rewrite("labels.npz", patient=np.zeros(400)), "unknown column 'patient'"),
+    "mixed": (
+        rewrite("labels.npz", patients=np.arange(400) // 4), "is both member and non-member"
+    ),
+    "broken": (lambda folder: (folder / SHADOW).write_text("x"), "cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BAD_SIGNALS)
+def test_malformed_signals_are_refused_in_one_line(fault, capsys, tmp_path):
+    change, message = BAD_SIGNALS[fault]
+    change(stored("sig"))
+    assert cli.main(["audit", "--signals", "sig"]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert not out
+    assert [p.name for p in tmp_path.iterdir()] == ["sig"]
