@@ -49,14 +49,18 @@ class LocalExecutor(Component):
         self._pool: ProcessPoolExecutor | None = None
 
     def suit(self, *, tasks: int, device: str) -> None:
-        """Start no more processes than the work or the device has use for; before the first task."""
+        """Have no more processes than the work or the device has use for; before the first task."""
         most = GPU_JOBS if device != "cpu" and self.jobs is None else self.slots
         self.slots = max(1, min(self.slots, most, tasks))
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> Future:
-        """Run `function(*args)` in a worker."""
+    def start(self) -> None:
+        """Start the processes ahead of the first task: their imports take seconds."""
         if self._pool is None:
             self._pool = _start(self.slots)
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future:
+        """Run `function(*args)` in a worker."""
+        self.start()
         try:
             return self._pool.submit(function, *args)
         except BrokenProcessPool:  # a worker was killed: start afresh
@@ -81,6 +85,9 @@ class SerialExecutor(Component):
 
     def suit(self, *, tasks: int, device: str) -> None:
         """One at a time suits all work."""
+
+    def start(self) -> None:
+        """Nothing to start."""
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:
         """Run `function(*args)` now."""

@@ -122,12 +122,14 @@ def execute(
     executor = executor or LocalExecutor(jobs=jobs)
     plan.store.ready()
     state = _prepare(plan, options)
-    if state.cells or not (plan.folder / MANIFEST).exists():
-        plan.device = pick_device(plan.device)
-        save_manifest(plan, plan.device)
-    executor.suit(tasks=len(state), device=plan.device)
     interrupted = False
     try:
+        if state.cells or not (plan.folder / MANIFEST).exists():
+            plan.device = pick_device(plan.device)
+            executor.suit(tasks=len(state), device=plan.device)
+            if len(state):
+                executor.start()
+            save_manifest(plan, plan.device)
         with bar(progress) as report:
             _work(plan, state, executor, options, partial(report, total=len(state)))
     except KeyboardInterrupt:

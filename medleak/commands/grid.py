@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ ROWS, PAGE, PATIENTS = "rows.json", "report.html", "risk.html"
 
 
 def main(arguments: Namespace) -> int:
-    from medleak import session
+    from medleak import report, session
 
     budget = session.duration(arguments.budget) if arguments.budget else None
     prepared = session.prepare(
@@ -25,6 +26,9 @@ def main(arguments: Namespace) -> int:
         print(prepared.plan.describe())
         return 0
     before = reported_rows(prepared.plan.folder)
+    if before is None:
+        # The workers' first seconds are imports too; afterwards every second leaves them idle.
+        threading.Thread(target=report.prepare, daemon=True).start()
     result = session.execute(
         prepared,
         jobs=arguments.jobs,

@@ -18,7 +18,24 @@ _HOMES = {
     "terminal": "texts",
     "write": "publishing",
 }
-__all__ = ["Aggregate", "aggregate", "explain", "publish", "risk", "scan", "terminal", "write"]
+__all__ = [
+    "Aggregate",
+    "aggregate",
+    "explain",
+    "prepare",
+    "publish",
+    "risk",
+    "scan",
+    "terminal",
+    "write",
+]
+
+
+def prepare() -> None:
+    """Import what a report is drawn with, while something else is waited for."""
+    for module in ("jinja2", "matplotlib.figure", "matplotlib.backends.backend_svg", "pandas"):
+        importlib.import_module(module)
+    importlib.import_module(f"{__name__}.publishing")
 
 
 def __getattr__(name: str) -> Any:
