@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class MemGuardLike(Defense):
     """
 
     slot = "serve"
-    version = 1
+    version = 2
     paper = "Jia et al., MemGuard: Defending against Black-Box Membership Inference Attacks via Adversarial Examples, CCS 2019"
     hides = {"weights": "served behind an interface: the parameters stay with the hospital"}
 
@@ -86,14 +87,14 @@ class MemGuardLike(Defense):
 def noise(x: np.ndarray, shape: tuple[int, ...], key: bytes) -> np.ndarray:
     """A uniform draw from the simplex (the last axis) for each record, keyed by its content.
 
-    Bytes and floats in 0..1 of the same image are the same content.
+    Bytes and floats in 0..1 of the same image are the same content. A hash of any length gives the
+    bits: a generator for each record would take ten times as long.
     """
     rows = (x.astype(np.float32) / 255) if x.dtype == np.uint8 else np.asarray(x, np.float32)
-    drawn = np.empty((len(x), *shape))
-    for i, row in enumerate(rows):
-        own = hashlib.blake2b(row.tobytes(), key=key, digest_size=16).digest()
-        generator = np.random.Generator(np.random.Philox(key=int.from_bytes(own, "little")))
-        drawn[i] = generator.standard_exponential(shape)
+    length = 8 * math.prod(shape)
+    bits = b"".join(hashlib.shake_128(key + row.tobytes()).digest(length) for row in rows)
+    words = np.frombuffer(bits, dtype="<u8").reshape(len(x), *shape)
+    drawn = -np.log(((words >> np.uint64(11)) + 0.5) / 2**53)
     return drawn / drawn.sum(-1, keepdims=True)
 
 

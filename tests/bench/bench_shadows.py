@@ -52,6 +52,14 @@ def evaluate(logits, y):
     return float((logits.argmax(1) == y).mean())
 
 
+def plainly(sets, recipe):
+    """In a worker of one thread: the plain loop over `sets`, each given as arrays."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    import plain_loop
+
+    return plain_loop.seconds_of(sets, 1, **recipe)[0]
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path, precision):
     """Ratio in one run, at the same accuracy; prints both. The plain loop is in fp32."""
@@ -77,9 +85,18 @@ def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path, precision):
     threads = min(trial, key=trial.get)
     plain, models = plain_loop.seconds_of(sets, threads, **recipe)
 
+    peak = plain_loop.peak_flops(cores)
+    sizes = {name: recipe[name] for name in ("epochs", "batch_size")}
+    work = sum(plain_loop.training_flops(*some, **sizes) for some in sets)
+
     executor = LocalExecutor()
     for future in [executor.submit(time.sleep, 0.1) for _ in range(executor.slots)]:
         future.result()  # workers live as long as a grid: their start is no part of a shadow
+    start = time.perf_counter()
+    halves = [sets[i::cores] for i in range(cores)]
+    for future in [executor.submit(plainly, half, recipe) for half in halves]:
+        future.result()
+    apart = time.perf_counter() - start
 
     def pool():
         from medleak.scheduler import train_task
@@ -101,11 +118,18 @@ def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path, precision):
         "plain_seconds": plain,
         "pool_seconds": ours,
         "ratio": plain / ours,
+        "ratio_to_plain_processes": apart / ours,
+        "seconds_per_shadow": ours / len(sets),
+        "fraction_of_peak": work / ours / peak,
         "plain_accuracy": theirs,
         "pool_accuracy": mine,
     }
     print(
         f"\nplain loop ({threads} threads) {plain:.1f} s, pool {ours:.1f} s: {plain / ours:.2f} x"
+    )
+    print(
+        f"{len(halves)} plain processes {apart:.1f} s: {apart / ours:.2f} x; {ours / len(sets):.2f} s a "
+        f"shadow, {work / ours / peak:.0%} of {peak / 1e9:.0f} GFLOP/s"
     )
     print(f"accuracy: plain {theirs:.3f}, pool {mine:.3f}")
     assert abs(theirs - mine) < 0.03

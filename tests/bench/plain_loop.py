@@ -50,3 +50,28 @@ def seconds_of(sets, threads, **recipe):
         return time.perf_counter() - start, models
     finally:
         torch.set_num_threads(before)
+
+
+def peak_flops(threads, size=2048, rounds=8):
+    """Floating-point operations a second of the fastest fp32 matrix product."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        a, best = torch.rand(size, size), float("inf")
+        for _ in range(rounds):
+            start = time.perf_counter()
+            a @ a
+            best = min(best, time.perf_counter() - start)
+        return 2 * size**3 / best
+    finally:
+        torch.set_num_threads(before)
+
+
+def training_flops(images, labels, *, epochs, batch_size):
+    """Floating-point operations of one training: forward and backward of every batch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        loss = torch.nn.CrossEntropyLoss()(make_model()(images[:batch_size]), labels[:batch_size])
+        loss.backward()
+    return counter.get_total_flops() * epochs * len(labels) / batch_size
