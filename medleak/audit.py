@@ -257,6 +257,11 @@ def measured(
     )
 
 
+def repeated(sample: Sample) -> bool:
+    """Whether a patient has several records: a claim for single ones then limits no patient's."""
+    return len(np.unique(sample.patients)) < len(sample.patients)
+
+
 def bounds(sample: Sample, metrics: Mapping[str, Metric]) -> list[dict[str, Any]]:
     """Every one-run bound on epsilon with its assumptions, each at 95% by itself; none where members
     cannot have been drawn by fair coins."""

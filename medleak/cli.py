@@ -64,8 +64,11 @@ ARGUMENTS: dict[str, Sequence[Any]] = {
         (("--scores",), {"metavar": "FILE", "help": "npz or CSV: scores, member, ..."}),
         (("--signals",), {"metavar": "DIR", "help": "stored logits of a target and its shadows"}),
         (("--epsilon",), {"type": float, "metavar": "E", "help": "claimed, to compare with"}),
-        (("--delta",), {"type": float, "metavar": "D", "help": "of the claim (audits: 1e-5)"}),
-        (("--unit",), {"default": "record", "metavar": "record|patient", "help": "of the claim"}),
+        (
+            ("--delta",),
+            {"type": float, "metavar": "D", "help": "of the claim, and of audited bounds"},
+        ),
+        (("--unit",), {"metavar": "record|patient", "help": "of the claim (default: record)"}),
         (("--name",), {"metavar": "NAME", "help": "of the audit (default: that of FILE or DIR)"}),
         (("--out",), {"metavar": "DIR", "help": "folder of audits (default: results/audits)"}),
     ),

@@ -60,8 +60,8 @@ class LocalExecutor(Component):
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:
         """Run `function(*args)` in a worker."""
-        self.start()
         try:
+            self.start()
             return self._pool.submit(function, *args)
         except BrokenProcessPool:  # a worker was killed: start afresh
             self.shutdown(kill=True)

@@ -269,6 +269,9 @@ def _load_world(block: str, split_block: str) -> World:
     part = {name: dataset.records.take(getattr(parts, name)) for name in PARTS}
     challenge = plant_canaries(dataset, part["challenge"], shares, seed=seed)
     auxiliary = plant_canaries(dataset, part["auxiliary"], shares, seed=seed).records
+    for records in (challenge.records, auxiliary, part["evaluation"]):
+        # Their digests are computed once: an attack that writes into them must fail.
+        records.x.flags.writeable = False
     counts = np.unique(challenge.patients, return_counts=True)[1]
     setting = Setting(
         n_records=max(1, round(len(challenge) / 2)),

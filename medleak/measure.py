@@ -91,7 +91,7 @@ def _shared(cell: Cell, store: Store, outputs: Sequence[Output], device: str) ->
         notes.append(f"{replica['collapsed']} of {len(shadows)} shadows answer one class only")
     reasons = "; ".join(replica["reasons"])
     reason = f"control failed: replica check: {reasons}" if reasons else ""
-    if blind.low is not None and blind.low > 0.5:
+    if any((found["blind_auc"].low or 0.0) > 0.5 for found in blinds):
         reason = "control failed: members and non-members differ before any training (blind AUC)"
     return {
         "status": "invalid" if reason else "ok",
@@ -158,14 +158,14 @@ def _blind(cell: Cell, spec: RunSpec, store: Store) -> dict[str, Estimate]:
     from medleak.metrics.blind import blind_auc
 
     world, column = spec.world, spec.column
+    # However many targets, one of them fails by chance once in a thousand cells.
+    level = 1 - (1 - CONTROL_LEVEL) / len(cell.duels)
 
     def measured() -> dict[str, Estimate]:
         member = world.secret(column).member
-        return {
-            "blind_auc": blind_auc(world.challenge.records, member, column, level=CONTROL_LEVEL)
-        }
+        return {"blind_auc": blind_auc(world.challenge.records, member, column, level=level)}
 
-    return _remembered(store, "controls", ["blind", spec.key], measured)
+    return _remembered(store, "controls", ["blind", spec.key, level], measured)
 
 
 def _facts(spec: RunSpec, store: Store) -> Mapping[str, Any]:

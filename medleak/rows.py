@@ -43,7 +43,6 @@ class Row:
         n_targets: how many runs served as the target in turn (leave-one-out); beyond one, `leakage`
             pools their scores and `utility` is their mean.
         spread: metric name -> "mean", "sd", "min" and "max" over the targets, where there are several.
-        exposed: metric name -> Estimate among the most exposed patients, chosen on other targets.
         ceilings: metric name -> the largest value that the guarantees allow; None is vacuous.
         violations: metrics whose one-sided 99.9% lower bound lies above the ceiling.
         controls: "blind_auc" -> Estimate (model-free members against non-members), "replica" ->
@@ -82,7 +81,6 @@ class Row:
     groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     worst_group: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spread: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    exposed: Mapping[str, Estimate] = field(default_factory=dict)
     ceilings: Mapping[str, float | None] = field(default_factory=dict)
     violations: tuple[str, ...] = ()
     controls: Mapping[str, Any] = field(default_factory=dict)
@@ -95,8 +93,9 @@ class Row:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Row:
-        """The inverse of `to_json`."""
-        return cls(**revive(dict(data)))
+        """The inverse of `to_json`; what only another version's rows have is left out."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**revive({name: value for name, value in data.items() if name in known}))
 
 
 def revive(value: Any) -> Any:

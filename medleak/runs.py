@@ -73,7 +73,7 @@ class RunSpec:
         blocks = [recipe]
         for filling in self.slots.values():
             blocks += filling if isinstance(filling, list | tuple) else [filling]
-        read = [static(block["_target_"]) for block in blocks if block]
+        read = [static(block["_target_"]) for block in blocks if block and "_target_" in block]
         if recipe.get("early_stopping") or any(
             not part.builtin or part.literals.get("reads_validation") for part in read
         ):
@@ -248,8 +248,7 @@ class Network:
         rows = []
         with torch.inference_mode():
             for start in range(0, len(x), BATCH):
-                batch = torch.from_numpy(np.ascontiguousarray(x[start : start + BATCH]))
-                batch = batch.to(self.device)
+                batch = torch.from_numpy(np.array(x[start : start + BATCH])).to(self.device)
                 batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
                 rows.append(model(batch).float().cpu().numpy())
         return np.concatenate(rows)

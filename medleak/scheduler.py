@@ -138,7 +138,8 @@ def execute(
         executor.shutdown(kill=bool(state.flying))
     reason = "interrupted" if interrupted else state.stopped
     rows = plan.rows(reason)
-    save_rows(plan, rows)
+    if (plan.folder / MANIFEST).exists():  # else stopped before there was a grid to speak of
+        save_rows(plan, rows)
     return Result(
         rows,
         plan.folder,

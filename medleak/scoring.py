@@ -10,8 +10,6 @@ import numpy as np
 
 from medleak.api import Estimate, Guarantee, Metric, Records, Scored, Secret
 
-EXPOSED_AT = {"tpr_at_1fpr": 0.01, "tpr_at_01fpr": 0.001}
-
 
 @dataclass(frozen=True)
 class Bouts:
@@ -73,9 +71,7 @@ def figures(
 
 
 def _over_targets(metrics: Mapping[str, Metric], bouts: Bouts) -> dict[str, Any]:
-    """How the metrics vary from target to target, and what the most exposed patients suffer."""
-    from medleak.metrics.exposure import exposed
-
+    """How the metrics vary from target to target."""
     found: dict[str, list[float]] = {}
     for scores, member in zip(bouts.scores, bouts.member, strict=True):
         for name, metric in metrics.items():
@@ -92,8 +88,4 @@ def _over_targets(metrics: Mapping[str, Metric], bouts: Bouts) -> dict[str, Any]
         }
         for name, values in found.items()
     }
-    # One column for each patient: several records of one would count them several times.
-    joint = bouts.by_patient()
-    rates = {name: fpr for name, fpr in EXPOSED_AT.items() if name in metrics}
-    told = {n: exposed(joint.scores, joint.member, fpr=fpr) for n, fpr in rates.items()}
-    return {"spread": spread, "exposed": told}
+    return {"spread": spread}

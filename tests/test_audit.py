@@ -106,10 +106,21 @@ def test_scans_of_a_patient_count_once(capsys):
     assert found["rows"][0]["n_members"] == one["member"].sum()
     # A promise for one record limits nothing here; one for patients does.
     words = ["--scores", "s.npz", "--epsilon", "0.1", "--delta", "1e-5"]
-    vacuous, _ = audited(*words)
+    assert cli.main(["audit", *words]) == 2  # which of the two was promised, nobody can guess
+    vacuous, _ = audited(*words, "--unit", "record")
     assert set(vacuous["rows"][0]["ceilings"].values()) == {None}
     broken, _ = audited(*words, "--unit", "patient", status=1)
     assert "epsilon" in broken["rows"][0]["violations"]
+
+
+def test_losses_in_place_of_scores_are_noticed(capsys):
+    one = world()
+    np.savez("s.npz", **{**one, "scores": -one["scores"]})
+    _, page = audited("--scores", "s.npz")
+    assert "Were losses given?" in page
+    assert "Were losses given?" in capsys.readouterr().out
+    np.savez("s.npz", **one)
+    assert "Were losses given?" not in audited("--scores", "s.npz")[1]
 
 
 def test_claims_are_judged(capsys):
@@ -243,8 +254,8 @@ def test_malformed_scores_are_refused_in_one_line(fault, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "what to audit? --scores FILE, or --signals DIR"),
-        (["--scores", "s.npz", "--signals", "d"], "what to audit?"),
+        ([], "one of --scores FILE --scores FILE, or --signals DIR"),
+        (["--scores", "s.npz", "--signals", "d"], "one of --scores FILE"),
         (["--scores", "s.npz", "--epsilon", "1"], "write --delta 1e-5 beside it"),
         (["--scores", "s.npz", "--epsilon", "-1", "--delta", "0"], "--epsilon -1.0: zero or more"),
         (["--scores", "s.npz", "--epsilon", "nan", "--delta", "0"], "--epsilon nan"),

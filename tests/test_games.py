@@ -184,3 +184,12 @@ def test_bad_sizes_are_named(toy_config, value):
 def test_misspelt_split_keys_are_named(toy_config):
     with pytest.raises(DataError, match="did you mean 'n_members'"):
         load_world(toy_config(split={"n_member": 3})["target"], None)
+
+
+def test_an_attack_that_writes_into_the_records_fails(toy_config):
+    world = load_world(toy_config()["target"], None)
+    for records in (world.challenge.records, world.auxiliary, world.evaluation):
+        with pytest.raises(ValueError, match="read-only"):
+            records.x[0] = 0
+    x = world.challenge.x
+    assert world.content(x) == world.content(x.copy()) != world.content(world.auxiliary.x)

@@ -65,6 +65,17 @@ def test_a_grid_trains_shared_runs_once_and_issuing_it_again_does_nothing(toy_co
     assert grid.load("g", plan.folder.parent)[0] == again.rows
 
 
+def test_stopped_before_the_manifest_the_same_command_goes_on(toy_config, plan_of, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence",))
+    with monkeypatch.context() as patched:
+        patched.setattr("medleak.scheduler.save_manifest", interrupted)
+        assert grid.execute(plan_of(jobs), executor=SerialExecutor()).interrupted
+    assert grid.execute(plan_of(jobs), executor=SerialExecutor()).counts == {"ok": 1}
+
+
 def test_more_shadows_extend_the_pool(toy_config, plan_of):
     short = jobs_of(toy_config, seeds=(0,), attacks=("AboveShadows",), n_shadows=4)
     grid.execute(plan_of(short), executor=SerialExecutor())

@@ -25,7 +25,6 @@ RECORD = ROOT / "tests" / "versions.json"
 BENCH = (
     "medleak.games",
     "medleak.metrics.blind",
-    "medleak.metrics.exposure",
     "medleak.metrics.means",
     "medleak.metrics.utility",
     "medleak.runs",

@@ -22,7 +22,7 @@ def inputs(x: np.ndarray) -> Any:
     """Records as a network takes them: float32, images in 0..1."""
     import torch
 
-    tensor = torch.from_numpy(np.ascontiguousarray(x))
+    tensor = torch.from_numpy(np.array(x))
     return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor.float()
 
 

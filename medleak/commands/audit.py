@@ -12,16 +12,20 @@ def main(arguments: Namespace) -> int:
     from medleak.report.audits import terminal
 
     if (arguments.scores is None) == (arguments.signals is None):
-        raise ConfigError("what to audit? --scores FILE, or --signals DIR")
+        raise ConfigError("one of --scores FILE and --signals DIR is needed")
     given = arguments.scores or arguments.signals
     name = audit.named(arguments.name, given)
-    promises = audit.claim(arguments.epsilon, arguments.delta, arguments.unit)
+    promises = audit.claim(arguments.epsilon, arguments.delta, arguments.unit or "record")
     if arguments.scores:
         samples = [audit.read_scores(given)]
     else:
         from medleak import signals
 
         samples = signals.read(given)
+    if promises and arguments.unit is None and any(map(audit.repeated, samples)):
+        raise ConfigError(
+            "patients have several records: write --unit record or --unit patient, as was promised"
+        )
     found = audit.of_samples(
         samples,
         name=name,

@@ -28,6 +28,9 @@ METHOD = (
 )
 
 
+BELOW = "Below chance: a higher score must mean a likelier member. Were losses given?"
+
+
 def terminal(audit: Audit) -> str:
     """The figures as text: a block for each attack, a line for each metric."""
     return "\n\n".join(_block(row, audit.bounds) for row in audit.rows)
@@ -39,8 +42,14 @@ def _block(row: Row, bounds: Sequence[Mapping[str, Any]]) -> str:
     told = [f"  {name:{width}}  {figure}" for name, figure in lines]
     told += [f"  {_bound(one)}" for one in bounds if one["attack"] == row.attack]
     told += [f"  {row.reason}"] if row.reason else []
+    told += [f"  {BELOW}"] if _inverted(row) else []
     told += [f"  ABOVE WHAT IS CLAIMED: {one}" for one in _violations([row])]
     return "\n".join([f"{row.attack}: {_counted(row)}", *told])
+
+
+def _inverted(row: Row) -> bool:
+    auc = row.leakage.get("auc")
+    return isinstance(auc, Estimate) and auc.high is not None and auc.high < 0.5
 
 
 def page(audit: Audit, provenance: Mapping[str, Any]) -> str:
@@ -55,6 +64,7 @@ def page(audit: Audit, provenance: Mapping[str, Any]) -> str:
         facts=_facts(audit),
         violations=_violations(audit.rows),
         invalid=[(row.attack, row.reason) for row in audit.rows if row.reason],
+        inverted=[(row.attack, BELOW) for row in audit.rows if _inverted(row)],
         attacks=[row.attack for row in audit.rows],
         metrics=_metrics(audit.rows),
         claimed=bool(audit.rows[0].guarantees),

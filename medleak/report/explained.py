@@ -140,7 +140,8 @@ def _status(row: Row) -> list[str]:
     word = naming.STATUS[row.status]
     told = [f"{word}: {row.reason}" if row.reason else word]
     if row.status != "ok":
-        told.append("There is no figure here. That is not evidence that nothing leaks.")
+        none = "There is no figure here." if not row.leakage else "Its figures are no evidence."
+        told.append(f"{none} That is not evidence that nothing leaks.")
     return told
 
 
@@ -160,7 +161,11 @@ def _line(name: str, estimate: Estimate | Curve, unit: str) -> str:
 
 
 def _evidence(row: Row) -> list[str]:
-    return [_line(name, estimate, _counted(row)) for name, estimate in row.leakage.items()]
+    told = [_line(name, estimate, _counted(row)) for name, estimate in row.leakage.items()]
+    for name, spread in row.spread.items():
+        values = ", ".join(f"{part} {spread[part]:.3f}" for part in ("mean", "sd", "min", "max"))
+        told.append(f"{naming.metric(name)} over {spread['n']} targets in turn: {values}")
+    return told
 
 
 def _ceilings(row: Row) -> list[str]:

@@ -27,6 +27,7 @@ INK, SOFT, FAINT = "#26303a", "#75808a", "#dfe3e6"
 # Okabe and Ito's palette, darkened until thin lines read on white; safe for the colour-blind.
 DEFENSES = (
     "#4a4f57", "#c8641b", "#1f6fb2", "#0f8a6a", "#a8548c", "#8a7a14", "#4aa3d8", "#7a4b2a",
+    "#c2456b", "#6a4fa3", "#5b6f1e", "#0b6f7c", "#d9a21b", "#9a9fa6", "#d98a9e", "#8fb339",
 )  # fmt: skip
 ATTACKS = ("#1b4f72", "#d1662a", "#2f8f6b", "#9b5aa5", "#b8992a", "#5c6670", "#c2456b", "#3aa0c4")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")

@@ -307,7 +307,7 @@ def costs(aggregates: Sequence[Aggregate]) -> Table:
 
 
 def targets(aggregates: Sequence[Aggregate]) -> Table:
-    """Where several runs served as the target in turn: how they differ, and who is most exposed."""
+    """Where several runs served as the target in turn: how they differ (of the first seed)."""
     mine = [one for one in aggregates if one.row.spread]
 
     def spread(name: str) -> Callable[[Aggregate], Cell]:
@@ -321,9 +321,6 @@ def targets(aggregates: Sequence[Aggregate]) -> Table:
 
         return cell
 
-    def exposed(name: str) -> Callable[[Aggregate], Cell]:
-        return lambda one: _estimate(one.row.exposed.get(name))
-
     columns = [
         *_coordinates(),
         Column("targets", lambda one: Cell(str(one.row.n_targets), sort=one.row.n_targets)),
@@ -331,10 +328,6 @@ def targets(aggregates: Sequence[Aggregate]) -> Table:
             Column(f"{naming.metric(name)} over targets", spread(name))
             for name in _shown(mine)
             if any(name in one.row.spread for one in mine)
-        ),
-        *(
-            Column(f"{naming.metric(name)} of the most exposed", exposed(name))
-            for name in dict.fromkeys(name for one in mine for name in one.row.exposed)
         ),
     ]
     return build("Targets in turn", columns, mine)
