@@ -30,7 +30,7 @@ DEFENSES = (
     "#c2456b", "#6a4fa3", "#5b6f1e", "#0b6f7c", "#d9a21b", "#9a9fa6", "#d98a9e", "#8fb339",
 )  # fmt: skip
 ATTACKS = ("#1b4f72", "#d1662a", "#2f8f6b", "#9b5aa5", "#b8992a", "#5c6670", "#c2456b", "#3aa0c4")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "p", "<", ">", "h", "d", "8")
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
