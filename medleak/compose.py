@@ -36,6 +36,11 @@ from medleak.overrides import (
 from medleak.plugins import options, search_path
 from medleak.values import put, refit, whole
 
+KEYS = {
+    "target": {"name", "summary", "dataset", "model", "recipe", "split"},
+    "defense": {"name", "summary", "slots"},
+    "runtime": {"name", "summary", "device", "store", "out"},
+}
 STORE, STORE_VARIABLE = "results/store", "MEDLEAK_STORE"
 
 __all__ = ["SUBJECTS", "Job", "expand", "initialise", "metrics", "options", "search_path"]
@@ -135,6 +140,7 @@ class _Composer:
                 refit(
                     config[p.root], p.key, f"{p.root}={choices.get(p.root, self._chosen[p.root])}"
                 )
+        _check_keys(config)
         _check_runtime(config)
         # How and where it runs changes no number, and paths have no place in published rows.
         texts = (p.text for p in point if p.root not in ("executor", "runtime"))
@@ -245,6 +251,14 @@ def _resolved(config: dict[str, Any]) -> dict[str, Any]:
         return OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     except Exception as error:
         raise ConfigError(one_line(error)) from None
+
+
+def _check_keys(config: Mapping[str, Any]) -> None:
+    """A key that nothing reads would stand in the rows as if it had an effect."""
+    for group, known in KEYS.items():
+        for key in config[group]:
+            if key not in known:
+                raise ConfigError(unknown(f"key of {group}", key, sorted(known)))
 
 
 def _check_runtime(config: dict[str, Any]) -> None:

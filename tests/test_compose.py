@@ -353,3 +353,10 @@ def test_many_jobs_compose_each_option_once(monkeypatch):
     axes = ["attack=yeom,lira,rmia", "seed=range(0,20)", "target.recipe.epochs=range(1,11)"]
     assert len(compose.expand(axes)) == 600
     assert len(calls) <= 1 + 3
+
+
+@pytest.mark.parametrize("text", ["+target.foo=1", "+defense.train=x", "+runtime.foo=1"])
+def test_a_key_that_nothing_reads_is_refused(text):
+    group, _, key = text.lstrip("+").partition("=")[0].partition(".")
+    with pytest.raises(ConfigError, match=f"unknown key of {group} '{key}'"):
+        compose.expand([text])
