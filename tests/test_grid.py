@@ -16,6 +16,7 @@ from medleak import grid
 from medleak.api import ConfigError
 from medleak.cells import Cell
 from medleak.executors import LocalExecutor, SerialExecutor
+from medleak.runs import _Recent
 from medleak.store import ARRAYS, MANIFEST
 
 METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
@@ -206,7 +207,7 @@ def test_a_folder_belongs_to_one_grid(toy_config, plan_of, tmp_path):
 
 
 @pytest.mark.parametrize("victim", [ARRAYS, MANIFEST])
-def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog, victim):
+def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog, monkeypatch, victim):
     plan = plan_of(jobs_of(toy_config, seeds=(0,), attacks=("Confidence",)))
     first = grid.execute(plan, executor=SerialExecutor())
     key = plan.cells[0].target_spec.key
@@ -214,6 +215,7 @@ def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog, victim):
     plan.store.prune(kind="cells")
     if victim == ARRAYS:  # else the answers are remembered, and nobody reads the weights
         plan.store.prune(kind="signals")
+    monkeypatch.setattr("medleak.runs._RECENT", _Recent(0))  # as in another process
     result = grid.execute(plan, executor=SerialExecutor())
     assert figures(result.rows) == figures(first.rows)
     assert "set aside" in caplog.text
