@@ -254,7 +254,7 @@ def test_malformed_scores_are_refused_in_one_line(fault, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "one of --scores FILE --scores FILE, or --signals DIR"),
+        ([], "one of --scores FILE and --signals DIR is needed"),
         (["--scores", "s.npz", "--signals", "d"], "one of --scores FILE"),
         (["--scores", "s.npz", "--epsilon", "1"], "write --delta 1e-5 beside it"),
         (["--scores", "s.npz", "--epsilon", "-1", "--delta", "0"], "--epsilon -1.0: zero or more"),
