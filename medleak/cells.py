@@ -21,7 +21,7 @@ from medleak.api import (
 )
 from medleak.components import RESERVED, build, identities, raised, static
 from medleak.games import World
-from medleak.keys import BENCH_VERSION, digest
+from medleak.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.messages import unknown
 from medleak.plugins import folders_of
 from medleak.rows import Row
@@ -149,17 +149,20 @@ class Cell:
         ordered += [spec for duel in self.duels for spec in duel.specs[1:]]
         return list({(spec.pool, spec.column): spec for spec in ordered}.values())
 
+    @property
+    def mounted(self) -> list[dict[str, Any]]:
+        """The defense's slots and the attack, as they enter keys."""
+        return [self.config["defense"].get("slots") or {}, _unnamed(self.config["attack"])]
+
     @functools.cached_property
     def key(self) -> str:
         """SHA-256 over runs, release, attack, knowledge, metric versions and seed."""
-        attack = _unnamed(self.config["attack"])
-        slots = self.config["defense"].get("slots") or {}
-        blocks = [slots, attack, {n: _unnamed(block) for n, block in self.metrics.items()}]
+        blocks = [*self.mounted, {n: _unnamed(block) for n, block in self.metrics.items()}]
         return digest(
             {
                 "runs": [spec.key for spec in self.specs],
                 "world": self.target_spec.world.digest,
-                "bench": BENCH_VERSION,
+                "bench": [BENCH_VERSION, MEASURE_VERSION],
                 "blocks": blocks,
                 "versions": identities(blocks),
                 "knowledge": self.knowledge,

@@ -82,9 +82,12 @@ def _one_epoch(spec: RunSpec) -> tuple[RunSpec, int]:
     epochs = recipe.get("epochs") or getattr(build(recipe), "epochs", 1)
     if hasattr(build(recipe), "epochs"):
         recipe["epochs"] = 1
-    block = slots.get("train")
-    if isinstance(block, Mapping) and block.get("epochs"):
-        epochs, slots["train"] = block["epochs"], {**block, "epochs": 1}
+    fillings = slots.get("train") or []
+    fillings = [fillings] if isinstance(fillings, Mapping) else list(fillings)
+    for i, block in enumerate(fillings):
+        if block.get("epochs"):
+            epochs, fillings[i] = block["epochs"], {**block, "epochs": 1}
+    slots["train"] = fillings
     target = {**spec.target, "recipe": recipe}
     return replace(spec, target=target, slots=slots), epochs
 

@@ -14,7 +14,10 @@ KEY_VERSION = 1
 """Raised when the meaning of keys changes: everything stored before is then left unused."""
 
 BENCH_VERSION = 1
-"""Raised when the bench itself gives other numbers: split, seeding, utility, controls."""
+"""Raised when runs come out otherwise: split, seeding, training. Everything is then trained anew."""
+
+MEASURE_VERSION = 1
+"""Raised when the same runs are judged otherwise: attacks' draws, pooling, utility, controls."""
 
 
 def canonical(value: Any) -> str:

@@ -13,7 +13,7 @@ from medleak.api import Estimate, Guarantee, Knowledge, MedleakError, Output, Re
 from medleak.cells import Cell, Duel
 from medleak.components import build, identities
 from medleak.games import World
-from medleak.keys import BENCH_VERSION, digest, rng_for
+from medleak.keys import BENCH_VERSION, MEASURE_VERSION, digest, rng_for
 from medleak.metrics.means import mean_block, mean_estimate, mean_nested
 from medleak.rows import Row
 from medleak.runs import Network, RunSpec, log_probabilities, release_of, with_weights
@@ -61,7 +61,8 @@ def attacked(cell: Cell, duel: Duel, store: Store, device: str) -> Output:
         auxiliary=world.auxiliary,
         shadows=pool if duel.shadows else None,
         pool=cell.knowledge["pool"],
-        rng=rng_for("attack", cell.key, duel.target.column),
+        # Neither the metrics asked for nor the other targets change what an attack draws.
+        rng=rng_for("attack", duel.target.key, cell.mounted, cell.knowledge),
         budget=cell.knowledge["budget"],
         reference=pool.open(duel.reference) if duel.reference else None,
         network=_network(cell),
@@ -114,7 +115,7 @@ def _remembered(store: Store, kind: str, name: Any, make: Any) -> dict[str, Any]
     """`make()`, plain dictionaries of estimates, remembered in the store under `name`."""
     from medleak.rows import revive
 
-    key = digest([BENCH_VERSION, name])
+    key = digest([BENCH_VERSION, MEASURE_VERSION, name])
     stored = store.get(kind, key)
     if stored is None:
         store.save(kind, key, _plain(make()))

@@ -8,8 +8,11 @@ import pytest
 from medleak import grid
 from medleak.api import Scored, Secret
 from medleak.executors import SerialExecutor
+from medleak.measure import attacked
 from medleak.metrics.membership import AUC, TPRAtFPR
 from medleak.report import aggregate, risk, tables
+from medleak.runs import train
+from medleak.store import Store
 
 METRICS = {
     "auc": {"_target_": "medleak.metrics.membership.AUC"},
@@ -80,3 +83,22 @@ def test_the_patients_at_risk_stay_in_the_local_folder(run):
 
 def test_without_targets_in_turn_nobody_is_listed(run):
     assert risk(run(1)[0]) is None
+
+
+def test_what_an_attack_draws_depends_on_neither_metrics_nor_other_targets(toy_config, tmp_path):
+    def scores(name, metrics, n_targets):
+        config = {**toy_config("Guess"), "n_targets": n_targets}
+        job = SimpleNamespace(config=config, axes={}, overrides=())
+        places = {"out": tmp_path / "out", "store": tmp_path / name}
+        (cell,) = grid.plan([job], metrics=metrics, name=name, **places).cells
+        store = Store(places["store"])
+        for spec in cell.specs:
+            train(spec, store)
+        return [attacked(cell, duel, store, "cpu").scores for duel in cell.duels]
+
+    (alone,) = scores("a", METRICS, 1)
+    (less,) = scores("b", {"auc": METRICS["auc"]}, 1)
+    first, second = scores("c", METRICS, 2)
+    assert np.array_equal(alone, less)
+    assert np.array_equal(alone, first)
+    assert not np.array_equal(first, second)

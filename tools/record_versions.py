@@ -18,20 +18,21 @@ from pathlib import Path
 import yaml
 
 from medleak.components import _source, static
-from medleak.keys import BENCH_VERSION
+from medleak.keys import BENCH_VERSION, MEASURE_VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "tests" / "versions.json"
-BENCH = (
-    "medleak.games",
-    "medleak.metrics.blind",
-    "medleak.metrics.means",
-    "medleak.metrics.utility",
-    "medleak.runs",
-    "medleak.scoring",
-    "medleak.shadows",
-    "medleak.slots",
-)
+BENCH = {
+    "medleak.games": BENCH_VERSION,
+    "medleak.measure": MEASURE_VERSION,
+    "medleak.metrics.blind": MEASURE_VERSION,
+    "medleak.metrics.means": MEASURE_VERSION,
+    "medleak.metrics.utility": MEASURE_VERSION,
+    "medleak.runs": BENCH_VERSION,
+    "medleak.scoring": MEASURE_VERSION,
+    "medleak.shadows": MEASURE_VERSION,
+    "medleak.slots": BENCH_VERSION,
+}
 FAMILIES = ("medleak.attacks.", "medleak.defenses.", "medleak.targets.", "medleak.metrics.")
 
 
@@ -91,8 +92,11 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
 
 
 def bench() -> dict[str, dict[str, object]]:
-    """The parts of the bench that decide numbers, under `BENCH_VERSION`."""
-    return {module: {"version": BENCH_VERSION, "digest": code_digest(module)} for module in BENCH}
+    """The parts of the bench that decide numbers, under the version that they share."""
+    return {
+        module: {"version": version, "digest": code_digest(module)}
+        for module, version in BENCH.items()
+    }
 
 
 def current() -> dict[str, dict[str, object]]:

@@ -190,9 +190,9 @@ class TPRAtFPR(MembershipMetric):
     """Largest TPR of a threshold whose FPR is at most `fpr`; chance is `fpr`.
 
     Flagged "N*FPR < 10" where fewer than ten false positives of non-member patients define the
-    threshold. With `pooled_only` nothing is measured on a sample where not even one would, unless
-    leave-one-out targets were pooled to give enough. Interval:
-    `medleak.metrics.intervals.tpr_interval`. (Carlini et al. 2022, Membership inference attacks from
+    threshold. With `pooled_only` nothing is measured on a sample where not even one would; pooled
+    leave-one-out targets, where nearly every patient is a non-member once, have about twice as many.
+    Interval: `medleak.metrics.intervals.tpr_interval`. (Carlini et al. 2022, Membership inference attacks from
     first principles, IEEE S&P.)
     """
 
@@ -208,7 +208,7 @@ class TPRAtFPR(MembershipMetric):
     def refusal(self, member: np.ndarray, patients: np.ndarray) -> str:
         refusal = _too_few(member, patients, 1)
         if not refusal and self.pooled_only and self._expected(member, patients) < 1:
-            return "N*FPR < 1: only pooled over leave-one-out targets"
+            return "N*FPR < 1: too few patients"
         return refusal
 
     def flag(self, member: np.ndarray, patients: np.ndarray) -> str:

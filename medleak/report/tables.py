@@ -307,7 +307,7 @@ def costs(aggregates: Sequence[Aggregate]) -> Table:
 
 
 def targets(aggregates: Sequence[Aggregate]) -> Table:
-    """Where several runs served as the target in turn: how they differ (of the first seed)."""
+    """Where several runs served as the target in turn, from the first measured seed on."""
     mine = [one for one in aggregates if one.row.spread]
 
     def spread(name: str) -> Callable[[Aggregate], Cell]:
@@ -324,6 +324,7 @@ def targets(aggregates: Sequence[Aggregate]) -> Table:
     columns = [
         *_coordinates(),
         Column("targets", lambda one: Cell(str(one.row.n_targets), sort=one.row.n_targets)),
+        Column("from seed", lambda one: Cell(str(one.row.seed), sort=one.row.seed)),
         *(
             Column(f"{naming.metric(name)} over targets", spread(name))
             for name in _shown(mine)

@@ -120,3 +120,13 @@ class Peek(Confidence):
 
     def run(self, release, challenge):
         return np.full(len(challenge), float(len(release.weights)))
+
+
+class Guess(Confidence):
+    """Draws its scores."""
+
+    def fit(self, release, knowledge):
+        self.rng = knowledge.rng
+
+    def run(self, release, challenge):
+        return self.rng.random(len(challenge))
