@@ -64,7 +64,7 @@ def git_state() -> dict[str, Any]:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        if not git("ls-files", "medleak/api.py"):
+        if not git("ls-files", "medleak/api/__init__.py"):
             return {}
         return {"commit": git("rev-parse", "HEAD"), "modified": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):

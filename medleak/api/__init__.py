@@ -1,0 +1,99 @@
+"""The vocabulary of medleak: the only module that a plugin has to import.
+
+Everything here is small, frozen where it can be, and free of torch: arrays are NumPy arrays, and a
+model is whatever its architecture returns. The flow is
+
+    Dataset -> split by patient -> Trainer (under the defense slots) -> Release -> Attack -> Metric -> row
+"""
+
+from dataclasses import replace
+
+from medleak.api.attack import (
+    Attack,
+    Challenge,
+    Knowledge,
+    Output,
+    Secret,
+    Shadow,
+    Shadows,
+    ThreatModel,
+)
+from medleak.api.data import (
+    Dataset,
+    DatasetSource,
+    Records,
+    Setting,
+)
+from medleak.api.defense import (
+    Defense,
+    Guarantee,
+    Release,
+)
+from medleak.api.federation import AdversaryPolicy, LocalTraining, Observation, Puzzle
+from medleak.api.metric import (
+    Curve,
+    Estimate,
+    Metric,
+    Scored,
+)
+from medleak.api.training import (
+    Trained,
+    Trainer,
+)
+from medleak.api.words import (
+    IMPLIED_VIEWS,
+    SLOTS,
+    VIEWS,
+    Component,
+    ConfigError,
+    DataError,
+    Goal,
+    Hidden,
+    MedleakError,
+    NotApplicable,
+    Slot,
+    Task,
+    View,
+)
+
+__all__ = [
+    "IMPLIED_VIEWS",
+    "SLOTS",
+    "VIEWS",
+    "AdversaryPolicy",
+    "Attack",
+    "Challenge",
+    "Component",
+    "ConfigError",
+    "Curve",
+    "DataError",
+    "Dataset",
+    "DatasetSource",
+    "Defense",
+    "Estimate",
+    "Goal",
+    "Guarantee",
+    "Hidden",
+    "Knowledge",
+    "LocalTraining",
+    "MedleakError",
+    "Metric",
+    "NotApplicable",
+    "Observation",
+    "Output",
+    "Puzzle",
+    "Records",
+    "Release",
+    "Scored",
+    "Secret",
+    "Setting",
+    "Shadow",
+    "Shadows",
+    "Slot",
+    "Task",
+    "ThreatModel",
+    "Trained",
+    "Trainer",
+    "View",
+    "replace",
+]

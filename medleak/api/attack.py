@@ -1,0 +1,195 @@
+"""Who attacks, who is asked about, and what an attack knows and returns."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from medleak.api.data import Records, Setting
+from medleak.api.defense import Release
+from medleak.api.words import Component, Goal, MedleakError, View
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """Who attacks, for what, with what.
+
+    Attributes:
+        goal: what the adversary wants to learn.
+        access: the view of the release that it needs.
+        observations: how often it sees that view (None: as often as it likes).
+        knowledge: what it has beside the release: "auxiliary", "shadows", "architecture",
+            "labels", "batch_statistics", "defense", "all_but_one".
+        adversary: "outsider", "client" or "server".
+        conduct: "honest-but-curious", "malicious", "colluding" or "poisoning".
+    """
+
+    goal: Goal
+    access: View
+    observations: int | None = None
+    knowledge: tuple[str, ...] = ()
+    adversary: Literal["outsider", "client", "server"] = "outsider"
+    conduct: Literal["honest-but-curious", "malicious", "colluding", "poisoning"] = (
+        "honest-but-curious"
+    )
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """Who is asked about. For membership: records of which about half were trained on.
+
+    Attributes:
+        records: the challenge records, ``N`` of them, with the labels used in training.
+        kind: "natural", or the sort of canary ("mislabelled"), ``(N,)`` strings. Rows are made
+            for each kind apart; an attack has no need to read it.
+    """
+
+    records: Records
+    kind: np.ndarray
+
+    @property
+    def x(self) -> np.ndarray:
+        return self.records.x
+
+    @property
+    def y(self) -> np.ndarray:
+        return self.records.y
+
+    @property
+    def patients(self) -> np.ndarray:
+        return self.records.patients
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+@dataclass(frozen=True)
+class Secret:
+    """The truth that only the bench keeps: `member`, ``(N,)`` bool."""
+
+    member: np.ndarray
+
+
+@dataclass(frozen=True)
+class Shadow:
+    """One shadow run as the attacker sees it.
+
+    Attributes:
+        member: which challenge records it was trained on, ``(N,)`` bool.
+        auxiliary_member: which of `Knowledge.auxiliary` it was trained on, ``(M,)`` bool.
+        release: the same view as the target's.
+    """
+
+    member: np.ndarray
+    auxiliary_member: np.ndarray
+    release: Release
+
+
+class Shadows(Protocol):
+    """A sized, re-iterable pool that yields one `Shadow` at a time, so that memory stays flat."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Shadow]: ...
+
+
+@dataclass
+class Knowledge:
+    """What the adversary has beside the release; it is told, and counted, in the row.
+
+    Attributes:
+        setting: public facts.
+        auxiliary: records of patients who are in neither half of the challenge.
+        shadows: None unless the attack asked for them.
+        pool: "audit" (shadows contain challenge patients: online attacks) or "auxiliary".
+        rng: the attack's own generator, seeded by the cell.
+        budget: most records that may be queried (None: unlimited).
+        reference: a held-out replica of the target, the only model on which an attack may tune
+            its own hyper-parameters: a `Shadow` that is not among `shadows`.
+        progress: called with the fraction done.
+        network: name -> array of a release's weights (None: untrained ones) to an ``nn.Module`` in
+            evaluation mode; only for an attack whose threat model knows the "architecture".
+    """
+
+    setting: Setting
+    auxiliary: Records | None = None
+    shadows: Shadows | None = None
+    pool: Literal["audit", "auxiliary"] = "audit"
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
+    budget: int | None = None
+    reference: Shadow | None = None
+    progress: Callable[[float], None] = lambda fraction: None
+    network: Callable[[Mapping[str, np.ndarray] | None], Any] | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """What an attack returned: `scores` ``(N,)`` float64 (higher: more likely a member) for
+    membership, or `reconstructions` ``(N, ...)``; seconds and queries as the base class counted."""
+
+    scores: np.ndarray | None = None
+    reconstructions: np.ndarray | None = None
+    seconds: float = 0.0
+    queries: int = 0
+
+
+class Attack(Component, ABC):
+    """Base of every attack: the author writes `run`, and `fit` where there is something to learn.
+
+    An attack never sees the `Secret` and computes no metric. Class attributes are literals, because
+    `medleak list` reads them without importing the module:
+
+    - `requires`: the `ThreatModel`;
+    - `paper`: "Author et al. year, title, venue".
+
+    Only the order of membership scores counts, so that infinite ones are allowed: the surest, on
+    either side (averaged over a patient's records they count as 1e100). NaN has no order: a failure.
+    """
+
+    requires: ClassVar[ThreatModel]
+    paper: ClassVar[str] = ""
+
+    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+        """Every reason why the attack cannot be mounted. `knowledge` is its YAML block."""
+        return []
+
+    def fit(self, release: Release, knowledge: Knowledge) -> None:
+        """Learn from auxiliary data and shadows."""
+
+    @abstractmethod
+    def run(self, release: Release, challenge: Challenge) -> np.ndarray:
+        """Scores ``(N,)``, higher for members, or reconstructions ``(N, ...)``."""
+
+    def execute(self, release: Release, challenge: Challenge, knowledge: Knowledge) -> Output:
+        """Fit and run, timed, counted and checked: what the bench calls.
+
+        Raises:
+            MedleakError: the query budget was overdrawn, or what came back is not ``(N,)`` numbers
+                (reconstructions: not ``(N, ...)``), NaN among them.
+        """
+        before, start = release.queries, time.perf_counter()
+        self.fit(release, knowledge)
+        result = np.asarray(self.run(release, challenge))
+        queries = release.queries - before
+        if knowledge.budget is not None and queries > knowledge.budget:
+            raise MedleakError(f"{queries} queries overdraw the budget of {knowledge.budget}")
+        seconds = time.perf_counter() - start
+        self._check(result, len(challenge))
+        name = "scores" if self.requires.goal == "membership" else "reconstructions"
+        return Output(**{name: result}, seconds=seconds, queries=queries)
+
+    def _check(self, result: np.ndarray, n: int) -> None:
+        who = type(self).__name__
+        if not np.issubdtype(result.dtype, np.number):
+            raise MedleakError(f"{who} returned {result.dtype} values: numbers are needed")
+        wanted = f"({n},)" if self.requires.goal == "membership" else f"({n}, ...)"
+        if result.shape[:1] != (n,) or (self.requires.goal == "membership" and result.ndim != 1):
+            raise MedleakError(f"{who} returned shape {result.shape}: {wanted} is needed")
+        if np.isnan(result).any():
+            count = int(np.isnan(result).sum())
+            raise MedleakError(f"{who} returned NaN for {count} value{'s' * (count > 1)}")

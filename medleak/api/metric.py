@@ -1,0 +1,69 @@
+"""What is measured, and what it comes as."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from medleak.api.attack import Secret
+from medleak.api.defense import Guarantee
+from medleak.api.words import Component, Goal
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval: `n` independent units, two-sided `level`, `method` in words.
+
+    `value` None is "not measured", and `flag` says why or warns ("N*FPR < 10").
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    level: float = 0.95
+    method: str = ""
+    flag: str = ""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve with a pointwise band: ``(P,)`` each of x, y, low, high."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    n: int
+    level: float = 0.95
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a membership metric reads beside the secret: scores and their patients, ``(N,)`` each."""
+
+    scores: np.ndarray
+    patients: np.ndarray
+
+
+class Metric(Component, ABC):
+    """A pure function of (output, secret), as an object that holds its settings only.
+
+    Class attributes: `goal`; `higher_is_leakier`.
+    """
+
+    goal: ClassVar[Goal] = "membership"
+    higher_is_leakier: ClassVar[bool] = True
+
+    @abstractmethod
+    def __call__(self, output: Scored, secret: Secret) -> Estimate | Curve:
+        """Measure."""
+
+    def ceiling(self, guarantees: Sequence[Guarantee]) -> float | None:
+        """The largest value that `guarantees` allow; None is "vacuous" (nothing is promised)."""
+        return None
