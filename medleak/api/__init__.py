@@ -29,11 +29,21 @@ from medleak.api.defense import (
     Guarantee,
     Release,
 )
-from medleak.api.federation import AdversaryPolicy, LocalTraining, Observation, Puzzle
+from medleak.api.federation import (
+    AdversaryPolicy,
+    Aggregated,
+    Aggregator,
+    LocalTraining,
+    Observation,
+    Puzzle,
+    UpdateDefense,
+)
 from medleak.api.metric import (
     Curve,
     Estimate,
     Metric,
+    Originals,
+    Rebuilt,
     Scored,
 )
 from medleak.api.training import (
@@ -61,6 +71,8 @@ __all__ = [
     "SLOTS",
     "VIEWS",
     "AdversaryPolicy",
+    "Aggregated",
+    "Aggregator",
     "Attack",
     "Challenge",
     "Component",
@@ -80,8 +92,10 @@ __all__ = [
     "Metric",
     "NotApplicable",
     "Observation",
+    "Originals",
     "Output",
     "Puzzle",
+    "Rebuilt",
     "Records",
     "Release",
     "Scored",
@@ -94,6 +108,7 @@ __all__ = [
     "ThreatModel",
     "Trained",
     "Trainer",
+    "UpdateDefense",
     "View",
     "replace",
 ]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
-from medleak.api.words import Component
+from medleak.api.attack import Knowledge
+from medleak.api.defense import Defense
+from medleak.api.words import Component, Slot
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,71 @@ class Puzzle:
         return len(self.indices)
 
 
+@dataclass(frozen=True)
+class Aggregated:
+    """What came of one round's messages.
+
+    Attributes:
+        total: sum over the survivors, ``(P,)`` float64.
+        survivors: clients whose messages are in it.
+        excluded: client -> why its message is not.
+        cost: "client_bytes" and "server_bytes" sent by one client and by the server,
+            "client_seconds" (the slowest) and "server_seconds".
+    """
+
+    total: np.ndarray
+    survivors: tuple[int, ...]
+    excluded: Mapping[int, str] = field(default_factory=dict)
+    cost: Mapping[str, float] = field(default_factory=dict)
+
+
+class UpdateDefense(Defense):
+    """Fills the slot "update": what a client does to its own update before it is sent."""
+
+    slot: ClassVar[Slot] = "update"
+
+    @abstractmethod
+    def protect(
+        self, update: Mapping[str, np.ndarray], *, rng: np.random.Generator, model: Any, x: Any
+    ) -> Mapping[str, np.ndarray]:
+        """The update as sent, by the same names.
+
+        Args:
+            update: name -> array, see `Observation.update`.
+            rng: this client's, in this round.
+            model: the ``nn.Module`` that the client was sent.
+            x: the records of its last step, a float tensor ``(B, C, H, W)``.
+        """
+
+
+class Aggregator(Defense):
+    """Fills the slot "aggregate": how the messages of a round become their sum.
+
+    One that keeps the server from reading single messages says so in `hides["updates"]`.
+    """
+
+    slot: ClassVar[Slot] = "aggregate"
+
+    @abstractmethod
+    def aggregate(
+        self,
+        messages: Mapping[int, np.ndarray],
+        *,
+        dropped: Collection[int],
+        rng: np.random.Generator,
+    ) -> Aggregated:
+        """Sum the messages of one round.
+
+        Args:
+            messages: client -> ``(P,)`` float64, of all that took part when the round began.
+            dropped: those of them that vanish before their message arrives.
+            rng: of this round.
+
+        Raises:
+            MedleakError: too few survivors.
+        """
+
+
 class AdversaryPolicy(Component):
     """What an active adversary changes during training; part of the training run's key.
 
@@ -75,9 +143,13 @@ class AdversaryPolicy(Component):
     was tampered with.
     """
 
-    def module(self, model: Any, *, client: int) -> Any:
-        """What `client` is sent in place of `model` in an observed round: an ``nn.Module`` of the
-        same inputs and outputs, `model` itself where nothing is changed."""
+    def module(self, model: Any, *, client: int, knowledge: Knowledge) -> Any:
+        """What `client` is sent in place of `model` in an observed round.
+
+        An ``nn.Module`` of the same inputs and outputs, or `model` itself where nothing is changed.
+        `knowledge` holds the auxiliary records, the setting and a generator, the same for all clients
+        of a round.
+        """
         return model
 
     def kept(self, update: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray] | None:

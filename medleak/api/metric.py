@@ -5,11 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from medleak.api.attack import Secret
 from medleak.api.defense import Guarantee
 from medleak.api.words import Component, Goal
 
@@ -51,6 +50,31 @@ class Scored:
     patients: np.ndarray
 
 
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a reconstruction metric reads beside the secret.
+
+    Attributes:
+        images: ``(T, B, C, H, W)`` float in 0..1: B images rebuilt from each of T observations, in no
+            particular order; those beyond `n_records` are padding.
+        n_records: ``(T,)`` int, how many are real.
+        gallery: ``(G, C, H, W)`` float in 0..1, the records that may be behind them, of all labels.
+        patients: ``(G,)`` patients of the gallery.
+    """
+
+    images: np.ndarray
+    n_records: np.ndarray
+    gallery: np.ndarray
+    patients: np.ndarray
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The truth about `Rebuilt`: `positions` in the gallery, ``(T, B)`` int, -1 where padded."""
+
+    positions: np.ndarray
+
+
 class Metric(Component, ABC):
     """A pure function of (output, secret), as an object that holds its settings only.
 
@@ -61,8 +85,8 @@ class Metric(Component, ABC):
     higher_is_leakier: ClassVar[bool] = True
 
     @abstractmethod
-    def __call__(self, output: Scored, secret: Secret) -> Estimate | Curve:
-        """Measure."""
+    def __call__(self, output: Any, secret: Any) -> Estimate | Curve:
+        """Measure: `Scored` and `Secret` for membership, `Rebuilt` and `Originals` for reconstruction."""
 
     def ceiling(self, guarantees: Sequence[Guarantee]) -> float | None:
         """The largest value that `guarantees` allow; None is "vacuous" (nothing is promised)."""
