@@ -29,6 +29,7 @@ from medleak.runs import RunSpec
 from medleak.shadows import REFERENCE, shadow_columns
 from medleak.slots import Slots, training_blocks
 from medleak.store import Store
+from medleak.values import share
 
 POOLS = ("audit", "auxiliary")
 BUILT = {"target": ("dataset", "model", "recipe"), "attack": ("",)}
@@ -54,7 +55,8 @@ class Cell:
     """Coordinates and configuration of one cell; plain data, so that it can be sent to a worker.
 
     Attributes:
-        config: resolved configuration: target, defense, attack, seed, n_targets, n_members, n_shadows.
+        config: resolved configuration: target, defense, attack, seed, n_targets, exposed, n_members,
+            n_shadows.
         metrics: metric name -> YAML block.
         axes: coordinate -> value, for those beyond the usual ones.
         overrides: what repeats the cell on the command line.
@@ -127,15 +129,46 @@ class Cell:
         first, n = int(self.config["seed"]), int(self.config.get("n_targets") or 1)
         return [self._duel(column) for column in range(first, first + n)]
 
+    @property
+    def exposed(self) -> float | None:
+        """The share of patients, the most exposed, that get rows of their own.
+
+        Raises:
+            ConfigError: not a share, or too few targets.
+        """
+        wanted, n = share("exposed", self.config.get("exposed")), self.config.get("n_targets") or 1
+        if wanted and (n < 4 or n % 2):
+            raise ConfigError(f"exposed={wanted:g} needs an even n_targets of 4 or more, not {n}")
+        return wanted
+
+    @functools.cached_property
+    def halves(self) -> np.ndarray:
+        """Which half each target is in, ``(T,)`` bool: alternating, so that both hold early columns."""
+        return np.arange(len(self.duels)) % 2 == 0
+
     def _duel(self, column: int) -> Duel:
         pool, k = self.knowledge["pool"], int(self.knowledge["n_shadows"])
         columns = shadow_columns(column, k, pool=pool)
+        if self.exposed and pool == "audit":
+            columns = self._own_half(column, k)
         wanted = self.knowledge["reference"] and k
         return Duel(
             self._spec("audit", column),
             tuple(self._spec(pool, c) for c in columns[:k]),
             self._spec(pool, columns[REFERENCE]) if wanted else None,
         )
+
+    def _own_half(self, column: int, k: int) -> list[int]:
+        """`k` shadows among the targets of the same half, and a reference that no half trains on."""
+        first, n = int(self.config["seed"]), int(self.config["n_targets"])
+        mine = [c for c in range(first, first + n) if c != column and (c - column) % 2 == 0]
+        if k > len(mine):
+            name = self.config["attack"]["name"]
+            raise ConfigError(
+                f"exposed={self.exposed} leaves {len(mine)} shadows of n_targets={n}, "
+                f"{name} wants {k}: n_shadows={len(mine)}"
+            )
+        return [*mine[:k], first + n + (column - first) % 2]
 
     @property
     def shadow_specs(self) -> tuple[RunSpec, ...]:
@@ -168,6 +201,7 @@ class Cell:
                 "knowledge": self.knowledge,
                 "seed": self.config["seed"],
                 "n_targets": len(self.duels),
+                "exposed": self.exposed,
             }
         )
 

@@ -289,6 +289,8 @@ def _axes(config: Mapping[str, Any], point: Sequence[Override]) -> dict[str, Any
             axes[f"{override.key}@{override.package}" if override.package else override.key] = value
     if (config["n_targets"] or 1) > 1:
         axes["n_targets"] = config["n_targets"]
+    if config["exposed"]:
+        axes["exposed"] = config["exposed"]
     if config["n_shadows"] and (config["attack"].get("knowledge") or {}).get("n_shadows"):
         axes["n_shadows"] = config["n_shadows"]
     return axes

@@ -17,7 +17,7 @@ from medleak.keys import BENCH_VERSION, MEASURE_VERSION, digest, rng_for
 from medleak.metrics.means import mean_block, mean_estimate, mean_nested
 from medleak.rows import Row
 from medleak.runs import Network, RunSpec, log_probabilities, release_of, with_weights
-from medleak.scoring import Bouts, figures
+from medleak.scoring import Bouts, figures, most_exposed
 from medleak.shadows import Pool, replica_check
 from medleak.store import Corrupt, Store
 
@@ -228,6 +228,13 @@ def _membership_rows(
     for kind in sorted(set(kinds.tolist()), key=lambda k: (k != "natural", k)):
         chosen = bouts.take(np.flatnonzero(kinds == kind))
         for unit in units:
-            measured = figures(metrics, guarantees, chosen, unit)
+            measured = figures(metrics, guarantees, [chosen], unit)
             rows.append(cell.row(**shared, **measured, records=kind, unit=unit))
+        if cell.exposed:
+            parts = most_exposed(chosen, cell.halves, cell.exposed)
+            # What needs whole runs cannot be measured on patients who differ from half to half.
+            some = {n: metric for n, metric in metrics.items() if not metric.needs_whole_runs}
+            measured = figures(some, guarantees, parts, units[0])
+            name = f"{kind}, {cell.exposed:.0%} most exposed"
+            rows.append(cell.row(**shared, **measured, records=name, unit=units[0]))
     return rows

@@ -15,11 +15,11 @@ from typing import Any
 from medleak.api import ConfigError
 from medleak.messages import unknown
 from medleak.plugins import options
-from medleak.values import whole
+from medleak.values import share, whole
 
 SUBJECTS = ("target", "defense", "attack")
 GROUPS = (*SUBJECTS, "executor", "runtime")
-SCALARS = ("seed", "n_targets", "n_members", "n_shadows", "metrics")
+SCALARS = ("seed", "n_targets", "exposed", "n_members", "n_shadows", "metrics")
 LARGEST_SEED = 2**32 - 1
 """scikit-learn, which draws the folds of the blind baseline, takes no larger one."""
 MOST_JOBS = 100_000
@@ -123,6 +123,8 @@ def _scalar(point: Override) -> Any:
         return _metric_names(value)
     if key == "seed":
         return whole(key, value, most=LARGEST_SEED)
+    if key == "exposed":
+        return share(key, value)
     return whole(key, value, least=1, null=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,26 +39,61 @@ class Bouts:
         scores, _, member = (np.stack(part) for part in zip(*joint, strict=True))
         return Bouts(scores, member, self.records.take(first))
 
-    def pooled(self) -> tuple[Scored, Secret, dict[str, np.ndarray]]:
-        """All targets in one sample, ``(T N,)``: scores with their patients, the truth, the groups."""
-        n = len(self.scores)
-        groups = {name: np.tile(column, n) for name, column in self.records.groups.items()}
-        patients = np.tile(self.records.patients, n)
-        return Scored(self.scores.ravel(), patients), Secret(self.member.ravel()), groups
+    def of(self, targets: np.ndarray) -> Bouts:
+        """Some of the targets only."""
+        return Bouts(self.scores[targets], self.member[targets], self.records)
+
+
+def pooled(parts: Sequence[Bouts]) -> tuple[Scored, Secret, dict[str, np.ndarray]]:
+    """All targets of all parts in one sample: scores with their patients, the truth, the groups."""
+
+    def tiled(column: Callable[[Bouts], np.ndarray]) -> np.ndarray:
+        return np.concatenate([np.tile(column(part), len(part.scores)) for part in parts])
+
+    groups = {
+        name: tiled(lambda b, n=name: b.records.groups[n]) for name in parts[0].records.groups
+    }
+    scores = np.concatenate([part.scores.ravel() for part in parts])
+    member = np.concatenate([part.member.ravel() for part in parts])
+    return Scored(scores, tiled(lambda b: b.records.patients)), Secret(member), groups
+
+
+def most_exposed(bouts: Bouts, half: np.ndarray, share: float) -> list[Bouts]:
+    """The `share` of patients that each half of the targets exposes most, judged on the other half.
+
+    Sound only where a half's scores depend on its own runs alone (see `medleak.metrics.exposure`).
+
+    Args:
+        half: which half each target is in, ``(T,)`` bool.
+    """
+    from medleak.metrics.exposure import ranks, vulnerability
+
+    parts = []
+    for judged in (half, ~half):
+        others = bouts.of(~judged).by_patient()
+        gaps = vulnerability(ranks(others.scores), others.member)
+        worst = np.argsort(-gaps, kind="stable")[: max(1, round(share * len(gaps)))]
+        among = np.isin(bouts.records.patients, others.records.patients[worst])
+        parts.append(bouts.of(judged).take(np.flatnonzero(among)))
+    return parts
 
 
 def figures(
-    metrics: Mapping[str, Metric], guarantees: Sequence[Guarantee], bouts: Bouts, unit: str
+    metrics: Mapping[str, Metric],
+    guarantees: Sequence[Guarantee],
+    parts: Sequence[Bouts],
+    unit: str,
 ) -> dict[str, Any]:
     """The parts of a row that are measured on scores: leakage, groups, ceilings, violations, spread."""
     from medleak.metrics.ceilings import ceilings, violations
     from medleak.metrics.membership import by_group, evaluate, worst_group
 
-    counts = np.unique(bouts.records.patients, return_counts=True)[1]
-    roofs = ceilings(metrics, guarantees, unit=unit, max_records=int(counts.max(initial=1)))
+    counts = [np.unique(part.records.patients, return_counts=True)[1] for part in parts]
+    most = int(np.concatenate(counts).max(initial=1))
+    roofs = ceilings(metrics, guarantees, unit=unit, max_records=most)
     if unit == "patient":
-        bouts = bouts.by_patient()
-    scored, secret, groups = bouts.pooled()
+        parts = [part.by_patient() for part in parts]
+    scored, secret, groups = pooled(parts)
     measured = by_group(metrics, scored, secret, groups)
     return {
         "leakage": evaluate(metrics, scored, secret),
@@ -66,16 +101,21 @@ def figures(
         "worst_group": worst_group(metrics, scored, secret, groups, measured=measured),
         "ceilings": roofs,
         "violations": tuple(violations(metrics, scored, secret, roofs)),
-        **(_over_targets(metrics, bouts) if len(bouts.scores) > 1 else {}),
+        **(_over_targets(metrics, parts) if sum(len(part.scores) for part in parts) > 1 else {}),
     }
 
 
-def _over_targets(metrics: Mapping[str, Metric], bouts: Bouts) -> dict[str, Any]:
+def _over_targets(metrics: Mapping[str, Metric], parts: Sequence[Bouts]) -> dict[str, Any]:
     """How the metrics vary from target to target."""
     found: dict[str, list[float]] = {}
-    for scores, member in zip(bouts.scores, bouts.member, strict=True):
+    targets = [
+        (Scored(scores, part.records.patients), Secret(member))
+        for part in parts
+        for scores, member in zip(part.scores, part.member, strict=True)
+    ]
+    for target in targets:
         for name, metric in metrics.items():
-            estimate = metric(Scored(scores, bouts.records.patients), Secret(member))
+            estimate = metric(*target)
             if isinstance(estimate, Estimate) and estimate.value is not None:
                 found.setdefault(name, []).append(estimate.value)
     spread = {

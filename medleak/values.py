@@ -195,3 +195,18 @@ def whole(
         message = f"{path}={_shown(value)}: a whole number from {limit}{or_null} is needed"
         raise ConfigError(message)
     return int(value)
+
+
+def share(path: str, value: Any) -> float | None:
+    """`value` as a number above 0 and below 1, or None.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ConfigError(
+            f"{path}={_shown(value)}: a number above 0 and below 1, or null, is needed"
+        )
+    return float(value)

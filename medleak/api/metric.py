@@ -78,11 +78,13 @@ class Originals:
 class Metric(Component, ABC):
     """A pure function of (output, secret), as an object that holds its settings only.
 
-    Class attributes: `goal`; `higher_is_leakier`.
+    Class attributes: `goal`; `higher_is_leakier`; `needs_whole_runs`, where the sample must hold every
+    patient of each run, so that a chosen few will not do.
     """
 
     goal: ClassVar[Goal] = "membership"
     higher_is_leakier: ClassVar[bool] = True
+    needs_whole_runs: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, output: Any, secret: Any) -> Estimate | Curve:

@@ -76,6 +76,7 @@ class OneRunEpsilon(MembershipMetric):
     """
 
     version: ClassVar[int] = 1
+    needs_whole_runs: ClassVar[bool] = True
     method: ClassVar[str] = (
         "one run, fixed guesses, Bonferroni over their list; one-sided lower bound, by patient"
     )

@@ -1,9 +1,10 @@
 """How exposed each patient is: leakage is uneven, and an average hides the worst of it.
 
 Needs several targets, each with its own draw of members (leave-one-out; Aerni et al. 2024, Evaluations
-of machine learning privacy defenses are misleading, CCS). It describes, and proves nothing: targets are
-each other's shadows, so that what one says of a patient holds what the others know, and choosing the
-most exposed on some targets and judging them on the rest finds exposure even where nothing leaks.
+of machine learning privacy defenses are misleading, CCS). Where targets are each other's shadows, what
+one says of a patient holds what the others know: choosing the most exposed on some targets and judging
+them on the rest then finds exposure even where nothing leaks. Sound figures need two halves of the
+targets, each shadowed by itself (``exposed=0.1``); other rankings describe, and prove nothing.
 """
 
 from __future__ import annotations

@@ -60,7 +60,8 @@ def percent(fraction: float) -> str:
 
 def kind(records: str) -> str:
     """The printed name of a kind of challenge record."""
-    return _KINDS.get(records, records or NONE)
+    kind, comma, rest = records.partition(", ")
+    return (_KINDS.get(kind, kind) + comma + rest) or NONE
 
 
 def tpr_names(names: Iterable[str]) -> dict[float, str]:
