@@ -41,6 +41,7 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
         np.stack([output.scores for output in outputs]),
         np.stack([world.secret(duel.target.column).member for duel in cell.duels]),
         world.challenge.records,
+        independent=not cell.shadow_specs or cell.knowledge["pool"] == "auxiliary",
     )
     shared = _shared(cell, store, outputs, device)
     rows = _membership_rows(cell, bouts, world.challenge.kind, shared)

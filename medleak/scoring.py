@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,22 @@ class Bouts:
         scores: ``(T, N)``.
         member: ``(T, N)`` bool.
         records: the N challenge records, the same for all targets.
+        independent: see `medleak.api.Scored`.
     """
 
     scores: np.ndarray
     member: np.ndarray
     records: Records
+    independent: bool = True
 
     def take(self, index: np.ndarray) -> Bouts:
         """The records at `index` only."""
-        return Bouts(self.scores[:, index], self.member[:, index], self.records.take(index))
+        return replace(
+            self,
+            scores=self.scores[:, index],
+            member=self.member[:, index],
+            records=self.records.take(index),
+        )
 
     def by_patient(self) -> Bouts:
         """A patient's scans scored jointly: one record a patient."""
@@ -37,11 +44,11 @@ class Bouts:
         first = np.unique(patients, return_index=True)[1]
         joint = [per_patient(s, patients, m) for s, m in zip(self.scores, self.member, strict=True)]
         scores, _, member = (np.stack(part) for part in zip(*joint, strict=True))
-        return Bouts(scores, member, self.records.take(first))
+        return replace(self, scores=scores, member=member, records=self.records.take(first))
 
     def of(self, targets: np.ndarray) -> Bouts:
         """Some of the targets only."""
-        return Bouts(self.scores[targets], self.member[targets], self.records)
+        return replace(self, scores=self.scores[targets], member=self.member[targets])
 
 
 def pooled(parts: Sequence[Bouts]) -> tuple[Scored, Secret, dict[str, np.ndarray]]:
@@ -55,7 +62,11 @@ def pooled(parts: Sequence[Bouts]) -> tuple[Scored, Secret, dict[str, np.ndarray
     }
     scores = np.concatenate([part.scores.ravel() for part in parts])
     member = np.concatenate([part.member.ravel() for part in parts])
-    return Scored(scores, tiled(lambda b: b.records.patients)), Secret(member), groups
+    sizes = [len(part.records) for part in parts for _ in part.scores]
+    run = np.repeat(np.arange(len(sizes)), sizes)
+    independent = all(part.independent for part in parts)
+    scored = Scored(scores, tiled(lambda b: b.records.patients), run, independent)
+    return scored, Secret(member), groups
 
 
 def most_exposed(bouts: Bouts, half: np.ndarray, share: float) -> list[Bouts]:

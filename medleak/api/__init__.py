@@ -30,7 +30,6 @@ from medleak.api.defense import (
     Release,
 )
 from medleak.api.federation import (
-    AdversaryPolicy,
     Aggregated,
     Aggregator,
     LocalTraining,
@@ -46,6 +45,7 @@ from medleak.api.metric import (
     Rebuilt,
     Scored,
 )
+from medleak.api.policy import AdversaryPolicy, PoisoningPolicy, ServerPolicy
 from medleak.api.training import (
     Trained,
     Trainer,
@@ -94,12 +94,14 @@ __all__ = [
     "Observation",
     "Originals",
     "Output",
+    "PoisoningPolicy",
     "Puzzle",
     "Rebuilt",
     "Records",
     "Release",
     "Scored",
     "Secret",
+    "ServerPolicy",
     "Setting",
     "Shadow",
     "Shadows",

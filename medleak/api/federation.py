@@ -1,4 +1,4 @@
-"""What is seen of federated training, and what a dishonest server changes."""
+"""What is seen of federated training, and how its messages become one."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from medleak.api.attack import Knowledge
 from medleak.api.defense import Defense
-from medleak.api.words import Component, Slot
+from medleak.api.words import Slot
 
 
 @dataclass(frozen=True)
@@ -134,24 +133,3 @@ class Aggregator(Defense):
         Raises:
             MedleakError: too few survivors.
         """
-
-
-class AdversaryPolicy(Component):
-    """What an active adversary changes during training; part of the training run's key.
-
-    The defaults are those of a server that is only curious. Utility is measured on the very run that
-    was tampered with.
-    """
-
-    def module(self, model: Any, *, client: int, knowledge: Knowledge) -> Any:
-        """What `client` is sent in place of `model` in an observed round.
-
-        An ``nn.Module`` of the same inputs and outputs, or `model` itself where nothing is changed.
-        `knowledge` holds the auxiliary records, the setting and a generator, the same for all clients
-        of a round.
-        """
-        return model
-
-    def kept(self, update: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray] | None:
-        """The part of a tampered update that still trains `model`, by its own names; None if none."""
-        return update

@@ -44,10 +44,19 @@ class Curve:
 
 @dataclass(frozen=True)
 class Scored:
-    """What a membership metric reads beside the secret: scores and their patients, ``(N,)`` each."""
+    """What a membership metric reads beside the secret.
+
+    Attributes:
+        scores, patients: ``(N,)`` each.
+        run: which run each score is about, ``(N,)`` int, where several are pooled (None: one run).
+        independent: whether the scores of a run depend on no other run's members, as they do where
+            runs shadow each other.
+    """
 
     scores: np.ndarray
     patients: np.ndarray
+    run: np.ndarray | None = None
+    independent: bool = True
 
 
 @dataclass(frozen=True)

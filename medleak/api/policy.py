@@ -1,0 +1,68 @@
+"""What an active adversary changes during training; part of the training run's key.
+
+The utility of such a run is measured on the very model that was tampered with, and its shadows are
+tampered with alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from medleak.api.attack import Challenge, Knowledge
+from medleak.api.data import Records
+from medleak.api.training import Trainer
+from medleak.api.words import Component
+
+
+class AdversaryPolicy(Component):
+    """Base of what an attack's YAML names as `policy`.
+
+    `exposes` lists views that only this adversary has; `seen` computes them. (Literals, as elsewhere.)
+    """
+
+    exposes: ClassVar[Sequence[str]] = ()
+
+    def seen(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
+        """View -> its value, from the facts of the finished run."""
+        return {}
+
+
+class PoisoningPolicy(AdversaryPolicy):
+    """One who takes part in training: plants canaries, or changes what is learnt from."""
+
+    def marked(self, challenge: Challenge) -> Challenge:
+        """The challenge with the planted canaries' kinds; drawn alike for every run."""
+        return challenge
+
+    def poison(
+        self, trainer: Trainer, challenge: Challenge, member: np.ndarray, *, seed: int
+    ) -> tuple[Trainer, Records]:
+        """What the run is trained by and on.
+
+        Args:
+            trainer: under its defense.
+            challenge: as `marked`.
+            member: which of it are in this run, ``(N,)`` bool.
+            seed: of the run.
+        """
+        return trainer, challenge.records.take(member)
+
+
+class ServerPolicy(AdversaryPolicy):
+    """A dishonest server of federated training. The defaults are those of a curious one."""
+
+    def module(self, model: Any, *, client: int, knowledge: Knowledge) -> Any:
+        """What `client` is sent in place of `model` in an observed round.
+
+        An ``nn.Module`` of the same inputs and outputs, or `model` itself where nothing is changed.
+        `knowledge` holds the auxiliary records, the setting and a generator, the same for all clients
+        of a round.
+        """
+        return model
+
+    def kept(self, update: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray] | None:
+        """The part of a tampered update that still trains `model`, by its own names; None if none."""
+        return update
