@@ -236,7 +236,7 @@ def measured(
     n = len(sample.scores)
     records = Records(np.zeros((n, 0)), np.zeros(n, int), sample.patients, sample.groups)
     bouts = Bouts(sample.scores[None], sample.member[None], records)
-    found = figures(metrics, guarantees, bouts, unit="patient")
+    found = figures(metrics, guarantees, [bouts], unit="patient")
     given = array_digest(sample.scores, sample.member, sample.patients)
     key = digest(["audit", given, sample.attack, [repr(m) for m in metrics.values()]])
     return Row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from medleak.store import Store
 from medleak.values import share
 
 POOLS = ("audit", "auxiliary")
+GOALS = ("membership", "reconstruction")
 BUILT = {"target": ("dataset", "model", "recipe"), "attack": ("",)}
 """Group -> the blocks of it that name a class; "" is the whole."""
 
@@ -91,8 +92,19 @@ class Cell:
         return self._spec("audit", int(self.config["seed"]))
 
     def _spec(self, pool: str, column: int) -> RunSpec:
-        slots = training_blocks(self.config["defense"].get("slots"))
-        return RunSpec(self.config["target"], slots, self.config.get("n_members"), pool, column)
+        slots, policy = training_blocks(self.config["defense"].get("slots")), self.policy
+        members = self.config.get("n_members")
+        return RunSpec(self.config["target"], slots, members, pool, column, policy)
+
+    @property
+    def policy(self) -> Mapping[str, Any] | None:
+        """What an active adversary changes during training, as the attack's YAML names it."""
+        return self.config["attack"].get("policy")
+
+    @property
+    def _policy_views(self) -> Sequence[str]:
+        """Views that only this adversary has."""
+        return static(self.policy["_target_"]).literals.get("exposes", ()) if self.policy else ()
 
     @functools.cached_property
     def slots(self) -> Slots:
@@ -102,7 +114,13 @@ class Cell:
     @functools.cached_property
     def knowledge(self) -> dict[str, Any]:
         """The attack's knowledge block, with the root's `n_shadows` where the attack uses shadows."""
-        block = {"pool": "audit", "n_shadows": 0, "budget": None, "reference": False}
+        block = {
+            "pool": "audit",
+            "n_shadows": 0,
+            "budget": None,
+            "reference": False,
+            "n_trials": 16,
+        }
         given = self.config["attack"].get("knowledge") or {}
         for name in given:
             if name not in block:
@@ -110,7 +128,7 @@ class Cell:
         block |= given
         if block["pool"] not in POOLS:
             raise ConfigError(unknown("attack.knowledge.pool", block["pool"], POOLS))
-        for name in ("n_shadows", "budget"):
+        for name in ("n_shadows", "budget", "n_trials"):
             value = block[name]
             if isinstance(value, bool) or not isinstance(value, int | None) or (value or 0) < 0:
                 raise ConfigError(f"attack.knowledge.{name} is {value!r}: a whole number is needed")
@@ -241,14 +259,19 @@ class Cell:
         recipe = build(self.config["target"]["recipe"], of=Trainer)
         self._refuse_faults(recipe)
         try:
-            self.slots.trainer(recipe, setting)
+            trainer = self.slots.trainer(recipe, setting)
+            if self.target_spec.adversary is not None:
+                found += self.target_spec.adversary.refusals(setting, trainer)
         except NotApplicable as refusal:
             found += refusal.reasons
         requires = static(self.config["attack"]["_target_"]).requires or self.attack.requires
-        if requires.goal != "membership":
+        if requires.goal not in GOALS:
             found.append(f"no game for goal '{requires.goal}' on this target")
-        if hidden := self.slots.views().get(requires.access, f"unknown view '{requires.access}'"):
+        views = self.slots.views() | dict.fromkeys(self._policy_views, "")
+        if hidden := views.get(requires.access, f"unknown view '{requires.access}'"):
             found.append(f"needs '{requires.access}': {hidden}")
+        if requires.goal == "reconstruction" and len(self.duels) > 1:
+            found.append("n_targets > 1: a reconstruction game asks about the messages of one run")
         if self.knowledge["pool"] == "auxiliary" and not (
             0 < self.target_spec.world.shadow_share <= 0.8
         ):
@@ -262,7 +285,10 @@ class Cell:
         parts: list[tuple[str, str, Component]] = [("target", ".recipe", recipe)]
         for slot, fillings in self.slots.fillings.items():
             parts += [("defense", f".slots.{slot}", filling) for filling in fillings]
-        for group, place, component in [*parts, ("attack", "", self.attack)]:
+        parts.append(("attack", "", self.attack))
+        if self.target_spec.adversary is not None:
+            parts.append(("attack", ".policy", self.target_spec.adversary))
+        for group, place, component in parts:
             if faults := component.faults():
                 name = self.config[group]["name"]
                 raise ConfigError(f"{group}{place} of {group}={name}: {'; '.join(faults)}")

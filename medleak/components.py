@@ -20,7 +20,7 @@ from typing import Any
 from medleak.api import ConfigError, MedleakError, ThreatModel
 
 _roots: set[str] = {"medleak"}
-RESERVED = {"name", "summary", "knowledge", "_target_"}
+RESERVED = {"name", "summary", "knowledge", "policy", "_target_"}
 
 
 def allow(package: str) -> None:
@@ -218,7 +218,7 @@ def raised(error: BaseException) -> str:
 def build(config: Mapping[str, Any], *, of: type = object, **extra: Any) -> Any:
     """The object that a YAML block describes; `extra` are further keyword arguments.
 
-    Nested blocks with a `_target_` are built first; `name`, `summary` and `knowledge` belong to the
+    Nested blocks with a `_target_` are built first; `name`, `summary`, `knowledge` and `policy` belong to the
     bench and are not passed on.
 
     Raises:

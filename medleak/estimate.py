@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medleak.api import MedleakError
 from medleak.components import build
 from medleak.runs import RunSpec, build_model, cost_key, make_trainer
+from medleak.slots import filling_blocks
 
 if TYPE_CHECKING:
     from medleak.grid import Plan
@@ -44,6 +44,10 @@ def describe(plan: Plan) -> str:
         f"({duration(seconds)} of one; from {how}; attacks not counted)"
     )
     return "\n".join(lines)
+
+
+LENGTHS = ("epochs", "rounds")
+"""Arguments of a filling that its time is proportional to."""
 
 
 def estimate_seconds(plan: Plan, device: str) -> tuple[float, bool]:
@@ -82,11 +86,11 @@ def _one_epoch(spec: RunSpec) -> tuple[RunSpec, int]:
     epochs = recipe.get("epochs") or getattr(build(recipe), "epochs", 1)
     if hasattr(build(recipe), "epochs"):
         recipe["epochs"] = 1
-    fillings = slots.get("train") or []
-    fillings = [fillings] if isinstance(fillings, Mapping) else list(fillings)
+    fillings = filling_blocks(slots.get("train"))
     for i, block in enumerate(fillings):
-        if block.get("epochs"):
-            epochs, fillings[i] = block["epochs"], {**block, "epochs": 1}
+        for unit in LENGTHS:
+            if block.get(unit):
+                epochs, fillings[i] = block[unit], {**block, unit: 1}
     slots["train"] = fillings
     target = {**spec.target, "recipe": recipe}
     return replace(spec, target=target, slots=slots), epochs

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Challenge, DataError, Dataset, Records, Secret, Setting
+from medleak.canaries import plant_canaries
 from medleak.components import build
 from medleak.keys import array_digest, rng_for
 
@@ -31,7 +32,6 @@ SPLIT_KEYS = {
     "canaries",
     "seed",
 }
-CANARIES = ("mislabelled",)
 
 
 @dataclass(frozen=True)
@@ -149,40 +149,6 @@ def membership(pool: str, column: int, patients: np.ndarray, *, seed: int, p: fl
     coins = rng_for("membership", pool, seed, column).random(len(names)) < p
     truth = dict(zip(names.tolist(), coins.tolist(), strict=True))
     return np.array([truth[int(q)] for q in patients], dtype=bool)
-
-
-def plant_canaries(
-    dataset: Dataset, records: Records, shares: Mapping[str, float], *, seed: int
-) -> Challenge:
-    """The records with a share of the patients made canaries; kinds beside them.
-
-    "mislabelled" gives every record of a chosen patient another class (multi-label: flips each label).
-    """
-    from medleak.messages import unknown
-
-    for kind, share in shares.items():
-        if kind not in CANARIES:
-            raise DataError(unknown("canary", kind, CANARIES))
-        if not 0 <= float(share) < 1:
-            raise DataError(
-                f"split.canaries.{kind} is {share}: a share from 0 to below 1 is needed"
-            )
-    kind = np.full(len(records), "natural", dtype="U16")
-    share = float(shares.get("mislabelled", 0.0))
-    if not share or not len(records):
-        return Challenge(records, kind)
-    patients, inverse = np.unique(records.patients, return_inverse=True)
-    draws = np.array([rng_for("canary", seed, int(p)).random(2) for p in patients])[inverse]
-    chosen = draws[:, 0] < share
-    y = records.y.copy()
-    if dataset.task == "multilabel":
-        y[chosen] = 1 - y[chosen]
-    else:
-        n = len(dataset.classes)
-        shift = 1 + (draws[:, 1] * (n - 1)).astype(np.int64)
-        y[chosen] = (y[chosen] + shift[chosen]) % n
-    kind[chosen] = "mislabelled"
-    return Challenge(Records(records.x, y, records.patients, records.groups), kind)
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,33 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Estimate, Guarantee, Knowledge, MedleakError, Output, Release
+from medleak.api import (
+    Estimate,
+    Guarantee,
+    Knowledge,
+    MedleakError,
+    Output,
+    Release,
+    Scored,
+    Secret,
+)
 from medleak.cells import Cell, Duel
 from medleak.components import build, identities
 from medleak.games import World
 from medleak.keys import BENCH_VERSION, MEASURE_VERSION, digest, rng_for
 from medleak.metrics.means import mean_block, mean_estimate, mean_nested
+from medleak.rebuilding import AGES, Riddle, measured, riddle
 from medleak.rows import Row
 from medleak.runs import Network, RunSpec, log_probabilities, release_of, with_weights
 from medleak.scoring import Bouts, figures, most_exposed
 from medleak.shadows import Pool, replica_check
 from medleak.store import Corrupt, Store
+from medleak.transcripts import Transcript
 
 CONTROL_LEVEL = 0.998
 """Two-sided, so that a control fails by chance once in a thousand cells."""
+MOST_BLIND = 40
+"""Targets for which members and non-members are compared without any model: coins are coins."""
 MOST_SCORES = 2000
 """About as many scores of a model are compared in the replica check."""
 
@@ -33,23 +46,68 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
     Returns:
         Seconds that the attacks took.
     """
-    world = cell.target_spec.world
     outputs = [attacked(cell, duel, store, device) for duel in cell.duels]
+    game = GAMES[cell.attack.requires.goal]
+    rows = game(cell, store, outputs, _shared(cell, store, outputs, device))
+    store.save("cells", cell.key, {"rows": [row.to_json() for row in rows]})
+    return sum(output.seconds for output in outputs)
+
+
+def _membership(
+    cell: Cell, store: Store, outputs: Sequence[Output], shared: Mapping[str, Any]
+) -> list[Row]:
     if any(output.scores is None for output in outputs):
         raise MedleakError(f"{cell.config['attack']['name']} returned no scores")
+    world, challenge = cell.target_spec.world, cell.target_spec.challenge
     bouts = Bouts(
         np.stack([output.scores for output in outputs]),
         np.stack([world.secret(duel.target.column).member for duel in cell.duels]),
-        world.challenge.records,
+        challenge.records,
         independent=not cell.shadow_specs or cell.knowledge["pool"] == "auxiliary",
     )
-    shared = _shared(cell, store, outputs, device)
-    rows = _membership_rows(cell, bouts, world.challenge.kind, shared)
     if len(cell.duels) > 1:
         facts = {"cell": cell.key, "attack": cell.config["attack"]["name"]}
         store.save("scores", cell.key, facts, {"scores": bouts.scores, "member": bouts.member})
-    store.save("cells", cell.key, {"rows": [row.to_json() for row in rows]})
-    return sum(output.seconds for output in outputs)
+    return _membership_rows(cell, bouts, challenge.kind, shared)
+
+
+def _reconstruction(
+    cell: Cell, store: Store, outputs: Sequence[Output], shared: Mapping[str, Any]
+) -> list[Row]:
+    """A row for each age of the attacked model."""
+    (duel,), (output,) = cell.duels, outputs
+    world = duel.target.world
+    asked = _riddle(cell, duel, store)
+    metrics = {name: build(block) for name, block in cell.metrics.items()}
+    guarantees = _binding(cell, shared["guarantees"])
+    rows = []
+    for age in [age for age in AGES if (asked.age == age).any()]:
+        rebuilt, truth = asked.part(output.reconstructions, age, world)
+        labels = asked.puzzle.labels
+        mine = None if labels is None else [labels[i] for i in np.flatnonzero(asked.age == age)]
+        found = measured(
+            metrics,
+            guarantees,
+            rebuilt,
+            truth,
+            world=world,
+            n_members=_facts(duel.target, store)["n_members"],
+            labels=mine,
+        )
+        rows.append(cell.row(**shared, **found, records=age, unit=world.setting.unit))
+    arrays = {"images": output.reconstructions.astype(np.float32), "positions": asked.positions}
+    store.save("rebuilt", cell.key, {"ages": asked.age.tolist()}, arrays)
+    return rows
+
+
+def _riddle(cell: Cell, duel: Duel, store: Store) -> Riddle:
+    labels = "labels" in cell.attack.requires.knowledge
+    transcript = Transcript(store, duel.target.key)
+    return riddle(transcript, duel.target.world, n_trials=cell.knowledge["n_trials"], labels=labels)
+
+
+GAMES = {"membership": _membership, "reconstruction": _reconstruction}
+"""Goal -> what is made of an attack's outputs."""
 
 
 def attacked(cell: Cell, duel: Duel, store: Store, device: str) -> Output:
@@ -70,7 +128,9 @@ def attacked(cell: Cell, duel: Duel, store: Store, device: str) -> Output:
     )
     release = release_of(duel.target, cell.slots, store, device=device)
     attack = build(cell.config["attack"])  # nothing that was learnt on one target serves another
-    return attack.execute(release.granting(access), world.challenge, knowledge)
+    membership = attack.requires.goal == "membership"
+    asked = duel.target.challenge if membership else _riddle(cell, duel, store).puzzle
+    return attack.execute(release.granting(access), asked, knowledge)
 
 
 def _network(cell: Cell) -> Any:
@@ -85,7 +145,7 @@ def _shared(cell: Cell, store: Store, outputs: Sequence[Output], device: str) ->
     recipe = build(cell.config["target"]["recipe"])
     guarantees = [asdict(g) for g in cell.slots.guarantees(recipe, world.setting)]
     utilities = [_utility(cell, duel.target, store, device) for duel in cell.duels]
-    blinds = [_blind(cell, duel.target, store) for duel in cell.duels]
+    blinds = [_blind(cell, duel.target, store) for duel in cell.duels[:MOST_BLIND]]
     blind = mean_estimate([found["blind_auc"] for found in blinds])
     replica = _replica(cell, store, device) if shadows else {"reasons": (), "collapsed": 0}
     notes = list(replica["reasons"])
@@ -101,15 +161,33 @@ def _shared(cell: Cell, store: Store, outputs: Sequence[Output], device: str) ->
         "utility": mean_block([found["overall"] for found in utilities]),
         "utility_groups": mean_nested([found["groups"] for found in utilities]),
         "guarantees": tuple(guarantees),
-        "controls": {"blind_auc": blind, "replica": {"ok": not reasons, "notes": notes}},
+        "controls": {
+            "blind_auc": blind,
+            "replica": {"ok": not reasons, "notes": notes},
+            **_tampering(_facts(cell.target_spec, store)),
+        },
         "twin": release_of(cell.target_spec, cell.slots, store, device=device).twin,
         "cost": {
             "train_seconds": _facts(cell.target_spec, store)["seconds"],
             "shadow_seconds": sum(_facts(spec, store)["seconds"] for spec in shadows),
             "attack_seconds": sum(output.seconds for output in outputs),
             "queries": sum(output.queries for output in outputs),
+            **_facts(cell.target_spec, store).get("traffic", {}),
         },
     }
+
+
+def _tampering(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """How well clients could tell a tampered model from the honest one."""
+    from medleak.metrics.membership import AUC
+
+    noticed = facts.get("tampering")
+    if not noticed:
+        return {}
+    scores = np.array([*noticed["honest"], *noticed["tampered"]])
+    tampered = np.repeat([False, True], [len(noticed["honest"]), len(noticed["tampered"])])
+    auc = AUC()(Scored(scores, np.arange(len(scores))), Secret(tampered))
+    return {"tampering": {"auc": auc, "architecture_kept": noticed["architecture_kept"]}}
 
 
 def _remembered(store: Store, kind: str, name: Any, make: Any) -> dict[str, Any]:
@@ -134,10 +212,10 @@ def _utility(cell: Cell, spec: RunSpec, store: Store, device: str) -> dict[str, 
     slots = cell.config["defense"].get("slots") or {}
     name = [spec.key, spec.world.digest, slots, identities(slots)]
 
-    def measured() -> dict[str, Any]:
+    def found() -> dict[str, Any]:
         return _useful(release_of(spec, cell.slots, store, device=device), spec.world)
 
-    return _remembered(store, "utility", name, measured)
+    return _remembered(store, "utility", name, found)
 
 
 def _useful(release: Release, world: World) -> dict[str, Any]:
@@ -161,13 +239,15 @@ def _blind(cell: Cell, spec: RunSpec, store: Store) -> dict[str, Estimate]:
 
     world, column = spec.world, spec.column
     # However many targets, one of them fails by chance once in a thousand cells.
-    level = 1 - (1 - CONTROL_LEVEL) / len(cell.duels)
+    level = 1 - (1 - CONTROL_LEVEL) / min(len(cell.duels), MOST_BLIND)
 
-    def measured() -> dict[str, Estimate]:
+    def found() -> dict[str, Estimate]:
         member = world.secret(column).member
         return {"blind_auc": blind_auc(world.challenge.records, member, column, level=level)}
 
-    return _remembered(store, "controls", ["blind", spec.key, level], measured)
+    return _remembered(
+        store, "controls", ["blind", world.digest, world.split_seed, column, level], found
+    )
 
 
 def _facts(spec: RunSpec, store: Store) -> Mapping[str, Any]:
@@ -182,7 +262,7 @@ def _replica(cell: Cell, store: Store, device: str) -> dict[str, Any]:
     """The replica check of the first target: further ones are its shadows, and it theirs."""
     world, specs = cell.target_spec.world, [cell.target_spec, *cell.shadow_specs]
 
-    def measured() -> dict[str, Any]:
+    def found() -> dict[str, Any]:
         described = [_replica_facts(spec, _facts(spec, store), store, device) for spec in specs]
         pool = cell.knowledge["pool"]
         reasons = replica_check(
@@ -195,7 +275,7 @@ def _replica(cell: Cell, store: Store, device: str) -> dict[str, Any]:
         return {"reasons": reasons, "collapsed": int(sum(d["collapsed"] for d in described[1:]))}
 
     name = ["replica", world.digest, *(spec.key for spec in specs)]
-    return _remembered(store, "controls", name, measured)
+    return _remembered(store, "controls", name, found)
 
 
 def _replica_facts(
@@ -217,6 +297,12 @@ def _replica_facts(
     }
 
 
+def _binding(cell: Cell, guarantees: Sequence[Mapping[str, Any]]) -> list[Guarantee]:
+    """The promises that bind this adversary."""
+    promised = [Guarantee(**block) for block in guarantees]
+    return [one for one in promised if cell.attack.requires.adversary in one.adversaries]
+
+
 def _membership_rows(
     cell: Cell, bouts: Bouts, kinds: np.ndarray, shared: Mapping[str, Any]
 ) -> list[Row]:
@@ -224,9 +310,10 @@ def _membership_rows(
     setting = cell.target_spec.world.setting
     units = [setting.unit] if setting.max_records == 1 else ["patient", "record"]
     metrics = {name: build(block) for name, block in cell.metrics.items()}
-    guarantees = [Guarantee(**g) for g in shared["guarantees"]]
+    guarantees = _binding(cell, shared["guarantees"])
     rows = []
-    for kind in sorted(set(kinds.tolist()), key=lambda k: (k != "natural", k)):
+    asked = set(kinds.tolist()) & set(cell.attack.kinds or kinds.tolist())
+    for kind in sorted(asked, key=lambda k: (k != "natural", k)):
         chosen = bouts.take(np.flatnonzero(kinds == kind))
         for unit in units:
             measured = figures(metrics, guarantees, [chosen], unit)

@@ -45,9 +45,14 @@ class Row:
         spread: metric name -> "mean", "sd", "min" and "max" over the targets, where there are several.
         ceilings: metric name -> the largest value that the guarantees allow; None is vacuous.
         violations: metrics whose one-sided 99.9% lower bound lies above the ceiling.
+        baselines: "mean image", "other messages" ... -> metric name -> Estimate: what is rebuilt without
+            the message; `excess`: metric name -> Estimate of the gain over the best of them.
         controls: "blind_auc" -> Estimate (model-free members against non-members), "replica" ->
-            {"ok": bool, "notes": [...]}.
-        cost: seconds and counts: "train_seconds", "shadow_seconds", "attack_seconds", "queries".
+            {"ok": bool, "notes": [...]}, "tampering" -> how well clients can tell the models that a
+            dishonest server sends from honest ones: {"auc": Estimate, "architecture_kept": bool}.
+        cost: seconds and counts: "train_seconds", "shadow_seconds", "attack_seconds", "queries"; of
+            federated training "client_bytes", "server_bytes", "client_seconds" and "server_seconds" of
+            the messages, over all rounds.
         provenance: overrides that repeat the row, run keys, versions, hardware.
     """
 
@@ -83,6 +88,8 @@ class Row:
     spread: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     ceilings: Mapping[str, float | None] = field(default_factory=dict)
     violations: tuple[str, ...] = ()
+    baselines: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    excess: Mapping[str, Estimate] = field(default_factory=dict)
     controls: Mapping[str, Any] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)

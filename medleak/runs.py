@@ -12,12 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import MedleakError, Release, Trainer
+from medleak.api import (
+    AdversaryPolicy,
+    Challenge,
+    Knowledge,
+    MedleakError,
+    PoisoningPolicy,
+    Records,
+    Release,
+    ServerPolicy,
+    Trainer,
+    Watch,
+)
 from medleak.components import build, identities, static
 from medleak.games import World, load_world, member_digest
-from medleak.keys import BENCH_VERSION, array_digest, digest, seed_for
-from medleak.slots import Slots, training_blocks
+from medleak.keys import BENCH_VERSION, array_digest, digest, rng_for, seed_for
+from medleak.slots import Slots, filling_blocks, training_blocks
 from medleak.store import Corrupt, Store
+from medleak.transcripts import Recorder, Transcript
 
 BATCH = 512
 RECENT_BYTES = 32 * 2**20
@@ -35,6 +47,7 @@ class RunSpec:
         n_members: expected number of member patients (None: the target's own).
         pool: "audit" (challenge patients) or "auxiliary".
         column: column of the membership matrix.
+        policy: of an active adversary (None: none).
     """
 
     target: Mapping[str, Any]
@@ -42,6 +55,7 @@ class RunSpec:
     n_members: int | None
     pool: str
     column: int
+    policy: Mapping[str, Any] | None = None
 
     @functools.cached_property
     def world(self) -> World:
@@ -72,7 +86,7 @@ class RunSpec:
         recipe, validation = self.target["recipe"], self.world.validation
         blocks = [recipe]
         for filling in self.slots.values():
-            blocks += filling if isinstance(filling, list | tuple) else [filling]
+            blocks += filling_blocks(filling)
         read = [static(block["_target_"]) for block in blocks if block and "_target_" in block]
         if recipe.get("early_stopping") or any(
             not part.builtin or part.literals.get("reads_validation") for part in read
@@ -83,7 +97,19 @@ class RunSpec:
     @functools.cached_property
     def recipe_key(self) -> str:
         """What replicas share: model, recipe, training slots and component versions."""
-        return recipe_key(self.target, self.slots)
+        return recipe_key(self.target, self.slots, self.policy)
+
+    @functools.cached_property
+    def adversary(self) -> AdversaryPolicy | None:
+        """The active adversary, built."""
+        return build(self.policy, of=AdversaryPolicy) if self.policy else None
+
+    @property
+    def challenge(self) -> Challenge:
+        """Who is asked about, with what a poisoning adversary planted."""
+        challenge = self.world.challenge
+        poisoner = isinstance(self.adversary, PoisoningPolicy)
+        return self.adversary.marked(challenge) if poisoner else challenge
 
     @property
     def cost_class(self) -> str:
@@ -94,9 +120,12 @@ class RunSpec:
         return {k: v for k, v in self.__dict__.items() if k != "world"}
 
 
-def recipe_key(target: Mapping[str, Any], slots: Mapping[str, Any]) -> str:
-    """Digest of model, recipe and training slots, with the versions of their components."""
+def recipe_key(
+    target: Mapping[str, Any], slots: Mapping[str, Any], policy: Mapping[str, Any] | None = None
+) -> str:
+    """Digest of model, recipe, training slots and policy, with the versions of their components."""
     blocks = [target["model"], target["recipe"], training_blocks(slots)]
+    blocks += [policy] if policy else []
     return digest({"blocks": blocks, "versions": identities(blocks)})
 
 
@@ -145,11 +174,14 @@ def train(spec: RunSpec, store: Store, *, device: str = "cpu") -> float | None:
 
 def _train(spec: RunSpec, store: Store, device: str) -> float:
     world, start = spec.world, time.perf_counter()
-    member = world.member(spec.pool, spec.column)
-    records = Slots(spec.slots).records(world.pool(spec.pool).take(member), world.setting)
     seed = seed_for("run", spec.recipe_key, world.split_seed, spec.pool, spec.column)
+    trainer, records, member = _prepared(spec, seed)
     model = build_model(spec.target, world, seed)
-    trained = make_trainer(spec).fit(
+    recorder = Recorder(store, spec.key, np.flatnonzero(member))
+    policy = spec.adversary if isinstance(spec.adversary, ServerPolicy) else None
+    rng = rng_for("policy", seed)
+    knowledge = Knowledge(world.setting, auxiliary=world.auxiliary, rng=rng)
+    trained = trainer.watched(Watch(policy, knowledge, recorder)).fit(
         model,
         records,
         setting=world.setting,
@@ -158,7 +190,9 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
         device=device,
     )
     seconds = time.perf_counter() - start
-    facts = {**trained.facts, "n_members": len(np.unique(records.patients)), "seconds": seconds}
+    n_members = len(np.unique(world.pool(spec.pool).patients[member]))
+    facts = {**trained.facts, "n_members": n_members, "seconds": seconds}
+    facts |= {"messages": recorder.kept} if recorder.kept else {}
     network = Network(spec, store, device, trained.model)
     parts = (world.challenge.records, world.auxiliary, world.evaluation)
     answers = [(part.x, network.forward(part.x)) for part in parts if len(part)]
@@ -169,6 +203,19 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
         network.remember(x, logits)
     remember_cost(store, cost_key(spec, device), seconds)
     return seconds
+
+
+def _prepared(spec: RunSpec, seed: int) -> tuple[Trainer, Records, np.ndarray]:
+    """The trainer, the records and which of the pool they are."""
+    world = spec.world
+    member = world.member(spec.pool, spec.column)
+    trainer, records = make_trainer(spec), world.pool(spec.pool).take(member)
+    if isinstance(spec.adversary, PoisoningPolicy):
+        # Who is planted among the shadows of pool "auxiliary" is nobody of the challenge.
+        natural = Challenge(world.auxiliary, np.full(len(world.auxiliary), "natural"))
+        asked = spec.challenge if spec.pool == "audit" else natural
+        trainer, records = spec.adversary.poison(trainer, asked, member, seed=seed)
+    return trainer, Slots(spec.slots).records(records, world.setting), member
 
 
 class _Recent:
@@ -277,7 +324,15 @@ def release_of(spec: RunSpec, slots: Slots, store: Store, *, device: str = "cpu"
         return scores(x).argmax(-1)
 
     views = {"scores": scores, "labels": labels, "weights": _Lazy(network.arrays)}
-    return slots.release(Release(views), spec.world.setting)
+    open_to = slots.views()
+    if not open_to["aggregate"]:
+        views["aggregate"] = Transcript(store, spec.key)
+    if not open_to["updates"]:
+        views["updates"] = Transcript(store, spec.key)
+    if spec.adversary and spec.adversary.exposes:
+        views |= spec.adversary.seen(store.facts("runs", spec.key)[0])
+    hidden = {name: reason for name, reason in open_to.items() if name not in views}
+    return slots.release(Release(views, hidden=hidden), spec.world.setting)
 
 
 class _Lazy(Mapping):

@@ -21,6 +21,7 @@ from medleak.components import build
 from medleak.messages import unknown
 
 TRAINING_SLOTS = ("records", "train", "update", "aggregate")
+MESSAGE_SLOTS = ("update", "aggregate")
 CLASSIFIER_VIEWS = ("labels", "scores", "weights")
 
 
@@ -28,7 +29,7 @@ class Slots:
     """The fillings of a preset, in slot order; several in one slot apply one after the other.
 
     Args:
-        blocks: slot -> one YAML block, or a list of them.
+        blocks: slot -> its `filling_blocks`.
 
     Raises:
         ConfigError: an unknown slot, or a filling that belongs in another.
@@ -39,8 +40,7 @@ class Slots:
         for slot, block in (blocks or {}).items():
             if slot not in SLOTS:
                 raise ConfigError(unknown("slot", slot, SLOTS))
-            entries = block if isinstance(block, list | tuple) else [block]
-            self.fillings[slot] = [build(entry, of=Defense) for entry in entries if entry]
+            self.fillings[slot] = [build(entry, of=Defense) for entry in filling_blocks(block)]
             for filling in self.fillings[slot]:
                 if filling.slot != slot:
                     name = type(filling).__name__
@@ -73,6 +73,12 @@ class Slots:
             if slot != "train":
                 for filling in self.fillings.get(slot, ()):
                     reasons += filling.refusals(setting, base)
+        for slot in MESSAGE_SLOTS:
+            if self.fillings.get(slot):
+                try:
+                    base = base.carrying(slot, self.fillings[slot])
+                except NotApplicable as refusal:
+                    reasons += refusal.reasons
         if reasons:
             raise NotApplicable(*reasons)
         return base
@@ -98,6 +104,19 @@ class Slots:
         for filling in self.fillings.get(slot, ()):
             subject = filling.apply(subject, setting=setting)
         return subject
+
+
+def filling_blocks(block: Any) -> list[Mapping[str, Any]]:
+    """The fillings of one slot, in order: one block, a list of them, or blocks by name.
+
+    Only named ones can be reached from the command line:
+    ``defense.slots.train.federated.batch_size=1,8``.
+    """
+    if isinstance(block, Mapping):
+        entries = [block] if "_target_" in block else list(block.values())
+    else:
+        entries = list(block or ())
+    return [entry for entry in entries if entry]
 
 
 def training_blocks(blocks: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from medleak.api import (
     View,
 )  # fmt: skip
 from medleak.components import build, static
+from medleak.slots import filling_blocks
 
 KNOWLEDGE = {"pool": "audit", "n_shadows": 16, "reference": True}
 """What an attack is given where it comes without a YAML block."""
@@ -128,11 +129,16 @@ def check_defense(
 
 
 def _preset_problems(preset: Mapping[str, Any], trainer: Any) -> list[str]:
-    problems = []
+    problems: list[str] = []
+    *_, knowledge = membership_world(leak=1.0, n=2000, n_shadows=0)
+    base = made_from(RECIPE if trainer is None else trainer, Trainer, problems)
     for slot, blocks in (preset.get("slots") or {}).items():
-        for block in blocks if isinstance(blocks, list | tuple) else [blocks]:
+        for block in filling_blocks(blocks):
             name = str(block.get("_target_", "")).rpartition(".")[2]
-            problems += [f"{slot}: {name}: {p}" for p in check_defense(block, trainer=trainer)]
+            found = check_defense(block, trainer=base)
+            problems += [f"{slot}: {name}: {p}" for p in found]
+            if slot == "train" and not found:  # the next filling receives what this one made
+                base = build(block).apply(base, setting=knowledge.setting)
             try:
                 fills = static(block["_target_"]).literals.get("slot")
             except (ConfigError, KeyError):

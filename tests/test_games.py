@@ -6,13 +6,9 @@ import numpy as np
 import pytest
 
 from medleak.api import DataError, Dataset, Records
-from medleak.games import (
-    load_world,
-    membership,
-    plant_canaries,
-    split_patients,
-    unique_images,
-)
+from medleak.canaries import plant_canaries
+from medleak.games import load_world, membership, split_patients, unique_images
+from medleak.keys import rng_for
 
 PARTS = ("challenge", "auxiliary", "validation", "evaluation")
 
@@ -162,6 +158,92 @@ def test_bad_canaries_are_named():
         plant_canaries(dataset, dataset.records, {"mislabeled": 0.1}, seed=0)
     with pytest.raises(DataError, match=r"canaries.mislabelled is 1.5"):
         plant_canaries(dataset, dataset.records, {"mislabelled": 1.5}, seed=0)
+
+
+def test_blank_canaries_leave_the_mislabelled_ones_alone():
+    dataset = make_dataset(n_patients=600, scans=2)
+    before = plant_canaries(dataset, dataset.records, {"mislabelled": 0.2}, seed=3)
+    both = plant_canaries(dataset, dataset.records, {"blank": 0.1, "mislabelled": 0.2}, seed=3)
+    alone = plant_canaries(dataset, dataset.records, {"blank": 0.1}, seed=3)
+    wrong, blank = before.kind == "mislabelled", both.kind == "blank"
+    np.testing.assert_array_equal(both.kind == "mislabelled", wrong)
+    np.testing.assert_array_equal(both.y[~blank], before.y[~blank])
+    np.testing.assert_array_equal(both.x[~blank], dataset.records.x[~blank])
+    assert before.x is dataset.records.x
+    assert abs(blank[::2].mean() - 0.1) < 4 * np.sqrt(0.09 / 600)
+    assert abs((alone.kind == "blank").mean() - 0.1) < 4 * np.sqrt(0.09 / 600)
+    assert set(alone.kind) == {"blank", "natural"}
+    # Drawn patient by patient, whoever else is there.
+    some = dataset.records.patients % 3 == 0
+    part = plant_canaries(dataset, dataset.records.take(some), {"blank": 0.1}, seed=3)
+    np.testing.assert_array_equal(part.x, alone.x[some])
+    np.testing.assert_array_equal(part.y, alone.y[some])
+
+
+def test_the_mislabelled_are_who_they_have_always_been():
+    dataset = make_dataset(n_patients=300, scans=1)
+    records = dataset.records
+    planted = plant_canaries(dataset, records, {"mislabelled": 0.3}, seed=5)
+    for i, patient in enumerate(records.patients):
+        chosen, shift = rng_for("canary", 5, int(patient)).random(2)
+        moved = (records.y[i] + 1 + int(2 * shift)) % 3 if chosen < 0.3 else records.y[i]
+        assert planted.y[i] == moved
+
+
+def table(n=400):
+    rng = np.random.default_rng(0)
+    x = (5 + 3 * rng.normal(size=(n, 7))).astype(np.float32)
+    records = Records(x, rng.integers(0, 2, n), np.arange(n))
+    return Dataset(records, np.full(n, "all"), "made", ("a", "b"), "0")
+
+
+def images(dtype, n=600, channels=1, task="multiclass"):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (n, channels, 8, 8), dtype=np.uint8)
+    x = x if dtype == np.uint8 else (x / 255).astype(dtype)
+    y = rng.integers(0, 2, (n, 5)) if task == "multilabel" else rng.integers(0, 3, n)
+    records = Records(x, y, np.arange(n) // 2)
+    classes = tuple("abcde" if task == "multilabel" else "abc")
+    return Dataset(records, np.full(n, "all"), "made", classes, "0", task=task)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "spread"),
+    [
+        (table(), 1e-6),
+        (images(np.float32), 0.0),
+        (images(np.uint8), 1),
+        (images(np.uint8, channels=3), 1),
+        (images(np.uint8, task="multilabel"), 1),
+    ],
+)
+def test_blank_canaries_are_uniform_and_no_two_are_equal(dataset, spread):
+    planted = plant_canaries(dataset, dataset.records, {"blank": 0.5}, seed=0)
+    blank = planted.kind == "blank"
+    x = planted.x[blank].reshape(blank.sum(), -1)
+    assert x.dtype == dataset.records.x.dtype
+    assert np.ptp(x.astype(float), axis=1).max() <= spread
+    assert len(np.unique(x, axis=0)) == len(x) > 100
+    levels, all_of = x.mean(axis=1), dataset.records.x
+    assert levels.mean() == pytest.approx(all_of.mean(), abs=4 * all_of.std() / np.sqrt(len(x)))
+    assert levels.std() == pytest.approx(all_of.std(), rel=0.15)
+    y = planted.y[blank]
+    if dataset.task == "multilabel":
+        assert set(np.unique(y)) == {0, 1}
+    shares = np.bincount(y.ravel()) / y.size
+    assert np.abs(shares - 1 / len(shares)).max() < 4 * np.sqrt(0.25 / (y.size / 2))
+    labels = [np.unique(planted.y[planted.patients == p], axis=0) for p in planted.patients[blank]]
+    assert {len(found) for found in labels} == {1}
+
+
+def test_shares_of_canaries_that_leave_no_natural_patient_are_refused():
+    dataset = make_dataset()
+    shares = {"mislabelled": 0.7, "blank": 0.3}
+    told = r"split.canaries add up to 1 \(mislabelled 0.7, blank 0.3\): below 1 is needed"
+    with pytest.raises(DataError, match=told):
+        plant_canaries(dataset, dataset.records, shares, seed=0)
+    with pytest.raises(DataError, match="did you mean 'blank'"):
+        plant_canaries(dataset, dataset.records, {"blanc": 0.1}, seed=0)
 
 
 def test_a_world_is_disjoint_and_its_shadows_are_as_large_as_the_target(toy_config):

@@ -7,12 +7,12 @@ planning does without it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from medleak.api import MedleakError
+from medleak.api import MedleakError, Records
 
 CHUNK = 64
 """Records whose gradients are held at once."""
@@ -41,8 +41,51 @@ def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     .. math:: \lVert \nabla_{\theta_k} \ell(f_\theta(x_i), y_i) \rVert^2
 
     In double precision: of a record that is known by heart, :math:`1 - p_y` has no digits left in
-    single. Vectorised over records by `torch.func`, one after the other where the network does not
-    allow that.
+    single.
+    """
+    import torch
+
+    def squares(grads: Any) -> Any:
+        return torch.stack([(g**2).flatten(1).sum(-1) for g in grads.values()], dim=-1)
+
+    return _each_gradient(network, x, y, squares)
+
+
+def gradient_cosines(
+    network: Any, records: Records, updates: Sequence[Mapping[str, np.ndarray]], others: Records
+) -> np.ndarray:
+    """Cosines of each record's gradient with `updates`, float64 ``(N, U)``.
+
+    Over all parameters, after the directions in which the gradients of `others` lie are taken out of
+    both: what many records share says nothing of one.
+    """
+    import torch
+    from torch.nn.functional import normalize
+
+    names = [name for name, _ in network.named_parameters()]
+
+    def flat(grads: Any) -> Any:
+        return torch.cat([grads[name].flatten(1) for name in names], dim=1)
+
+    shared = torch.from_numpy(_each_gradient(network, others.x, others.y, flat))
+    basis = torch.linalg.qr(shared.T).Q
+
+    def own(rows: Any) -> Any:
+        return normalize(rows - (rows @ basis) @ basis.T, dim=1)
+
+    sent = np.stack(
+        [np.concatenate([update[name].ravel() for name in names]) for update in updates]
+    )
+    directions = own(torch.from_numpy(sent).double())
+    return _each_gradient(network, records.x, records.y, lambda g: own(flat(g)) @ directions.T)
+
+
+def _each_gradient(
+    network: Any, x: np.ndarray, y: np.ndarray, reduce: Callable[[Any], Any]
+) -> np.ndarray:
+    """`reduce` of the gradients of some records, name -> ``(n, ...)``, for all records in turn.
+
+    Vectorised over records by `torch.func`, one after the other where the network does not allow that.
     """
     import torch
     from torch.func import functional_call, grad, vmap
@@ -54,20 +97,15 @@ def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     def of_one(weights: Any, xi: Any, yi: Any) -> Any:
         return loss(functional_call(network, {**weights, **buffers}, (xi[None],)), yi[None])
 
-    def squares(grads: Any, first: int) -> Any:
-        return torch.stack([(g**2).flatten(first).sum(-1) for g in grads.values()], dim=-1)
-
     together = vmap(grad(of_one), in_dims=(None, 0, 0))
     x, y = inputs(x).double(), torch.from_numpy(np.ascontiguousarray(y))
     rows = []
     for xs, ys in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
         try:
-            rows.append(squares(together(weights, xs, ys), 1))
+            rows.append(reduce(together(weights, xs, ys)))
         except RuntimeError:  # an operation that has no vectorised form
-            rows += [
-                squares(grad(of_one)(weights, xi, yi), 0)[None]
-                for xi, yi in zip(xs, ys, strict=True)
-            ]
+            singly = [grad(of_one)(weights, xi, yi) for xi, yi in zip(xs, ys, strict=True)]
+            rows += [reduce({n: g[None] for n, g in one.items()}) for one in singly]
     return torch.cat(rows).numpy()
 
 

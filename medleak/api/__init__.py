@@ -45,7 +45,7 @@ from medleak.api.metric import (
     Rebuilt,
     Scored,
 )
-from medleak.api.policy import AdversaryPolicy, PoisoningPolicy, ServerPolicy
+from medleak.api.policy import AdversaryPolicy, PoisoningPolicy, ServerPolicy, Watch
 from medleak.api.training import (
     Trained,
     Trainer,
@@ -112,5 +112,6 @@ __all__ = [
     "Trainer",
     "UpdateDefense",
     "View",
+    "Watch",
     "replace",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -145,7 +145,8 @@ class Attack(Component, ABC):
     `medleak list` reads them without importing the module:
 
     - `requires`: the `ThreatModel`;
-    - `paper`: "Author et al. year, title, venue".
+    - `paper`: "Author et al. year, title, venue";
+    - `kinds`: the kinds of challenge record that it has something to say about; empty: all.
 
     Only the order of membership scores counts, so that infinite ones are allowed: the surest, on
     either side (averaged over a patient's records they count as 1e100). NaN has no order: a failure.
@@ -153,6 +154,7 @@ class Attack(Component, ABC):
 
     requires: ClassVar[ThreatModel]
     paper: ClassVar[str] = ""
+    kinds: ClassVar[Sequence[str]] = ()
 
     def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
         """Every reason why the attack cannot be mounted. `knowledge` is its YAML block."""

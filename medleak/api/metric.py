@@ -58,6 +58,11 @@ class Scored:
     run: np.ndarray | None = None
     independent: bool = True
 
+    def take(self, index: np.ndarray) -> Scored:
+        """The scores at `index` (positions or a boolean mask)."""
+        parts = (self.scores, self.patients, self.run)
+        return Scored(*(p if p is None else np.asarray(p)[index] for p in parts), self.independent)
+
 
 @dataclass(frozen=True)
 class Rebuilt:

@@ -6,13 +6,15 @@ tampered with alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from medleak.api.attack import Challenge, Knowledge
-from medleak.api.data import Records
+from medleak.api.data import Records, Setting
+from medleak.api.federation import Observation
 from medleak.api.training import Trainer
 from medleak.api.words import Component
 
@@ -24,6 +26,10 @@ class AdversaryPolicy(Component):
     """
 
     exposes: ClassVar[Sequence[str]] = ()
+
+    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+        """Every reason why this adversary can do nothing here; `trainer` is under its defense."""
+        return []
 
     def seen(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         """View -> its value, from the facts of the finished run."""
@@ -54,6 +60,10 @@ class PoisoningPolicy(AdversaryPolicy):
 class ServerPolicy(AdversaryPolicy):
     """A dishonest server of federated training. The defaults are those of a curious one."""
 
+    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+        messages = type(trainer).watched is not Trainer.watched
+        return [] if messages else ["a dishonest server needs federated training"]
+
     def module(self, model: Any, *, client: int, knowledge: Knowledge) -> Any:
         """What `client` is sent in place of `model` in an observed round.
 
@@ -66,3 +76,19 @@ class ServerPolicy(AdversaryPolicy):
     def kept(self, update: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray] | None:
         """The part of a tampered update that still trains `model`, by its own names; None if none."""
         return update
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The adversary at the server of a run, as its trainer meets them.
+
+    Attributes:
+        policy: what is changed; None for a curious server.
+        knowledge: what the policy may use.
+        keep: called with each observed message and the positions ``(n,)`` of the records behind it
+            among those trained on; writes both to disk.
+    """
+
+    policy: ServerPolicy | None
+    knowledge: Knowledge
+    keep: Callable[[Observation, np.ndarray], None]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from medleak.api.data import Records, Setting
-from medleak.api.words import Component
+from medleak.api.words import Component, NotApplicable, Slot
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,16 @@ class Trainer(Component, ABC):
     def refusals(self, setting: Setting) -> list[str]:
         """Every reason why this trainer cannot serve `setting`."""
         return []
+
+    def carrying(self, slot: Slot, fillings: Sequence[Any]) -> Trainer:
+        """The same trainer with the slot "update" or "aggregate" filled.
+
+        Raises:
+            NotApplicable: it sends no messages that could be changed or summed.
+        """
+        name = type(self).__name__
+        raise NotApplicable(f"slot '{slot}' is for federated training, and {name} is not")
+
+    def watched(self, watch: Any) -> Trainer:
+        """The same trainer, whose messages a `medleak.api.Watch` sees; itself if there are none."""
+        return self

@@ -284,7 +284,7 @@ def by_group(
     """
     found: dict[str, dict[str, Estimate]] = {}
     for group, mask in _masks(groups):
-        part = Scored(np.asarray(scored.scores)[mask], np.asarray(scored.patients)[mask])
+        part = scored.take(mask)
         truth = Secret(np.asarray(secret.member, dtype=bool)[mask])
         n = len(np.unique(part.patients))
         refusal = _too_few(truth.member, part.patients, MIN_GROUP)
@@ -341,7 +341,7 @@ def _corrected(metric, estimate, scored, secret, mask, n_groups) -> Estimate:
         note = f"largest of {n_groups} groups measured, interval not corrected"
         return replace(estimate, method=f"{estimate.method}; {note}")
     level = 1 - (1 - metric.level) / n_groups
-    part = Scored(np.asarray(scored.scores)[mask], np.asarray(scored.patients)[mask])
+    part = scored.take(mask)
     wide = at_level(metric, level)(part, Secret(np.asarray(secret.member, dtype=bool)[mask]))
     note = f"largest of {n_groups} groups measured, Bonferroni: each at level {level:.4g}"
     return replace(wide, level=metric.level, method=f"{wide.method}; {note}")

@@ -21,8 +21,8 @@ def test_every_shipped_attack_keeps_the_contract(path):
 def test_every_attack_class_has_a_yaml():
     named = {yaml.safe_load(p.read_text())["_target_"].rpartition(".")[0] for p in FILES}
     modules = {
-        f"medleak.attacks.membership.{p.stem}"
-        for p in (FOLDER.parents[1] / "attacks" / "membership").glob("[a-z]*.py")
+        f"medleak.attacks.{p.parent.name}.{p.stem}"
+        for p in (FOLDER.parents[1] / "attacks").glob("*/[a-z]*.py")
     }
     assert modules == named
     assert all(static(yaml.safe_load(p.read_text())["_target_"]).requires for p in FILES)

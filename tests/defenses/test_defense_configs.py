@@ -8,6 +8,7 @@ import yaml
 import medleak.conf
 from medleak.api import SLOTS, Setting
 from medleak.components import build, static
+from medleak.slots import filling_blocks
 from medleak.targets.recipes import SGD
 
 FOLDER = Path(medleak.conf.__file__).parent / "defense"
@@ -17,7 +18,7 @@ SETTING = Setting(1000, 1000, 1, (1, 28, 28), 2)
 
 def blocks(path):
     slots = yaml.safe_load(path.read_text())["slots"]
-    return [(s, b) for s, v in slots.items() for b in (v if isinstance(v, list) else [v])]
+    return [(slot, block) for slot, held in slots.items() for block in filling_blocks(held)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
@@ -25,15 +26,18 @@ def test_defense_builds_in_its_slot_without_refusals(path):
     config = yaml.safe_load(path.read_text())
     assert config["name"] == path.stem
     assert "\n" not in config["summary"]
-    for slot, block in blocks(path):
-        defense = build(block)
-        assert slot in SLOTS
-        assert defense.slot == slot
-        assert dict(static(block["_target_"]).literals)["hides" if slot == "serve" else "slot"]
-        for n in (1000, 250):
-            setting = Setting(n, n, 1, (1, 28, 28), 2)
-            assert defense.refusals(setting, SGD()) == []
-        assert type(defense)(**vars(defense)).__dict__ == vars(defense)
+    for n in (1000, 250):
+        trainer, setting = SGD(), Setting(n, n, 1, (1, 28, 28), 2)
+        for slot, block in blocks(path):
+            defense = build(block)
+            assert slot in SLOTS
+            assert defense.slot == slot
+            assert static(block["_target_"]).literals.get("slot", slot) == slot
+            assert defense.faults() == []
+            assert defense.refusals(setting, trainer) == []
+            assert type(defense)(**vars(defense)).__dict__ == vars(defense)
+            if slot == "train":
+                trainer = defense.apply(trainer, setting=setting)
 
 
 def test_no_file_is_missing():

@@ -296,7 +296,7 @@ def test_trial_alarms_on_the_gaussian_mechanism(epsilon):
 
 def test_a_threshold_from_the_same_trials_would_alarm():
     """What `count_on_other_half` is for; it also shows that the tests above can fail."""
-    from medleak.metrics.audit import _threshold
+    from medleak.metrics.trials import _threshold
 
     rng, repeats, n, level = np.random.default_rng(5), 100, 1000, 0.8
     same, other = 0, 0
@@ -380,24 +380,46 @@ def test_the_metric_counts_patients():
     assert OneRunEpsilon()(*many) == OneRunEpsilon()(*one)
 
 
+def pooled(scores, member, records=1):
+    """Runs ``(T, N)`` one after the other, as the bench pools targets."""
+    scores, member = (np.repeat(part, records, axis=1) for part in (scores, member))
+    runs, n = scores.shape
+    patients = np.tile(np.repeat(np.arange(n // records), records), runs)
+    run = np.repeat(np.arange(runs), n)
+    return Scored(scores.ravel(), patients, run), Secret(member.ravel())
+
+
 def test_pooled_targets_are_a_run_each():
     rng = np.random.default_rng(0)
     member = rng.random((4, 300)) < 0.5
     scores = 3 * member + rng.normal(size=(4, 300))
-    pooled = Scored(scores.ravel(), np.tile(np.arange(300), 4)), Secret(member.ravel())
-    found = OneRunEpsilon(shares=[(0.1, 0.1)])(*pooled)
+    metric = OneRunEpsilon(shares=[(0.1, 0.1)])
+    found = metric(*pooled(scores, member))
     runs = [guess(s, m, top=30, bottom=30) for s, m in zip(scores, member, strict=True)]
     ps = [one_run_p_value(run, epsilon=found.value, delta=DELTA) for run in runs]
     assert 2 * np.mean(ps) == pytest.approx(0.05, abs=1e-6)
     assert (found.value, found.n) == (one_run_epsilon(*runs, delta=DELTA).epsilon, 300)
-    # Two scans of each patient, joint before anything is guessed.
-    scores, member = (np.repeat(part, 2, axis=1) for part in (scores, member))
-    scans = Scored(scores.ravel(), np.tile(np.repeat(np.arange(300), 2), 4))
-    assert OneRunEpsilon(shares=[(0.1, 0.1)])(scans, Secret(member.ravel())) == found
-    one = by_run(scores[0], member[0], np.repeat(np.arange(300), 2))
-    assert [part.shape for part in one] == [(1, 300)] * 2
+    # Two scans of each patient, joint before anything is guessed; and in any order.
+    scored, secret = pooled(scores, member, records=2)
+    assert metric(scored, secret) == found
+    order = rng.permutation(len(scored.scores))
+    assert metric(scored.take(order), Secret(secret.member[order])) == found
+
+
+def test_runs_are_told_apart_by_name_alone():
+    scores = np.arange(12.0).reshape(2, 6)
+    patients = np.array([4, 1, 4, 0, 1, 0])
+    # Members of both runs or of none: nothing but `run` says that there are two.
+    member = np.isin(patients, [1, 4])
+    one = by_run(scores.ravel(), np.tile(member, 2), np.tile(patients, 2))
+    assert [part.shape for part in one] == [(1, 3)] * 2
+    two = by_run(scores.ravel(), np.tile(member, 2), np.tile(patients, 2), np.repeat([7, 3], 6))
+    np.testing.assert_array_equal(two[0], [[10.0, 8.5, 7.0], [4.0, 2.5, 1.0]])
+    np.testing.assert_array_equal(two[1], [[False, True, True]] * 2)
     with pytest.raises(DataError, match="both member and non-member"):
         by_run(np.zeros(5), np.array([1, 0, 1, 0, 1]), np.array([0, 0, 1, 1, 1]))
+    with pytest.raises(DataError, match="do not ask about the same patients"):
+        by_run(np.zeros(4), np.ones(4), np.array([0, 1, 0, 2]), np.array([0, 0, 1, 1]))
 
 
 def test_runs_that_depend_on_each_other_do_not_alarm():

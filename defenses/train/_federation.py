@@ -1,0 +1,376 @@
+"""The lean engine: all clients in this process, one after the other."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medleak.api import Aggregated, ConfigError, MedleakError, Observation, Records, Setting
+from medleak.defenses.train._tampering import disaggregation, same_architecture
+from medleak.keys import rng_for, seed_for
+from medleak.targets import _training as training
+from medleak.targets._rules import MeanGradient
+
+if TYPE_CHECKING:
+    from medleak.defenses.train.federated import Federated, FederatedTrainer
+
+
+def partition(records: Records, plan: Federated, *, n_outputs: int, seed: int) -> list[np.ndarray]:
+    """Positions of each client's records; by patient, and independent of who else is a member.
+
+    Raises:
+        ConfigError: `plan.site` is no subgroup column.
+    """
+    n = plan.n_clients
+    if plan.partition == "natural":
+        if plan.site not in records.groups:
+            known = ", ".join(records.groups) or "none"
+            raise ConfigError(f"partition=natural: no column '{plan.site}' (columns: {known})")
+        sites = sorted(set(records.groups[plan.site].tolist()))
+        places = {name: i % n for i, name in enumerate(sites)}
+        owner = np.array([places[name] for name in records.groups[plan.site].tolist()])
+        return [np.flatnonzero(owner == client) for client in range(n)]
+    shares = np.full((n_outputs, n), 1 / n)
+    if plan.partition == "dirichlet":
+        shares = rng_for("shares", seed).dirichlet(np.full(n, plan.alpha), size=n_outputs)
+    label = records.y if records.y.ndim == 1 else records.y[:, 0]
+    patients, first, at = np.unique(records.patients, return_index=True, return_inverse=True)
+    draws = np.array([rng_for("client", seed, int(patient)).random() for patient in patients])
+    edges = np.cumsum(shares, axis=1)[label[first], :-1]
+    owner = (draws[:, None] >= edges).sum(axis=1)[at]
+    return [np.flatnonzero(owner == client) for client in range(n)]
+
+
+@dataclass
+class Message:
+    """What a client returns: its update, of which round, and the positions that it used."""
+
+    client: int
+    round: int
+    update: Mapping[str, np.ndarray]
+    records: np.ndarray
+
+
+class Federation:
+    """State of a federated run: the model, and each client's records.
+
+    Every draw is made from (seed, round, client), so that an engine may visit clients in any order.
+    """
+
+    def __init__(
+        self,
+        trainer: FederatedTrainer,
+        model: nn.Module,
+        records: Records,
+        *,
+        setting: Setting,
+        seed: int,
+        device: str,
+    ):
+        self.trainer, self.plan, self.seed = trainer, trainer.plan, seed
+        self.model = model.to(device)
+        self.data = training.Data.of(records, device)
+        self.loss = training.losses(setting.task)
+        # The hospitals are the same for every run of a target: shadows follow their partition.
+        self.clients = partition(records, trainer.plan, n_outputs=setting.n_outputs, seed=0)
+        self.velocity: dict[str, Tensor] = {}
+        self.noticed: dict[str, list[float]] = {"honest": [], "tampered": []}
+        self.architecture_kept = True
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The global model."""
+        return _arrays(dict(self.model.named_parameters()))
+
+    def chosen(self, round: int) -> list[int]:
+        """Who takes part: the same number in each round, of clients that have records."""
+        able = [client for client, own in enumerate(self.clients) if len(own)]
+        n = max(1, round_half_up(self.plan.participation * len(able)))
+        rng = rng_for("participants", self.seed, round)
+        return sorted(rng.choice(able, size=n, replace=False).tolist())
+
+    def observed(self, round: int) -> bool:
+        """Whether the adversary keeps this round's messages."""
+        return round < self.plan.observe or round >= self.plan.rounds - self.plan.observe
+
+    def sent(self, round: int, client: int) -> nn.Module:
+        """What the server sends: the model, or what a dishonest one makes of it."""
+        watch = self.trainer.watch
+        if watch is None or watch.policy is None or not self.observed(round):
+            return self.model
+        knowledge = replace(watch.knowledge, rng=rng_for("server", self.seed, round))
+        return watch.policy.module(copy.deepcopy(self.model), client=client, knowledge=knowledge)
+
+    def inspect(self, module: nn.Module, round: int, client: int) -> None:
+        """What the client could notice about `module`, beside what it would about the honest model."""
+        x, y = self.data.batch(torch.from_numpy(self._batches(round, client)[0]))
+        for kind, received in (("honest", self.model), ("tampered", module)):
+            self.noticed[kind].append(disaggregation(received, self.loss, x, y))
+        self.architecture_kept &= same_architecture(self.model, module)
+
+    @property
+    def suspicions(self) -> dict[str, Any]:
+        """Facts for the detector of tampered models; empty where none was sent."""
+        if not self.noticed["tampered"]:
+            return {}
+        return {"tampering": {**self.noticed, "architecture_kept": self.architecture_kept}}
+
+    def answer(self, module: nn.Module, round: int, client: int) -> Message:
+        """A client's work: local steps on a copy of `module`, and its defenses."""
+        batches = self._batches(round, client)
+        model = copy.deepcopy(module).train()
+        parameters = dict(model.named_parameters())
+        total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        rule = self.trainer.gradient or MeanGradient()
+        seed = seed_for("client", self.seed, round, client)
+        x = self.data.x[:0]
+        with training.seeded(seed, str(self.data.x.device)), ExitStack() as stack:
+            backward = stack.enter_context(rule.attached(model, self.loss, seed))
+            for batch in batches:
+                index = torch.from_numpy(batch).to(self.data.x.device)
+                x, y = self.data.batch(index)
+                backward(x, y)
+                with torch.no_grad():
+                    for name, p in parameters.items():
+                        grad = p.grad if p.grad is not None else torch.zeros_like(p)
+                        total[name] += grad
+                        p -= self.plan.lr * grad
+        update: Mapping[str, np.ndarray] = _arrays(total)
+        rng = rng_for("update", self.seed, round, client)
+        for filling in self.trainer.update:
+            update = filling.protect(update, rng=rng, model=module, x=x)
+        return Message(client, round, update, np.concatenate(batches))
+
+    def _batches(self, round: int, client: int) -> list[np.ndarray]:
+        own, plan = self.clients[client], self.plan
+        rng = rng_for("batches", self.seed, round, client)
+        if self.trainer.rate is not None:
+            coins = rng.random((plan.local_steps, len(own))) < self.trainer.rate
+            return [own[coin] for coin in coins]
+        order = np.concatenate(
+            [
+                rng.permutation(own)
+                for _ in range(-(-plan.local_steps * plan.batch_size // len(own)))
+            ]
+        )
+        size = min(plan.batch_size, len(own))
+        return [order[i * size : (i + 1) * size] for i in range(plan.local_steps)]
+
+    def step(self, update: Mapping[str, np.ndarray]) -> None:
+        """Move the global model along the mean update.
+
+        Raises:
+            MedleakError: the model is no longer finite.
+        """
+        with torch.no_grad():
+            for name, p in self.model.named_parameters():
+                if name not in update:
+                    continue
+                moved = torch.from_numpy(update[name]).to(p)
+                old = self.velocity.get(name, torch.zeros_like(p))
+                self.velocity[name] = self.plan.momentum * old + moved
+                p -= self.plan.lr * self.velocity[name]
+        if not all(torch.isfinite(p).all() for p in self.model.parameters()):
+            raise MedleakError("training diverged: the global model is no longer finite")
+
+
+def round_half_up(value: float) -> int:
+    """0.5 goes up, unlike `round`."""
+    return int(np.floor(value + 0.5))
+
+
+@dataclass
+class Ledger:
+    """What happened: who was excluded and why, and what the messages cost."""
+
+    excluded: dict[str, int] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict)
+
+    def exclude(self, client: int, reason: str) -> None:
+        line = f"client {client}: {reason}"
+        self.excluded[line] = self.excluded.get(line, 0) + 1
+
+    def add(self, cost: Mapping[str, float]) -> None:
+        for name, value in cost.items():
+            self.cost[name] = self.cost.get(name, 0.0) + value
+
+
+def run(federation: Federation) -> Mapping[str, Any]:
+    """Train by rounds in this process; facts for `Trained`."""
+    return rounds(federation, lambda modules, round: _one_by_one(federation, modules, round))
+
+
+Answers = Mapping[int, "Message | str"]
+"""Client -> its message, or why there is none."""
+
+
+def rounds(
+    federation: Federation, ask: Callable[[Mapping[int, nn.Module], int], Answers]
+) -> Mapping[str, Any]:
+    """All rounds; `ask` sends modules to clients and gathers what they answer."""
+    ledger, last = Ledger(), {}
+    for round in range(federation.plan.rounds):
+        modules = {client: federation.sent(round, client) for client in federation.chosen(round)}
+        for client, module in modules.items():
+            if module is not federation.model:
+                federation.inspect(module, round, client)
+        answers, good = ask(modules, round), {}
+        for client, module in modules.items():
+            fault = fault_of(answers[client], round, module, last.get(client))
+            if fault:
+                ledger.exclude(client, fault)
+            else:
+                good[client] = answers[client]
+        last = dict(good)
+        if not good:
+            raise MedleakError(f"round {round}: no client answered ({_told(ledger)})")
+        _finish(federation, round, modules, good, ledger)
+    return {
+        "excluded": ledger.excluded,
+        "steps": federation.plan.rounds,
+        "traffic": ledger.cost,
+        **federation.suspicions,
+    }
+
+
+def _one_by_one(
+    federation: Federation, modules: Mapping[int, nn.Module], round: int
+) -> dict[int, Message | str]:
+    answers: dict[int, Message | str] = {}
+    for client, module in modules.items():
+        start = time.perf_counter()
+        try:
+            answers[client] = federation.answer(module, round, client)
+        except Exception as error:  # a client's own trouble ends its part, not the round
+            answers[client] = f"crashed: {type(error).__name__}: {error}"
+        deadline, took = federation.plan.deadline, time.perf_counter() - start
+        if deadline is not None and took > deadline:
+            answers[client] = f"stalled past its deadline of {deadline:g} s"
+    return answers
+
+
+def fault_of(answer: Message | str, round: int, module: nn.Module, last: Message | None) -> str:
+    """Why a message is not used, or "": checked against what was sent, before anything is summed."""
+    if isinstance(answer, str):
+        return answer
+    if answer.round != round:
+        return f"replayed its message of round {answer.round}"
+    shapes = {name: tuple(p.shape) for name, p in module.named_parameters()}
+    if {name: array.shape for name, array in answer.update.items()} != shapes:
+        return "sent arrays of the wrong names or shapes"
+    if not all(np.isfinite(array).all() for array in answer.update.values()):
+        return "sent NaN or infinity"
+    if last is not None and all(
+        np.array_equal(array, last.update.get(name)) and array.any()
+        for name, array in answer.update.items()
+    ):
+        return "sent the message of its last round again"
+    return ""
+
+
+def _told(ledger: Ledger) -> str:
+    return "; ".join(ledger.excluded)
+
+
+def _finish(
+    federation: Federation,
+    round: int,
+    modules: Mapping[int, nn.Module],
+    good: Mapping[int, Message],
+    ledger: Ledger,
+) -> None:
+    """Sum the messages, let the adversary look, and move the model."""
+    trainer, plan = federation.trainer, federation.plan
+    weight = {client: float(max(1, len(message.records))) for client, message in good.items()}
+    if trainer.rate is not None:  # the true batch size is private: every client counts alike
+        weight = dict.fromkeys(good, float(plan.batch_size * plan.local_steps))
+    rng = rng_for("aggregate", federation.seed, round)
+    gone = [client for client in good if rng.random() < plan.dropout]
+    names, shapes = _layout(good)
+    most = max(weight.values())
+    vectors = {c: _flat(m.update, names) * (weight[c] / most) for c, m in good.items()}
+    told = _sum(trainer, vectors, gone, rng)
+    for client, reason in told.excluded.items():
+        ledger.exclude(client, reason)
+    ledger.add(told.cost)
+    total_weight = sum(weight[client] for client in told.survivors) / most
+    mean = _unflat(told.total / total_weight, names, shapes)
+    if federation.observed(round) and trainer.watch is not None:
+        _show(federation, round, modules, good, told, mean)
+    policy = trainer.watch.policy if trainer.watch is not None else None
+    if policy is not None and federation.observed(round):
+        mean = policy.kept(mean)
+    if mean is not None:
+        federation.step(mean)
+
+
+def _sum(
+    trainer: FederatedTrainer,
+    vectors: Mapping[int, np.ndarray],
+    gone: list[int],
+    rng: np.random.Generator,
+) -> Aggregated:
+    if trainer.aggregate is not None:
+        return trainer.aggregate.aggregate(vectors, dropped=gone, rng=rng)
+    left = {client: vector for client, vector in vectors.items() if client not in gone}
+    if not left:
+        raise MedleakError("all clients of a round dropped out")
+    size = 4.0 * len(next(iter(left.values())))
+    cost = {"client_bytes": size, "server_bytes": size * len(vectors)}
+    excluded = dict.fromkeys(gone, "dropped out")
+    return Aggregated(sum(left.values()), tuple(left), excluded, cost)
+
+
+def _show(
+    federation: Federation,
+    round: int,
+    modules: Mapping[int, nn.Module],
+    good: Mapping[int, Message],
+    told: Aggregated,
+    mean: Mapping[str, np.ndarray],
+) -> None:
+    """Keep what this adversary sees: each message, or the sum where the aggregate hides them."""
+    trainer = federation.trainer
+    local, keep = trainer.local, trainer.watch.keep
+    if trainer.aggregate is not None and "updates" in trainer.aggregate.hides:
+        behind = np.concatenate([good[client].records for client in told.survivors])
+        sent = _arrays(dict(modules[told.survivors[0]].named_parameters()))
+        seen = Observation(round, told.survivors, len(behind), sent, mean, local)
+        keep(seen, behind)
+        return
+    for client in told.survivors:
+        message, sent = good[client], _arrays(dict(modules[client].named_parameters()))
+        n = len(message.records)
+        keep(Observation(round, (client,), n, sent, message.update, local), message.records)
+
+
+def _layout(good: Mapping[int, Message]) -> tuple[list[str], dict[str, tuple[int, ...]]]:
+    first = next(iter(good.values())).update
+    return list(first), {name: array.shape for name, array in first.items()}
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: t.detach().cpu().numpy().copy() for name, t in tensors.items()}
+
+
+def _flat(update: Mapping[str, np.ndarray], names: list[str]) -> np.ndarray:
+    return np.concatenate([np.asarray(update[n], dtype=np.float64).ravel() for n in names])
+
+
+def _unflat(
+    vector: np.ndarray, names: list[str], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, np.ndarray]:
+    sizes = [int(np.prod(shapes[name])) for name in names]
+    parts = np.split(vector, np.cumsum(sizes)[:-1])
+    return {
+        name: part.reshape(shapes[name]).astype(np.float32)
+        for name, part in zip(names, parts, strict=True)
+    }

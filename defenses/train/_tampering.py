@@ -1,0 +1,48 @@
+"""What a client can notice of a model that was tampered with, before it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+LARGEST = 1e6
+"""A single record in the batch: its gradient has no company at all."""
+
+
+def same_architecture(expected: nn.Module, received: nn.Module) -> bool:
+    """Whether the parameters have the names and shapes that the client agreed to train."""
+
+    def layout(model: nn.Module) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(p.shape) for name, p in model.named_parameters()}
+
+    return layout(expected) == layout(received)
+
+
+def disaggregation(
+    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], x: Tensor, y: Tensor
+) -> float:
+    r"""The disaggregation signal-to-noise ratio: how far one record stands out in some layer's gradient.
+
+    .. math:: \max_W \max_i \frac{\|\nabla_W \ell_i\|}{\sum_{j \ne i} \|\nabla_W \ell_j\|}
+
+    over the weights W of linear and convolutional layers. (Garov et al. 2024, Hiding in Plain Sight:
+    Disguising Data Stealing Attacks in Federated Learning, ICLR.)
+
+    Args:
+        loss: (outputs, y) to losses ``(N,)``.
+        x, y: the client's batch.
+    """
+    if len(x) < 2:
+        return LARGEST
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    weights = [m.weight for m in layers if m.weight.requires_grad]
+    norms = torch.zeros(len(weights), len(x))
+    for i in range(len(x)):
+        one = loss(model(x[i : i + 1]), y[i : i + 1]).sum()
+        grads = torch.autograd.grad(one, weights, allow_unused=True)
+        norms[:, i] = torch.stack([g.norm() if g is not None else x.new_zeros(()) for g in grads])
+    largest, total = norms.max(dim=1).values, norms.sum(dim=1)
+    ratio = largest / (total - largest).clamp(min=1e-12)
+    return float(ratio[total > 0].clamp(max=LARGEST).max()) if (total > 0).any() else 0.0

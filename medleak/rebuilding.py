@@ -1,0 +1,171 @@
+"""The reconstruction game: which messages are asked about, and the figures of what was rebuilt.
+
+An attack is asked for the records behind some of the observed messages of federated training. The
+bench keeps which records these are; the gallery in which they are looked for is the whole challenge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medleak.api import Estimate, Guarantee, MedleakError, Metric, Originals, Puzzle, Rebuilt
+from medleak.games import World
+from medleak.transcripts import Transcript
+
+AGES = ("fresh model", "trained model")
+"""Of the attacked checkpoint: the first observed rounds, and the last. Fresh models leak more."""
+CERTAIN = 1e-6
+"""Chance, left out of account, that a record takes part more often than is assumed."""
+
+
+@dataclass(frozen=True)
+class Riddle:
+    """What is asked about one run, and the truth.
+
+    Attributes:
+        age: of each message, ``(T,)`` strings.
+        positions: in the gallery, ``(T, B)`` int, -1 where padded.
+    """
+
+    puzzle: Puzzle
+    age: np.ndarray
+    positions: np.ndarray
+
+    def part(self, images: np.ndarray, age: str, world: World) -> tuple[Rebuilt, Originals]:
+        """What was rebuilt from the messages of one age, and what should have been."""
+        mine = self.age == age
+        records = world.challenge.records
+        rebuilt = Rebuilt(
+            images[mine], self.puzzle.n_records[mine], pixels(records.x), records.patients
+        )
+        return rebuilt, Originals(self.positions[mine])
+
+
+def pixels(x: np.ndarray) -> np.ndarray:
+    """Records as floats in 0..1, ``(N, C, H, W)``."""
+    return x.astype(np.float64) / 255 if x.dtype == np.uint8 else x.astype(np.float64)
+
+
+def riddle(transcript: Transcript, world: World, *, n_trials: int, labels: bool) -> Riddle:
+    """Ask about up to `n_trials` messages of each age; empty ones tell nothing and are left out.
+
+    Args:
+        labels: whether the adversary is given the labels behind each message.
+
+    Raises:
+        MedleakError: no message was observed, or none holds a record.
+    """
+    contents = transcript.contents
+    if not contents:
+        raise MedleakError("no message was observed: federated training with observe > 0 is needed")
+    middle = (contents[0]["round"] + contents[-1]["round"]) / 2
+    ages = [AGES[message["round"] > middle] for message in contents]
+    indices: list[int] = []
+    for age in AGES:
+        full = [i for i, m in enumerate(contents) if ages[i] == age and m["n_records"]]
+        indices += full[:n_trials]
+    if not indices:
+        raise MedleakError("every observed message is empty: its batches had no record")
+    truth = [transcript.truth(i) for i in indices]
+    counts = np.array([len(one) for one in truth])
+    positions = np.full((len(truth), counts.max()), -1)
+    for row, one in zip(positions, truth, strict=True):
+        row[: len(one)] = one
+    known = tuple(np.sort(world.challenge.y[one]) for one in truth) if labels else None
+    puzzle = Puzzle(np.array(indices), counts, world.setting.in_shape, known)
+    return Riddle(puzzle, np.array([ages[i] for i in indices]), positions)
+
+
+def measured(
+    metrics: Mapping[str, Metric],
+    guarantees: Sequence[Guarantee],
+    rebuilt: Rebuilt,
+    truth: Originals,
+    *,
+    world: World,
+    n_members: int,
+    labels: Sequence[np.ndarray] | None,
+) -> dict[str, Any]:
+    """The parts of a row that are measured on rebuilt images: leakage, baselines, ceilings, violations.
+
+    Args:
+        n_members: patients of the challenge who were trained on.
+        labels: those behind each message, where the adversary is given them.
+    """
+    from medleak.metrics import baselines
+    from medleak.metrics.ceilings import VIOLATION_LEVEL
+
+    auxiliary = world.auxiliary
+    others = pixels(auxiliary.x)
+    priors = {
+        "mean image": baselines.mean_image(rebuilt, others, y=auxiliary.y, labels=labels),
+        "typical image": baselines.typical_image(rebuilt, others),
+    }
+    if len(rebuilt.images) > 1:
+        priors["other messages"] = baselines.other_observations(rebuilt)
+    leakage = {name: metric(rebuilt, truth) for name, metric in metrics.items()}
+    roofs = {
+        name: _ceiling(m, guarantees, rebuilt, world, n_members) for name, m in metrics.items()
+    }
+    violations = [
+        name
+        for name, metric in metrics.items()
+        if roofs[name] is not None
+        and (low := metric.lower_bound(rebuilt, truth, VIOLATION_LEVEL)) is not None
+        and low > roofs[name]
+    ]
+    return {
+        "leakage": leakage,
+        "ceilings": roofs,
+        "violations": tuple(violations),
+        "baselines": {
+            prior: {name: metric(guess, truth) for name, metric in metrics.items()}
+            for prior, guess in priors.items()
+        },
+        "excess": {
+            name: _least(
+                metric, [metric.excess(rebuilt, guess, truth) for guess in priors.values()]
+            )
+            for name, metric in metrics.items()
+        },
+    }
+
+
+def _least(metric: Metric, excesses: Sequence[Estimate]) -> Estimate:
+    """The gain over the best of the baselines; negative is a gain where lower is leakier."""
+    known = [one for one in excesses if one.value is not None]
+    best = min if metric.higher_is_leakier else max
+    return best(known, key=lambda one: one.value) if known else excesses[0]
+
+
+def _ceiling(
+    metric: Metric, guarantees: Sequence[Guarantee], rebuilt: Rebuilt, world: World, n_members: int
+) -> float | None:
+    """What the guarantees allow, given that the scored records were in the scored messages.
+
+    Besides the message itself, a record takes part in other steps: by its coins, almost surely in no
+    more than the `CERTAIN` quantile of their number.
+    """
+    from scipy.stats import binom
+
+    from medleak.metrics.ceilings import applicable
+    from medleak.metrics.rero import given_participation, uniform_prior
+
+    fitting = applicable(guarantees, unit=world.setting.unit, max_records=world.setting.max_records)
+    known: list[Guarantee] = []
+    for promise in fitting:
+        if {"q", "steps"} <= promise.mechanism.keys():
+            steps, q = int(promise.mechanism["steps"]), float(promise.mechanism["q"])
+            times = 1 + int(binom.isf(CERTAIN, max(steps - 1, 1), q))
+            known += given_participation([promise], times)
+    if not known:
+        return None
+    # Of the gallery's patients, the other members are known to an informed adversary.
+    candidates = max(1, len(np.unique(rebuilt.patients)) - n_members + 1)
+    guesses = int(rebuilt.n_records.max(initial=1)) * getattr(metric, "k", 1)
+    kappa = uniform_prior(candidates, guesses=guesses, labels=world.setting.n_outputs)
+    return metric.ceiling(known, kappa)

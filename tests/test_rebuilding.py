@@ -1,0 +1,110 @@
+"""The reconstruction game: what is asked about messages on disk, and what figures come of it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from medleak.api import (
+    Challenge,
+    Guarantee,
+    LocalTraining,
+    MedleakError,
+    Observation,
+    Records,
+    Setting,
+)
+from medleak.metrics.reconstruction import PSNR, Identified
+from medleak.rebuilding import AGES, measured, pixels, riddle
+from medleak.store import Store
+from medleak.transcripts import Recorder, Transcript
+
+N = 40
+METRICS = {"psnr": PSNR(), "identified": Identified()}
+
+
+@pytest.fixture
+def world():
+    rng = np.random.default_rng(0)
+
+    def records(first):
+        x = rng.integers(0, 256, (N, 1, 12, 12), dtype=np.uint8)
+        return Records(x, np.arange(N) % 2, np.arange(first, first + N))
+
+    challenge = Challenge(records(0), np.full(N, "natural"))
+    setting = Setting(N // 2, N // 2, 1, (1, 12, 12), 2)
+    return SimpleNamespace(challenge=challenge, auxiliary=records(N), setting=setting)
+
+
+def transcript(tmp_path, sizes, rounds):
+    """A stored run whose message i holds the next `sizes[i]` of the even challenge records."""
+    store, key = Store(tmp_path / "store"), "a" * 16
+    store.ready()
+    recorder, start = Recorder(store, key, np.arange(0, N, 2)), 0
+    for i, (size, round) in enumerate(zip(sizes, rounds, strict=True)):
+        arrays = {"w": np.full(3, float(i), dtype=np.float32)}
+        local = LocalTraining(1, 2, 0.1)
+        recorder(
+            Observation(round, (i,), size, arrays, arrays, local), np.arange(start, start + size)
+        )
+        start += size
+    store.save("runs", key, {"messages": recorder.kept})
+    return Transcript(store, key)
+
+
+def test_messages_come_back_as_they_were_sent(tmp_path):
+    read = transcript(tmp_path, [2, 3], [0, 9])
+    assert len(read) == 2
+    assert (read[1].round, read[1].clients, read[1].n_records) == (9, (1,), 3)
+    assert np.array_equal(read[1].update["w"], [1, 1, 1])
+    assert read[-1].local == LocalTraining(1, 2, 0.1)
+    assert read.truth(1).tolist() == [4, 6, 8]  # in the challenge, not in the training set
+    with pytest.raises(IndexError):
+        read[2]
+
+
+def test_a_riddle_asks_about_both_ages_and_about_no_empty_message(tmp_path, world):
+    read = transcript(tmp_path, [2, 0, 3, 1, 2], [0, 0, 1, 8, 9])
+    asked = riddle(read, world, n_trials=2, labels=True)
+    assert asked.age.tolist() == [AGES[0], AGES[0], AGES[1], AGES[1]]
+    assert asked.puzzle.indices.tolist() == [0, 2, 3, 4]
+    assert asked.puzzle.n_records.tolist() == [2, 3, 1, 2]
+    assert asked.positions.tolist()[0] == [0, 2, -1]
+    assert [labels.tolist() for labels in asked.puzzle.labels][1] == [0, 0, 0]
+    assert riddle(read, world, n_trials=2, labels=False).puzzle.labels is None
+    with pytest.raises(MedleakError, match="every observed message is empty"):
+        riddle(transcript(tmp_path / "b", [0], [0]), world, n_trials=2, labels=False)
+
+
+def judged(tmp_path, world, rebuild, guarantees=()):
+    asked = riddle(transcript(tmp_path, [2] * 8, range(8)), world, n_trials=9, labels=False)
+    images = rebuild(pixels(world.challenge.x)[np.maximum(asked.positions, 0)])
+    parts = asked.part(images, AGES[0], world)
+    return measured(METRICS, guarantees, *parts, world=world, n_members=N // 2, labels=None)
+
+
+def test_the_truth_is_identified_and_better_than_every_baseline(tmp_path, world):
+    found = judged(tmp_path, world, lambda truth: truth)
+    assert found["leakage"]["identified"].value == 1.0
+    assert found["leakage"]["psnr"].value == 100.0
+    assert found["excess"]["identified"].value > 0.7
+    assert found["excess"]["identified"].low > 0
+    assert found["ceilings"] == {"psnr": None, "identified": None}
+    assert set(found["baselines"]) == {"mean image", "typical image", "other messages"}
+
+
+def test_noise_is_no_better_than_the_baselines(tmp_path, world):
+    rng = np.random.default_rng(1)
+    found = judged(tmp_path, world, lambda truth: rng.random(truth.shape))
+    assert found["leakage"]["identified"].value < 0.3
+    assert found["excess"]["identified"].low <= 0
+    assert found["excess"]["psnr"].value < 0
+
+
+def test_a_promise_bounds_identification_and_a_breach_is_flagged(tmp_path, world):
+    mechanism = {"name": "poisson_gaussian", "q": 0.1, "sigma": 20.0, "steps": 50}
+    promise = Guarantee("dp", "record", "all", 0.2, 1e-5, mechanism=mechanism)
+    found = judged(tmp_path, world, lambda truth: truth, [promise])
+    kappa = 2 * 2 / 21  # two guesses, two classes, twenty-one who may be it
+    assert kappa < found["ceilings"]["identified"] < 0.6
+    assert found["violations"] == ()  # eight images cannot prove it
