@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import (
+    Defense,
     Estimate,
     Guarantee,
     Knowledge,
@@ -29,11 +30,17 @@ from medleak.rows import Row
 from medleak.runs import Network, RunSpec, log_probabilities, release_of, with_weights
 from medleak.scoring import Bouts, figures, most_exposed
 from medleak.shadows import Pool, replica_check
+from medleak.slots import Slots, training_blocks
 from medleak.store import Corrupt, Store
 from medleak.transcripts import Transcript
 
 CONTROL_LEVEL = 0.998
 """Two-sided, so that a control fails by chance once in a thousand cells."""
+PROOF = 100
+"""Encrypted queries that stand behind a plain twin."""
+TWIN_ERROR = 1e-2
+"""Largest difference of a logit between a twin and its original."""
+PER_QUERY = ("seconds", "plain_seconds", "overhead", "bytes_in", "bytes_out")
 MOST_BLIND = 40
 """Targets for which members and non-members are compared without any model: coins are coins."""
 MOST_SCORES = 2000
@@ -155,6 +162,13 @@ def _shared(cell: Cell, store: Store, outputs: Sequence[Output], device: str) ->
     reason = f"control failed: replica check: {reasons}" if reasons else ""
     if any((found["blind_auc"].low or 0.0) > 0.5 for found in blinds):
         reason = "control failed: members and non-members differ before any training (blind AUC)"
+    proof = _proof(cell, store, device)
+    if not proof.get("error", 0.0) <= TWIN_ERROR:
+        reason = (
+            f"control failed: the plain twin is off by {proof['error']:.2g} from the ciphertexts"
+        )
+    if "missing" in proof:
+        reason = f"control failed: the plain twin was not proven: {proof['missing']}"
     return {
         "status": "invalid" if reason else "ok",
         "reason": reason,
@@ -165,6 +179,7 @@ def _shared(cell: Cell, store: Store, outputs: Sequence[Output], device: str) ->
             "blind_auc": blind,
             "replica": {"ok": not reasons, "notes": notes},
             **_tampering(_facts(cell.target_spec, store)),
+            **({"twin": proof} if proof else {}),
         },
         "twin": release_of(cell.target_spec, cell.slots, store, device=device).twin,
         "cost": {
@@ -173,8 +188,27 @@ def _shared(cell: Cell, store: Store, outputs: Sequence[Output], device: str) ->
             "attack_seconds": sum(output.seconds for output in outputs),
             "queries": sum(output.queries for output in outputs),
             **_facts(cell.target_spec, store).get("traffic", {}),
+            **{f"query_{name}": proof[name] for name in PER_QUERY if name in proof},
         },
     }
+
+
+def _proof(cell: Cell, store: Store, device: str) -> dict[str, Any]:
+    """Real ciphertext queries beside the plain twin; empty where the release has none."""
+    spec, slots = cell.target_spec, cell.config["defense"].get("slots") or {}
+    encrypted = [filling for filling in cell.slots if type(filling).prove is not Defense.prove]
+    if not encrypted:
+        return {}
+    plain = release_of(spec, Slots(training_blocks(slots)), store, device=device)
+    x, setting = spec.world.evaluation.x, spec.world.setting
+
+    def found() -> dict[str, Any]:
+        return vars(encrypted[0].prove(plain, x, setting=setting, n=min(PROOF, len(x))))
+
+    try:
+        return _remembered(store, "controls", ["proof", spec.key, slots, identities(slots)], found)
+    except MedleakError as error:
+        return {"missing": str(error)}
 
 
 def _tampering(facts: Mapping[str, Any]) -> dict[str, Any]:

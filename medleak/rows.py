@@ -49,10 +49,11 @@ class Row:
             the message; `excess`: metric name -> Estimate of the gain over the best of them.
         controls: "blind_auc" -> Estimate (model-free members against non-members), "replica" ->
             {"ok": bool, "notes": [...]}, "tampering" -> how well clients can tell the models that a
-            dishonest server sends from honest ones: {"auc": Estimate, "architecture_kept": bool}.
+            dishonest server sends from honest ones: {"auc": Estimate, "architecture_kept": bool}; "twin" ->
+            real encrypted queries beside the plain twin that answered in their place: "n", "error" ...
         cost: seconds and counts: "train_seconds", "shadow_seconds", "attack_seconds", "queries"; of
             federated training "client_bytes", "server_bytes", "client_seconds" and "server_seconds" of
-            the messages, over all rounds.
+            the messages, over all rounds; of encrypted inference "query_seconds", "query_bytes_in" ...
         provenance: overrides that repeat the row, run keys, versions, hardware.
     """
 

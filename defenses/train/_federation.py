@@ -348,8 +348,19 @@ def _show(
         return
     for client in told.survivors:
         message, sent = good[client], _arrays(dict(modules[client].named_parameters()))
-        n = len(message.records)
-        keep(Observation(round, (client,), n, sent, message.update, local), message.records)
+        n, update = len(message.records), _visible(trainer, message.update)
+        keep(Observation(round, (client,), n, sent, update, local), message.records)
+
+
+def _visible(
+    trainer: FederatedTrainer, update: Mapping[str, np.ndarray]
+) -> Mapping[str, np.ndarray]:
+    """The update with zeros where the aggregate hides it."""
+    if trainer.aggregate is None:
+        return update
+    names, shapes = list(update), {name: array.shape for name, array in update.items()}
+    vector = _flat(update, names)
+    return _unflat(vector * trainer.aggregate.visible(len(vector)), names, shapes)
 
 
 def _layout(good: Mapping[int, Message]) -> tuple[list[str], dict[str, tuple[int, ...]]]:

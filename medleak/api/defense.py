@@ -142,3 +142,12 @@ class Defense(Component):
     def apply(self, subject: Any, *, setting: Setting) -> Any:
         """Map the slot's type to the same type."""
         return subject
+
+    def prove(self, release: Release, x: np.ndarray, *, setting: Setting, n: int) -> Any:
+        """Evidence that the plain twin, which answers in place of an encrypted service, equals it.
+
+        `n` of the records `x` go through the real one. Returns None where there is no twin, else an object
+        with `error` (largest difference of a logit), `agreement` (share of equal classes), `seconds`,
+        `bytes_in` and `bytes_out` (of a query), `plain_seconds` and `overhead`.
+        """
+        return None

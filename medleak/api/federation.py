@@ -110,10 +110,15 @@ class UpdateDefense(Defense):
 class Aggregator(Defense):
     """Fills the slot "aggregate": how the messages of a round become their sum.
 
-    One that keeps the server from reading single messages says so in `hides["updates"]`.
+    One that keeps the server from reading single messages says so in `hides["updates"]`; one that hides
+    a part of them says in `visible` which part is left.
     """
 
     slot: ClassVar[Slot] = "aggregate"
+
+    def visible(self, length: int) -> np.ndarray:
+        """Which entries of a message the server reads, ``(length,)`` bool."""
+        return np.ones(length, dtype=bool)
 
     @abstractmethod
     def aggregate(

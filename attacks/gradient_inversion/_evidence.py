@@ -1,0 +1,152 @@
+"""What an update tells about how it was made: which entries were kept, rounded, or cut to their sign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medleak.api import Observation
+
+SMALLEST = 64
+"""Entries that an array needs before its values are taken for levels."""
+MOST_LEVELS = 0.5
+"""Levels per entry, above which an array is not taken for rounded."""
+TOLERANCE = 1e-3
+"""Of a step between levels."""
+STREWN = 0.25
+"""Share of strewn noughts that inactive units do not explain; a tenth occurs in small convolutions."""
+ROWS = 4
+"""Rows of a matrix whose columns are not emptied by chance."""
+DEAD = 0.75
+"""Share of empty columns that inactive units do not explain; six in ten are usual for one record."""
+SPARSE = 0.75
+"""Share of noughts above which one magnitude means coarse rounding rather than signs."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """An update as one row, and how far each entry is to be believed.
+
+    Attributes:
+        target: the entries, ``(P,)`` float32.
+        keep: 1 where an entry says something, 0 where it was cut out, ``(P,)``.
+        margin: how far the true entry may lie from the one sent, ``(P,)``.
+        signs: whether only signs were sent.
+    """
+
+    target: np.ndarray
+    keep: np.ndarray
+    margin: np.ndarray
+    signs: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """One message to be matched.
+
+    Attributes:
+        observation: the message.
+        n: records behind it.
+        labels: theirs, sorted, if the adversary is given them.
+        seed: of the starts.
+        evidence: what the update says.
+    """
+
+    observation: Observation
+    n: int
+    labels: np.ndarray | None
+    seed: int
+    evidence: Evidence
+
+    @property
+    def alike(self) -> tuple:
+        """Questions of which this is equal are solved together."""
+        o = self.observation
+        return self.n, o.local, len(o.clients), self.evidence.signs
+
+
+def evidence(update: Mapping[str, np.ndarray], aware: bool = True) -> Evidence:
+    """Read an update, by the order of its arrays.
+
+    Arrays of one magnitude are signs. Values that are whole multiples of a step, far fewer than the
+    entries, were rounded: the true entry lies within half a step. Other noughts were cut out
+    (pruning, top-k, the hidden columns of Soteria), unless inactive units explain them.
+
+    Args:
+        update: name -> array.
+        aware: whether to look at all; else every entry is taken at its word.
+    """
+    arrays = [np.asarray(a, dtype=np.float32) for a in update.values()]
+    rows = [a.ravel() for a in arrays]
+    target = np.concatenate(rows)
+    plain = Evidence(target, np.ones_like(target), np.zeros_like(target))
+    if not aware:
+        return plain
+    large = [r for r in rows if r.size >= SMALLEST and r.any()]
+    steps = [step(r) for r in large]
+    if large and all(steps):
+        if all(signs_only(r) for r in large):
+            return Evidence(target, plain.keep, plain.margin, signs=True)
+        margin = [np.full_like(r, (step(r) or 0.0) / 2) for r in rows]
+        return Evidence(target, plain.keep, np.concatenate(margin))
+    keep = kept(arrays).astype(np.float32)
+    return Evidence(target, keep, plain.margin)
+
+
+def step(row: np.ndarray) -> float | None:
+    """The distance between levels of a rounded array ``(n,)``; None if it was not rounded."""
+    if row.size < SMALLEST:
+        return None
+    sizes = np.unique(np.abs(row[row != 0]).astype(np.float64))
+    if not len(sizes):
+        return None
+    sizes = sizes[np.concatenate([[True], np.diff(sizes) > TOLERANCE * sizes[0]])]
+    if len(sizes) > MOST_LEVELS * row.size:
+        return None
+    gaps = np.concatenate([sizes[:1], np.diff(sizes)])
+    unit = float(gaps.min())
+    multiples = gaps / unit
+    whole = np.abs(multiples - np.rint(multiples)) < TOLERANCE * np.maximum(multiples, 1) * 10
+    return unit if whole.all() else None
+
+
+def signs_only(row: np.ndarray) -> bool:
+    """Whether ``(n,)`` entries share one magnitude, and are not mostly nought."""
+    sizes = np.abs(row[row != 0])
+    one = np.ptp(sizes) <= TOLERANCE * sizes.max()
+    return bool(one and len(sizes) >= (1 - SPARSE) * row.size)
+
+
+def kept(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Which entries say something, ``(P,)`` bool: all but the noughts that were cut out.
+
+    A unit that no record activates has noughts in its whole row, and in its whole column of the next
+    layer. Noughts strewn over a matrix are no such thing: then every nought was cut out. Columns
+    without any entry in more than `DEAD` of a matrix were hidden (Soteria), rather than inactive.
+    """
+    matrices = [a.reshape(len(a), -1) for a in arrays if a.ndim > 1 and len(a) >= ROWS]
+    share = bool(matrices) and np.average(
+        [strewn(m) for m in matrices], weights=[m.size for m in matrices]
+    )
+    if share > STREWN:
+        return np.concatenate([(a != 0).ravel() for a in arrays])
+    return np.concatenate([shown(a).ravel() for a in arrays])
+
+
+def strewn(matrix: np.ndarray) -> float:
+    """Share of entries that are nought while neither their whole row nor their whole column is."""
+    nought = matrix == 0
+    row, column = nought.all(axis=1, keepdims=True), nought.all(axis=0, keepdims=True)
+    return float((nought & ~row & ~column).mean())
+
+
+def shown(array: np.ndarray) -> np.ndarray:
+    """False in the empty columns of a matrix most of whose columns are empty, else True."""
+    found = np.ones(array.shape, dtype=bool)
+    if array.ndim == 2 and array.any():
+        empty = ~array.any(axis=0)
+        if empty.mean() > DEAD:
+            found[:, empty] = False
+    return found

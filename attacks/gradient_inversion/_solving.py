@@ -1,0 +1,106 @@
+"""The base of attacks that match gradients: many messages and restarts solved in one batch."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medleak.api import Observation, Puzzle, Release, Setting
+from medleak.attacks.gradient_inversion._evidence import Question, evidence
+from medleak.attacks.gradient_inversion._transcript import (
+    TranscriptAttack,
+    completed,
+    prior_guess,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from medleak.attacks.gradient_inversion._stacks import Stack
+
+TOGETHER = 32
+"""Records in one batch: fewer leave the overhead of each step unshared, more outgrow the caches."""
+
+
+class MatchingAttack(TranscriptAttack):
+    """Base of attacks that seek records whose update is the one that was sent.
+
+    The author writes `solve`. Messages of as many records are stacked, whatever their number of
+    restarts. Labels that the adversary is not given are recovered from the last layer: of a single
+    record exactly, of several from the mean probabilities of the auxiliary records. Networks answer
+    in evaluation mode, and each record has one class.
+    """
+
+    iterations: int
+    restarts: int
+    aware: bool
+
+    def faults(self) -> list[str]:
+        found = []
+        for name in ("iterations", "restarts"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                found.append(f"{name} must be a positive integer, not {value!r}")
+        if not isinstance(self.aware, bool):
+            found.append(f"aware {self.aware!r} must be true or false")
+        return found
+
+    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+        found = super().refusals(setting, knowledge)
+        if setting.task != "multiclass":
+            found.append(
+                f"{type(self).__name__} needs one class for each record: task {setting.task}"
+            )
+        return found
+
+    @abstractmethod
+    def solve(self, stack: Stack) -> tuple[Tensor, Tensor]:
+        """Sought values ``(S, B, C, H, W)`` and how badly they match, ``(S,)``."""
+
+    def run(self, release: Release, challenge: Puzzle) -> np.ndarray:
+        observations = release.view(self.requires.access)
+        seeds = self._knowledge.rng.integers(2**48, size=len(challenge))
+        prior = prior_guess(self._knowledge.auxiliary, challenge.in_shape)
+        most = max(map(int, challenge.n_records), default=0)
+        images = np.zeros((len(challenge), most, *challenge.in_shape), dtype=np.float32)
+        waiting: dict[tuple, list[tuple[int, Question]]] = {}
+        done = 0
+
+        def settle(alike: tuple) -> int:
+            positions, questions = zip(*waiting.pop(alike), strict=True)
+            for t, found in zip(positions, self.answers(questions), strict=True):
+                images[t, : len(found)] = completed(found, len(found), prior)
+            self._knowledge.progress((done + len(positions)) / len(challenge))
+            return done + len(positions)
+
+        for t, index in enumerate(challenge.indices):
+            labels = None if challenge.labels is None else challenge.labels[t]
+            n = int(challenge.n_records[t])
+            question = self._question(observations[int(index)], n, labels, int(seeds[t]))
+            queue = waiting.setdefault(question.alike, [])
+            queue.append((t, question))
+            if (len(queue) + 1) * self.restarts * n > TOGETHER:
+                done = settle(question.alike)
+        for alike in list(waiting):
+            done = settle(alike)
+        return images
+
+    def rebuild(self, observation: Observation, n: int, labels: np.ndarray | None) -> np.ndarray:
+        seed = int(self._knowledge.rng.integers(2**48))
+        return self.answers([self._question(observation, n, labels, seed)])[0]
+
+    def answers(self, questions: Sequence[Question]) -> np.ndarray:
+        """Of alike questions, the restart that matches best: ``(Q, n, C, H, W)`` in 0..1."""
+        from medleak.attacks.gradient_inversion import _stacks
+
+        stack = _stacks.stacked(questions, self._knowledge, self.restarts)
+        return _stacks.best(*self.solve(stack), len(questions))
+
+    def _question(
+        self, observation: Observation, n: int, labels: np.ndarray | None, seed: int
+    ) -> Question:
+        found = evidence(observation.update, self.aware)
+        return Question(observation, n, labels, seed, found)
