@@ -205,7 +205,7 @@ class Ledger:
 
 def run(federation: Federation) -> Mapping[str, Any]:
     """Train by rounds in this process; facts for `Trained`."""
-    return rounds(federation, lambda modules, round: _one_by_one(federation, modules, round))
+    return rounds(federation, lambda modules, round: one_by_one(federation, modules, round))
 
 
 Answers = Mapping[int, "Message | str"]
@@ -241,7 +241,7 @@ def rounds(
     }
 
 
-def _one_by_one(
+def one_by_one(
     federation: Federation, modules: Mapping[int, nn.Module], round: int
 ) -> dict[int, Message | str]:
     answers: dict[int, Message | str] = {}

@@ -52,7 +52,8 @@ class Federated(Defense):
         observe: the first and the last so many rounds are kept, as an adversary sees them.
         dropout: share of a round's clients that vanish before their message arrives.
         deadline: seconds after which a client counts as stalled (None: never).
-        engine: "lean", in this process, or "flower" (extra ``flower``).
+        engine: "lean", in this process, or "flower" (extra ``flower``): the same numbers over real
+            messages; clients on the CPU, no dishonest server, and Ray is started for each model.
 
     Paper: McMahan et al. 2017, Communication-Efficient Learning of Deep Networks from Decentralized
     Data, AISTATS.

@@ -2,11 +2,24 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from medleak.api import Attack, Dataset, DatasetSource, Records, ThreatModel, Trained, Trainer
+from medleak.api import (
+    Attack,
+    Dataset,
+    DatasetSource,
+    Defense,
+    MedleakError,
+    Records,
+    Release,
+    ServerPolicy,
+    ThreatModel,
+    Trained,
+    Trainer,
+)
 from medleak.keys import array_digest
 
 
@@ -130,3 +143,30 @@ class Guess(Confidence):
 
     def run(self, release, challenge):
         return self.rng.random(len(challenge))
+
+
+class Natural(Confidence):
+    """Has something to say about natural records only."""
+
+    kinds = ("natural",)
+
+
+class Twin(Defense):
+    """Answers for an encrypted service whose logits are off by `error`; `missing`: cannot be asked."""
+
+    slot = "serve"
+
+    def __init__(self, *, error=0.0, missing=False):
+        self.error, self.missing = error, missing
+
+    def apply(self, release, *, setting):
+        return Release(release.views, hidden=release.hidden, twin=True)
+
+    def prove(self, release, x, *, setting, n):
+        if self.missing:
+            raise MedleakError("the library is not installed")
+        return SimpleNamespace(n=n, error=self.error, seconds=2.0, bytes_in=10, overhead=1e4)
+
+
+class Nosy(ServerPolicy):
+    """A dishonest server with nothing to change."""
