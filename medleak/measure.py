@@ -15,6 +15,7 @@ from medleak.api import (
     Guarantee,
     Knowledge,
     MedleakError,
+    NotApplicable,
     Output,
     Release,
     Scored,
@@ -53,7 +54,12 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
     Returns:
         Seconds that the attacks took.
     """
-    outputs = [attacked(cell, duel, store, device) for duel in cell.duels]
+    try:
+        outputs = [attacked(cell, duel, store, device) for duel in cell.duels]
+    except NotApplicable as refusal:  # what only the trained model can tell
+        rows = [cell.row("not_applicable", "; ".join(refusal.reasons))]
+        store.save("cells", cell.key, {"rows": [row.to_json() for row in rows]})
+        return 0.0
     game = GAMES[cell.attack.requires.goal]
     rows = game(cell, store, outputs, _shared(cell, store, outputs, device))
     store.save("cells", cell.key, {"rows": [row.to_json() for row in rows]})

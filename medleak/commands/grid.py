@@ -59,7 +59,8 @@ def finish(result: Result, plan: Plan, before: bytes | None) -> int:
     print(report.terminal(result.rows))
     page = result.folder / PAGE
     if before is None or before != (result.folder / ROWS).read_bytes():
-        page = report.write(result.rows, result.folder, manifest=manifest_of(result.folder))
+        manifest = manifest_of(result.folder)
+        page = report.write(result.rows, result.folder, manifest=manifest, store=plan.store)
         report.risk(plan)
     else:
         os.utime(page)

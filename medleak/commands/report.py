@@ -11,18 +11,20 @@ from typing import Any
 def main(arguments: Namespace) -> int:
     from medleak import grid, report
     from medleak.api import ConfigError
+    from medleak.compose import default_store
+    from medleak.store import Store
 
     if arguments.overwrite and not arguments.publish:
         raise ConfigError("--overwrite replaces what is published: write --publish NAME beside it")
     rows, folder = grid.load(arguments.grid or latest(arguments.out), arguments.out)
-    manifest = manifest_of(folder)
+    manifest, store = manifest_of(folder), Store(default_store())
     if arguments.publish:
         name, overwrite = arguments.publish, arguments.overwrite
-        place = report.publish(rows, name, manifest=manifest, overwrite=overwrite)
+        place = report.publish(rows, name, manifest=manifest, overwrite=overwrite, store=store)
         print(f"published {place}")
         return 0
     print(report.terminal(rows))
-    print(f"\nreport: {report.write(rows, folder, manifest=manifest)}")
+    print(f"\nreport: {report.write(rows, folder, manifest=manifest, store=store)}")
     return 0
 
 

@@ -137,6 +137,11 @@ class PSNR(ReconstructionMetric):
         self.cap = cap
         self.level = level
 
+    @property
+    def most(self) -> float:
+        """No interval goes beyond the cap."""
+        return self.cap
+
     def faults(self) -> list[str]:
         return (
             [] if 0 < self.cap < np.inf else [f"cap {self.cap}: a positive number of dB is needed"]

@@ -17,6 +17,7 @@ from medleak.report import naming
 from medleak.rows import Row
 
 _SEVERITY = ("failed", "invalid", "not_run", "not_applicable")
+RECONSTRUCTION = "reconstruction"
 _ATTACK = ("attack", "n_shadows", "pool", "knowledge", "budget")
 
 
@@ -33,6 +34,8 @@ class Aggregate:
         leakage, utility, groups, utility_groups, worst_group, cost: means over `seeds`.
         ceilings: the largest over seeds; None (vacuous) as soon as one seed's is.
         violations: metric -> number of seeds above the ceiling.
+        baselines, excess: means over `seeds`, of reconstruction.
+        tampering: how well clients tell a dishonest server's models from honest ones (AUC).
         blind: the model-free baseline; `replica`: (ok, notes) of the replica check.
     """
 
@@ -49,7 +52,10 @@ class Aggregate:
     worst_group: Mapping[str, tuple[str, Estimate]] = field(default_factory=dict)
     ceilings: Mapping[str, float | None] = field(default_factory=dict)
     violations: Mapping[str, int] = field(default_factory=dict)
+    baselines: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
+    excess: Mapping[str, Estimate] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
+    tampering: Estimate | None = None
     blind: Estimate | None = None
     replica: tuple[bool, tuple[str, ...]] | None = None
 
@@ -68,6 +74,20 @@ class Aggregate:
     def _labelled(self, name: str, owner: str) -> str:
         shown = naming.extras({k: v for k, v in self.axes.items() if _owner(k) == owner})
         return f"{name} ({shown})" if shown else name
+
+    @property
+    def rebuilt(self) -> bool:
+        """Whether images were to be rebuilt; otherwise, whether members were to be told."""
+        return self.row.goal == RECONSTRUCTION
+
+    @property
+    def role(self) -> str:
+        """Who attacks: "outsider", "client" or "server"; "" where it is not recorded."""
+        return self.row.adversary.rpartition(" ")[2]
+
+    def binds(self, guarantee: Mapping[str, Any]) -> bool:
+        """Whether a guarantee binds who attacks here."""
+        return not self.role or self.role in guarantee.get("adversaries", (self.role,))
 
     @property
     def epsilon(self) -> float | None:
@@ -91,8 +111,8 @@ class Aggregate:
         )
 
     def ceiling(self, metric: str) -> str:
-        """The ceiling of `metric` as printed: a number, ``vacuous``, or a dash without guarantee."""
-        if not self.row.guarantees or metric not in self.leakage:
+        """The ceiling of `metric` as printed: a number, ``vacuous``, or a dash where no guarantee binds."""
+        if not any(map(self.binds, self.row.guarantees)) or metric not in self.leakage:
             return naming.NONE
         value = self.ceilings.get(metric)
         return naming.VACUOUS if value is None else naming.limit(metric, value)
@@ -178,7 +198,10 @@ def _merge(rows: Sequence[Row]) -> Aggregate:
         worst_group=_worst(good, groups),
         ceilings=_highest([row.ceilings for row in good]),
         violations=dict(Counter(name for row in good for name in row.violations)),
+        baselines=mean_nested([row.baselines for row in good]),
+        excess=mean_block([row.excess for row in good]),
         cost=_mean_numbers([row.cost for row in good]),
+        tampering=mean_block([row.controls.get("tampering", {}) for row in good]).get("auc"),
         blind=mean_block([row.controls for row in good]).get("blind_auc"),
         replica=_replica(good),
     )
@@ -236,8 +259,37 @@ def _ordered(found: list[Aggregate]) -> list[Aggregate]:
     def place(one: Aggregate) -> tuple:
         plain = one.row.defense != "none"
         records = one.row.records or "natural"
-        kind = (records != "natural", records)
+        kind = (False, "") if one.rebuilt else (records != "natural", records)
         defense = (plain, -weakest[one.defense], one.defense, attacks[one.attack])
-        return targets[one.target], one.row.n_members, *kind, *defense, one.row.unit
+        # A fresh and a trained model stand side by side, under each attack.
+        age = one.row.records if one.rebuilt else ""
+        return targets[one.target], one.row.n_members, *kind, *defense, age, one.row.unit
 
     return sorted(found, key=place)
+
+
+def by_goal(aggregates: Iterable[Aggregate]) -> tuple[list[Aggregate], list[Aggregate]]:
+    """Those that tell members, and those that rebuild images."""
+    found = list(aggregates)
+    return [one for one in found if not one.rebuilt], [one for one in found if one.rebuilt]
+
+
+def metric_names(aggregates: Iterable[Aggregate]) -> list[str]:
+    """Every leakage metric that is a number in some line, in order of appearance."""
+    named = (
+        name
+        for one in aggregates
+        for name, e in one.leakage.items()
+        if isinstance(e, Estimate) and e.value is not None
+    )
+    return list(dict.fromkeys(named))
+
+
+def one_kind(aggregates: Iterable[Aggregate]) -> list[Aggregate]:
+    """One measured aggregate per cell: much does not depend on which records are asked about."""
+    seen: dict[tuple, Aggregate] = {}
+    for one in aggregates:
+        if one.status == "ok":
+            place = (one.target, one.row.n_members, one.defense, one.attack, one.row.n_shadows)
+            seen.setdefault((*place, one.row.pool), one)
+    return list(seen.values())

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import Estimate
-from medleak.report import naming, pages, plots, tables
+from medleak.report import curves, drawing, naming, pages, tables
 from medleak.report.aggregated import Aggregate, aggregate
 from medleak.rows import Row
 
@@ -141,6 +141,6 @@ def _curve(aggregates: Sequence[Aggregate]) -> str:
     drawn = [one for one in aggregates if one.status == "ok" and "roc" in one.leakage]
     if not drawn:
         return ""
-    tint = plots.colours([one.defense for one in drawn], plots.DEFENSES)
-    svg = plots.saved(partial(plots.roc, tint=tint), drawn, ("svg",))["svg"]
+    tint = drawing.colours([one.defense for one in drawn], drawing.DEFENSES)
+    svg = drawing.saved(partial(curves.roc, tint=tint), drawn, ("svg",))["svg"]
     return pages.inline(svg, "roc")

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from medleak.api import Curve, Estimate
-from medleak.report import naming, words
+from medleak.report import naming, rebuilt_words, words
+from medleak.report.aggregated import RECONSTRUCTION, Aggregate, aggregate
 from medleak.rows import Row
 
 _ADVERSARIES = {"": "The attacker", "client": "a client of the federation", "server": "the server"}
@@ -71,6 +72,8 @@ def _wrapped(line: str, verbatim: bool) -> str:
 
 def _game(row: Row) -> list[str]:
     unit = row.unit or "record"
+    if row.goal == RECONSTRUCTION:
+        return rebuilt_words.game(row)
     if row.goal != "membership":
         return [f"Goal: {row.goal}. Unit: {unit}. Data: {row.data or 'unknown'}."]
     told = [
@@ -95,6 +98,8 @@ def _adversary(row: Row) -> list[str]:
     who = f"{who[:1].upper()}{who[1:]}" + f" ({conduct})" * bool(conduct)
     how = _ACCESS.get(row.access, f"sees {row.access}" if row.access else "access not recorded")
     told = [f"{who} {how}" + (" (through a plain twin of the encrypted one)" * row.twin) + "."]
+    if conduct == "malicious":
+        told.append("It changes what is sent, so as to read more from what comes back.")
     if row.n_shadows:
         held = {
             "audit": "trained on patients of the challenge itself: an auditor's power",
@@ -102,7 +107,7 @@ def _adversary(row: Row) -> list[str]:
         }.get(row.pool, row.pool)
         models = naming.count(row.n_shadows, "shadow model")
         told.append(f"It trained {models} under the same defense, {held}.")
-    else:
+    elif row.goal != RECONSTRUCTION:
         told.append("It trained no shadow models.")
     return told
 
@@ -121,6 +126,8 @@ def _block(value: Any) -> str:
     if isinstance(value, Mapping) and "_target_" in value:
         rest = ", ".join(f"{k}={_block(v)}" for k, v in value.items() if k != "_target_")
         return f"{str(value['_target_']).rpartition('.')[2]}({rest})"
+    if isinstance(value, Mapping):
+        return ", then ".join(map(_block, value.values()))
     if isinstance(value, list | tuple):
         return ", then ".join(map(_block, value))
     return str(value)
@@ -132,6 +139,10 @@ def _guarantees(row: Row) -> list[str]:
     told = []
     for guarantee in row.guarantees:
         told.append(words.promise(guarantee))
+        bound = _one(row).binds(guarantee)
+        if row.goal == RECONSTRUCTION or not bound:
+            verb = "binds" if bound else "does not bind"
+            told.append(f"It {verb} {rebuilt_words.seat(row.adversary)}.")
         told += [f"assumes: {assumption}" for assumption in guarantee.get("assumptions", ())]
     return told
 
@@ -150,18 +161,21 @@ def _line(name: str, estimate: Estimate | Curve, unit: str) -> str:
         return f"{naming.metric(name)}: a curve of {len(estimate.x)} points (n = {naming.count(estimate.n, unit)})"
     if estimate.value is None:
         return f"{naming.metric(name)}: not measured ({estimate.flag or 'no reason recorded'})"
-    bounds = naming.interval(estimate.low, estimate.high)
+    bounds = naming.interval(estimate.low, estimate.high, naming.digits(name))
     level = f" {100 * estimate.level:g}% {estimate.method}".rstrip() if bounds else ""
     flag = f"; beware: {estimate.flag}" if estimate.flag else ""
     one_sided = estimate.high is None and estimate.low == estimate.value
-    value = naming.bound(estimate.value) if one_sided else f"{estimate.value:.3f}"
+    digits = naming.digits(name)
+    value = naming.bound(estimate.value) if one_sided else naming.number(estimate.value, digits)
     level = f", {100 * estimate.level:g}% {estimate.method}" if one_sided else level
     told = f"{naming.metric(name)} {value} {bounds}".rstrip() + level
     return f"{told.strip()}, n = {naming.count(estimate.n, unit)}{flag}"
 
 
 def _evidence(row: Row) -> list[str]:
-    told = [_line(name, estimate, _counted(row)) for name, estimate in row.leakage.items()]
+    told = []
+    for name, estimate in row.leakage.items():
+        told += [_line(name, estimate, _counted(row)), *rebuilt_words.beside(row, name)]
     for name, spread in row.spread.items():
         values = ", ".join(f"{part} {spread[part]:.3f}" for part in ("mean", "sd", "min", "max"))
         told.append(f"{naming.metric(name)} over {spread['n']} targets in turn: {values}")
@@ -171,11 +185,20 @@ def _evidence(row: Row) -> list[str]:
 def _ceilings(row: Row) -> list[str]:
     if not row.guarantees:
         return []
+    if not any(map(_one(row).binds, row.guarantees)):
+        return ["None: no guarantee binds this attacker."]
+    # No promise speaks of the likeness of images: their ceilings are vacuous whatever it says.
+    silent = row.goal == RECONSTRUCTION
     return [
         _ceiling(row, name, value)
         for name, value in row.ceilings.items()
         if isinstance(row.leakage.get(name), Estimate)
+        and not (silent and value is None and name != rebuilt_words.NAMED)
     ]
+
+
+def _one(row: Row) -> Aggregate:
+    return aggregate([row])[0]
 
 
 def _ceiling(row: Row, name: str, value: float | None) -> str:
@@ -218,6 +241,11 @@ def _controls(row: Row) -> list[str]:
         told.append(
             f"Model-free baseline (should be near 0.5): {_line('auc', blind, _counted(row))}"
         )
+    tampering = row.controls.get("tampering", {})
+    if isinstance(tampering.get("auc"), Estimate):
+        told.append(f"Clients tell tampered models: {_line('auc', tampering['auc'], 'model')}")
+        kept = "keeps" if tampering.get("architecture_kept") else "does not keep"
+        told.append(f"What they are sent {kept} the architecture that was agreed on.")
     replica = row.controls.get("replica")
     if isinstance(replica, Mapping) and row.n_shadows:
         told.append(f"Replica check {'passed' if replica.get('ok') else 'FAILED'}.")
@@ -234,6 +262,8 @@ def _spent(name: str, value: float) -> str:
     stem, _, unit = name.rpartition("_")
     if unit == "seconds":
         return f"{stem} {naming.seconds(value)}"
+    if unit == "bytes":
+        return f"{stem} sends {naming.size(value)}"
     return f"{name.replace('_', ' ')} {value:,.0f}"
 
 

@@ -24,10 +24,21 @@ _METRICS = {
     "roc": "ROC",
     "blind_auc": "blind AUC",
     "epsilon": "audited ε",
+    "epsilon_trials": "audited ε, many runs",
     "advantage": "advantage",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "mse": "MSE",
 }
+_UNITS = {"psnr": " (dB)"}
+_DIGITS = {"psnr": 1, "ssim": 2, "mse": 4, "identified": 2, "recovered": 2}
 _MAIN_UTILITY = ("accuracy", "balanced_accuracy", "auroc", "mcc")
-_KINDS = {"natural": "natural", "mislabelled": "mislabelled canaries"}
+_KINDS = {
+    "natural": "natural",
+    "mislabelled": "mislabelled canaries",
+    "blank": "blank canaries",
+    "dirac": "gradient-space canaries",
+}
 
 
 def fpr_of(name: str) -> float | None:
@@ -44,13 +55,14 @@ def fpr_of(name: str) -> float | None:
     return float(digits) / 100
 
 
-def metric(name: str) -> str:
-    """The printed name of a metric."""
+def metric(name: str, what: str = "") -> str:
+    """The printed name of a metric, or of its "gain", with its unit."""
     if fpr := fpr_of(name):
         return f"TPR at {percent(fpr)} FPR"
     if match := re.fullmatch(r"precision_at_prior_(\d+)", name):
         return f"precision at a prior of {match[1]}%"
-    return _METRICS.get(name, name.replace("_", " "))
+    told = _METRICS.get(name, name.replace("_", " "))
+    return f"{told} {what}".rstrip() + _UNITS.get(name, "")
 
 
 def percent(fraction: float) -> str:
@@ -58,10 +70,26 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.3g}%"
 
 
+def hundred(fraction: float) -> str:
+    """A fraction as a count out of 100."""
+    count = 100 * fraction
+    return f"{count:.0f}" if count >= 9.95 or count == int(count) else f"{count:.1f}"
+
+
 def kind(records: str) -> str:
     """The printed name of a kind of challenge record."""
     kind, comma, rest = records.partition(", ")
     return (_KINDS.get(kind, kind) + comma + rest) or NONE
+
+
+def digits(metric: str) -> int:
+    """Decimals of a metric's figures; shares of about a hundred images are not known to three."""
+    return _DIGITS.get(metric, 3)
+
+
+def age(records: str) -> str:
+    """The printed age of an attacked model: "fresh model" as "fresh"."""
+    return records.removesuffix(" model") or NONE
 
 
 def tpr_names(names: Iterable[str]) -> dict[float, str]:
@@ -83,9 +111,10 @@ def number(value: float | None, digits: int = 3) -> str:
     return NONE if value is None else f"{value:.{digits}f}"
 
 
-def interval(low: float | None, high: float | None) -> str:
+def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     """``[0.541, 0.591]``; empty without bounds."""
-    return "" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
+    known = low is not None and high is not None
+    return f"[{number(low, digits)}, {number(high, digits)}]" if known else ""
 
 
 def bound(low: float) -> str:
@@ -121,6 +150,22 @@ def seconds(value: float | None) -> str:
     if value < 120:
         return f"{value:.1f} s"
     return f"{value / 60:.1f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def size(bytes: float | None) -> str:
+    """Bytes in few characters: 512 B, 41.2 MB."""
+    if bytes is None:
+        return NONE
+    for unit in ("B", "kB", "MB", "GB"):
+        if bytes < 999.5:
+            return f"{bytes:.0f} {unit}" if unit == "B" else f"{bytes:.3g} {unit}"
+        bytes /= 1000
+    return f"{bytes:,.3g} TB" if bytes < 1000 else f"{bytes:,.0f} TB"
+
+
+def whole(value: float | None) -> str:
+    """A count: ``1,000``."""
+    return NONE if value is None else f"{value:,.0f}"
 
 
 def coarse(flag: str) -> bool:

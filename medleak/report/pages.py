@@ -8,19 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.report import naming, plots, tables, words
-from medleak.report.aggregated import Aggregate
+from medleak.report import drawing, naming, rebuilt_tables, tables, words
+from medleak.report.aggregated import Aggregate, by_goal
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_LABELS = {
+    "leakage": "Leakage against accuracy",
+    "tradeoff": "Leakage against accuracy and cost",
+    "rebuilt": "Who is named by what was rebuilt",
+    "roc": "ROC curves",
+}
 
 
 def page(
     aggregates: Sequence[Aggregate],
     drawn: Mapping[str, Mapping[str, bytes]],
     manifest: Mapping[str, Any] | None = None,
+    *,
+    gallery: bool = False,
 ) -> str:
-    """The whole page as text; `drawn` is what `plots.figures` returned."""
-    return rendered("report.html.j2", **_context(aggregates, drawn, manifest))
+    """The whole page as text; `drawn` is what `plots.figures` returned.
+
+    With `gallery` it links to the page of pictures beside it: it never holds one itself.
+    """
+    context = _context(aggregates, drawn, manifest) | _rebuilt_context(by_goal(aggregates)[1])
+    return rendered("report.html.j2", gallery=gallery, **context)
 
 
 def rendered(template: str, **context: Any) -> str:
@@ -50,9 +62,14 @@ def _context(
     tint = {}
     for target in dict.fromkeys(one.target for one in aggregates):
         names = [o.defense for o in aggregates if o.target == target and o.status == "ok"]
-        tint |= {(target, name): c for name, c in plots.colours(names, plots.DEFENSES).items()}
+        tint |= {(target, name): c for name, c in drawing.colours(names, drawing.DEFENSES).items()}
     drawings = {name: Markup(inline(form["svg"], name)) for name, form in drawn.items()}
-    groups = tables.subgroups(aggregates)
+
+    def plots(prefix: str) -> list[Markup]:
+        return [svg for name, svg in drawings.items() if name.startswith(prefix)]
+
+    members = by_goal(aggregates)[0]
+    groups = tables.subgroups(members)
     return {
         "title": (manifest or {}).get("name") or "Privacy report",
         "facts": _facts(aggregates, manifest),
@@ -60,27 +77,37 @@ def _context(
         "all_simulated": all(o.row.simulated for o in aggregates),
         "notes": sorted({o.row.data_note for o in aggregates if o.row.data_note}),
         "violations": _violations(aggregates),
-        "metric": naming.metric(tables.headline(aggregates)),
-        "pictures": [svg for name, svg in drawings.items() if name.startswith("leakage-")],
-        "curves": [svg for name, svg in drawings.items() if name.startswith("roc-")],
+        "pictures": plots("leakage-"),
+        "tradeoffs": plots("tradeoff-"),
+        "charts": plots("rebuilt-"),
+        "curves": plots("roc-"),
         "sayings": words.sayings(aggregates),
         "several_targets": len({one.target for one in aggregates}) > 1,
         "tint": tint,
-        "results": tables.results(aggregates),
-        "further": tables.further(aggregates),
+        "results": tables.results(members),
+        "further": tables.further(members),
         "subgroups": groups if groups.lines else None,
-        "targets": tables.targets(aggregates),
+        "targets": tables.targets(members),
         "costs": tables.costs(aggregates),
-        "controls": tables.controls(aggregates),
+        "controls": tables.controls(members),
         "guarantees": words.guarantees(aggregates),
         "missing": _missing(aggregates),
         "intervals": intervals(aggregates),
         "statuses": words.STATUS_MEANING,
-        "method": words.METHOD,
+        "method": words.method(aggregates),
         "manifest": {
             key: value for key, value in (manifest or {}).items() if value not in (None, "", {}, [])
         },
         "script": Markup((_TEMPLATES / "report.js").read_text()),
+    }
+
+
+def _rebuilt_context(rebuilt: Sequence[Aggregate]) -> dict[str, Any]:
+    return {
+        "rebuilt": rebuilt_tables.results(rebuilt),
+        "baselines": rebuilt_tables.baselines(rebuilt),
+        "rebuilt_controls": rebuilt_tables.controls(rebuilt),
+        "rebuilt_further": rebuilt_tables.further(rebuilt),
     }
 
 
@@ -90,7 +117,7 @@ def inline(svg: bytes, name: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    label = "Leakage against accuracy" if name.startswith("leakage") else "ROC curves"
+    label = _LABELS[name.partition("-")[0]]
     return re.sub(
         r'^<svg ([^>]*?)width="([\d.]+)pt" height="[\d.]+pt"',
         rf'<svg role="img" aria-label="{label}" style="max-width:calc(\2px * 1.7)" \1',

@@ -10,28 +10,39 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medleak.api import ConfigError, Curve
 from medleak.metrics.means import mean_curve
-from medleak.report import pages, plots, tables, texts
+from medleak.report import galleries, pages, plots, rebuilt_tables, tables, texts
 from medleak.report.aggregated import Aggregate, aggregate
-from medleak.report.scanning import redacted, scan
+from medleak.report.scanning import GALLERY, redacted, scan
 from medleak.rows import Row, to_frame
+
+if TYPE_CHECKING:
+    from medleak.store import Store
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 def write(
-    rows: Iterable[Row], folder: str | Path, *, manifest: Mapping[str, Any] | None = None
+    rows: Iterable[Row],
+    folder: str | Path,
+    *,
+    manifest: Mapping[str, Any] | None = None,
+    store: Store | None = None,
 ) -> Path:
     """Write the local report and return the path of its ``report.html``.
 
-    Each file is replaced whole or not at all.
+    Each file is replaced whole or not at all. With the `store` that holds what was rebuilt,
+    ``gallery.html`` shows it beside the originals; without, one that is there stays.
     """
     folder, rows = Path(folder), list(rows)
-    files = _report(aggregate(rows), manifest)
-    files["rows.csv"] = to_frame(rows).to_csv(index=False).encode()
+    aggregates = aggregate(rows)
+    shown = galleries.galleries(aggregates, store) if store else []
+    there = bool(shown) or (folder / GALLERY).is_file()
+    files = _report(aggregates, manifest, gallery=there) | _pictures(shown, manifest)
+    files["rows.csv"] = _frame(rows).to_csv(index=False).encode()
     for name, content in files.items():
         _put(folder / name, content)
     return folder / "report.html"
@@ -44,11 +55,13 @@ def publish(
     manifest: Mapping[str, Any],
     root: str | Path = Path("results/published"),
     overwrite: bool = False,
+    store: Store | None = None,
 ) -> Path:
     """Write ``root/name``: manifest, aggregate rows, tables, page and plots; return the folder.
 
     The same rows and manifest give the same bytes. Machine paths and names are taken out first; what
-    is left is scanned, and the folder gets its name only when the scan finds nothing.
+    is left is scanned, and the folder gets its name only when the scan finds nothing. What was
+    rebuilt, in `store`, is shown only where all data are simulated.
 
     Raises:
         ConfigError: a name that is not a plain folder name or is taken, no rows, or a finding.
@@ -62,7 +75,10 @@ def publish(
         raise ConfigError(f"'{root / name}' exists: choose another name, or --overwrite it")
     manifest = redacted(manifest)
     aggregates = aggregate(rows)
-    files = _report(aggregates, manifest, ("svg", "pdf"))
+    simulated = all(row.simulated for row in rows)
+    shown = galleries.galleries(aggregates, store) if store and simulated else []
+    files = _report(aggregates, manifest, ("svg", "pdf"), gallery=bool(shown))
+    files |= _pictures(shown, manifest)
     files["manifest.json"] = _json(manifest)
     files["rows.json"] = _json([row.to_json() for row in rows])
     files["tables.csv"] = tables.flat(aggregates).to_csv(index=False).encode()
@@ -86,17 +102,39 @@ def _report(
     aggregates: Sequence[Aggregate],
     manifest: Mapping[str, Any] | None,
     forms: Sequence[str] = ("svg",),
+    *,
+    gallery: bool = False,
 ) -> dict[str, bytes]:
     drawn = plots.figures(aggregates, forms)
     printed = tables.printed(aggregates)
     files = {
-        "report.html": pages.page(aggregates, drawn, manifest).encode(),
+        "report.html": pages.page(aggregates, drawn, manifest, gallery=gallery).encode(),
         "tables.md": texts.markdown(printed).encode(),
         "tables.tex": texts.latex(printed).encode(),
     }
     for name, forms in drawn.items():
         files |= {f"plots/{name}.{form}": content for form, content in forms.items()}
     return files
+
+
+def _pictures(
+    shown: Sequence[galleries.Gallery], manifest: Mapping[str, Any] | None
+) -> dict[str, bytes]:
+    title = (manifest or {}).get("name") or "Privacy report"
+    return {GALLERY: galleries.page(shown, title).encode()} if shown else {}
+
+
+def _frame(rows: Sequence[Row]) -> Any:
+    """Rows as a flat table, with what messages added where images were rebuilt from them."""
+    frame = to_frame(rows)
+    if not any(row.excess for row in rows):
+        return frame
+    return frame.assign(**_columns([rebuilt_tables.flat_gains(row) for row in rows]))
+
+
+def _columns(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = dict.fromkeys(name for line in lines for name in line)
+    return {name: [line.get(name) for line in lines] for name in names}
 
 
 def _public(row: Row) -> Row:

@@ -6,13 +6,12 @@ leave-one-out targets (`medleak.metrics.exposure`). Tables of all patients and a
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medleak.report.images import address
 from medleak.scoring import Bouts
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from medleak.grid import Plan
 
 FOLDER, PAGE, SHOWN = "risk", "risk.html", 12
-PIXELS = 112
 
 
 def risk(plan: Plan) -> Path | None:
@@ -89,25 +87,8 @@ def risks(bouts: Bouts, kind: np.ndarray) -> pd.DataFrame:
 def _section(cell: Cell, table: pd.DataFrame) -> dict[str, Any]:
     records = cell.target_spec.world.challenge.records
     worst = [
-        {**line, "picture": _picture(records.x[line["record"]])}
+        {**line, "picture": address(records.x[line["record"]])}
         for line in table.head(SHOWN).to_dict("records")
     ]
     names = {group: cell.config[group]["name"] for group in ("target", "defense", "attack")}
     return {**names, "n_targets": len(cell.duels), "n": len(table), "worst": worst}
-
-
-def _picture(x: np.ndarray) -> str | None:
-    """One record ``(C, H, W)`` as a PNG in a data address; None for a table."""
-    if x.ndim != 3:
-        return None
-    from matplotlib.image import imsave
-
-    pixels = np.clip(x / 255 if x.dtype == np.uint8 else x, 0, 1).transpose(1, 2, 0)
-    grown = max(1, PIXELS // pixels.shape[0])
-    pixels = pixels.repeat(grown, axis=0).repeat(grown, axis=1)
-    buffer = io.BytesIO()
-    if pixels.shape[2] == 1:
-        imsave(buffer, pixels[:, :, 0], cmap="gray", vmin=0, vmax=1, format="png")
-    else:
-        imsave(buffer, pixels[:, :, :3], format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -5,22 +5,28 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from medleak.report import naming
-from medleak.report.aggregated import Aggregate, aggregate
-from medleak.report.tables import Cell, Column, Table, blocks, results
+from medleak.report import naming, rebuilt_tables
+from medleak.report.aggregated import Aggregate, aggregate, by_goal
+from medleak.report.columns import Cell, Column, Table
+from medleak.report.tables import blocks, results
 from medleak.rows import Row
 
 WIDTH = 136
+_SHORT = (
+    (" at ", "@"), (" FPR", ""), ("worst-group", "worst"), ("AUC c", "c"), ("identified c", "c"),
+    ("without message", "without"),
+)  # fmt: skip
 
 
 def terminal(rows: Iterable[Row]) -> str:
     """The results over seeds as text of at most `WIDTH` columns, a block per kind of record."""
-    found = blocks(aggregate(rows))
-    return "\n\n".join(_terminal(block) for block in found) if found else "no rows"
+    members, rebuilt = by_goal(aggregate(rows))
+    made = [(results(block), block) for block in blocks(members)]
+    made += [(rebuilt_tables.results(block), block) for block in blocks(rebuilt)]
+    return "\n\n".join(_terminal(*one) for one in made) if made else "no rows"
 
 
-def _terminal(block: Sequence[Aggregate]) -> str:
-    table = results(block)
+def _terminal(table: Table, block: Sequence[Aggregate]) -> str:
     at = [i for i, column in enumerate(table.columns) if column.terminal]
     kept = [table.columns[i] for i in at]
     grid = [[_brief(table.columns[i], line.cells[i]) for i in at] for line in table.lines]
@@ -64,7 +70,7 @@ def _brief(column: Column, cell: Cell) -> str:
 
 
 def _short(header: str) -> str:
-    for long, short in ((" at ", "@"), (" FPR", ""), ("worst-group", "worst"), ("AUC c", "c")):
+    for long, short in _SHORT:
         header = header.replace(long, short)
     return header
 

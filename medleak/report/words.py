@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.report import naming
-from medleak.report.aggregated import Aggregate
+from medleak.report import naming, rebuilt_words
+from medleak.report.aggregated import Aggregate, by_goal
+
+_ROLES = {"outsider", "client", "server"}
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,24 @@ def sayings(aggregates: Sequence[Aggregate]) -> list[Saying]:
 
 
 def _about(mine: Sequence[Aggregate], everything: Sequence[Aggregate]) -> list[str]:
+    members, rebuilt = by_goal(mine)
+    told = rebuilt_words.sentences(rebuilt)
+    found = [one for one in members if one.status == "ok"]
+    if found:
+        told += _members(found)
+    elif members:
+        reasons = dict.fromkeys(one.note for one in members)
+        told.append(f"No attack was measured against it ({'; '.join(reasons)}).")
     measured = [one for one in mine if one.status == "ok"]
     if not measured:
-        reasons = dict.fromkeys(one.note for one in mine)
-        return [
-            f"No attack was measured against it ({'; '.join(reasons)}).",
-            "Nothing measured is not the same as nothing leaked.",
-        ]
-    natural = _typical(measured)
+        return [*told, "Nothing measured is not the same as nothing leaked."]
+    # Two goals may have the same to say of one guarantee.
+    return list(dict.fromkeys([*told, *_price(measured, everything)]))
+
+
+def _members(measured: Sequence[Aggregate]) -> list[str]:
+    """What membership attacks found."""
+    natural = typical(measured)
     rates = naming.tpr_names(
         name
         for one in natural
@@ -51,10 +63,10 @@ def _about(mine: Sequence[Aggregate], everything: Sequence[Aggregate]) -> list[s
             sized = [one for one in natural if one.row.n_members == size]
             sentences += _found(sized, rates[fpr], fpr, size)
         sentences += _promise(natural, rates[fpr])
-    return sentences + _price(measured, everything)
+    return sentences
 
 
-def _typical(measured: Sequence[Aggregate]) -> list[Aggregate]:
+def typical(measured: Sequence[Aggregate]) -> list[Aggregate]:
     """Natural records, counted by patient where both are to be had."""
     kinds = {one.row.records for one in measured}
     mine = [one for one in measured if "natural" not in kinds or one.row.records == "natural"]
@@ -76,11 +88,11 @@ def _found(sized: Sequence[Aggregate], name: str, fpr: float, size: int) -> list
     attacks = f"the strongest of {len(known)} attacks tried" if len(known) > 1 else "the one tried"
     bounds = ""
     if estimate.low is not None and estimate.high is not None:
-        bounds = f" (between {hundred(estimate.low)} and {hundred(estimate.high)})"
+        bounds = f" (between {naming.hundred(estimate.low)} and {naming.hundred(estimate.high)})"
     told = (
         f"With {size:,} {things} in training: of 100 of them, an attacker who accepts "
-        f"{_alarms(fpr)} finds about {hundred(estimate.value)}{bounds} with {top.attack}, "
-        f"{attacks}; guessing would find {hundred(fpr)}."
+        f"{_alarms(fpr)} finds about {naming.hundred(estimate.value)}{bounds} with {top.attack}, "
+        f"{attacks}; guessing would find {naming.hundred(fpr)}."
     )
     return [f"{told} {_weighed(estimate, fpr)}"]
 
@@ -99,20 +111,20 @@ def _weighed(estimate: Estimate, fpr: float) -> str:
 
 
 def _promise(natural: Sequence[Aggregate], name: str) -> list[str]:
-    if not any(one.row.guarantees for one in natural):
+    if not any(one.promises for one in natural):
         return ["There is no formal guarantee: an attack that was not tried may find more."]
-    known = [one.ceilings.get(name) for one in natural if one.row.guarantees]
+    known = [one.ceilings.get(name) for one in natural if one.promises]
     if None in known:
         return [
             "The formal guarantee sets no limit here (vacuous): "
             "an attack that was not tried may find more."
         ]
-    one = next(one for one in natural if one.row.guarantees)
+    one = next(one for one in natural if one.promises)
     budget = f" (ε = {naming.epsilon(one.epsilon)})" if one.promises else ""
     above = sum(bool(one.violations) for one in natural)
     told = [
         f"If its assumptions hold, the guarantee{budget} lets no attack find more than "
-        f"{hundred(max(known))} of 100."
+        f"{naming.hundred(max(known))} of 100."
     ]
     return told + ["But an attack measured here lies above that: do not rely on it."] * bool(above)
 
@@ -129,16 +141,22 @@ def _price(measured: Sequence[Aggregate], everything: Sequence[Aggregate]) -> li
         ]
     )
     if not mine:
-        return []
+        return _sent(measured)
     name, value = mine
     told = f"{naming.metric(name).capitalize() if name.islower() else name} {value:.3f}"
     if measured[0].row.defense == "none" or not plain or plain[0] != name:
-        return [f"{told} with {size:,} in training."]
+        return [f"{told} with {size:,} in training.", *_sent(measured)]
     points = 100 * (plain[1] - value)
     way = "lower" if points >= 0 else "higher"
     return [
-        f"{told} with {size:,} in training: {abs(points):.1f} points {way} than without a defense."
+        f"{told} with {size:,} in training: {abs(points):.1f} points {way} than without a defense.",
+        *_sent(measured),
     ]
+
+
+def _sent(measured: Sequence[Aggregate]) -> list[str]:
+    sent = [one.cost["client_bytes"] for one in measured if "client_bytes" in one.cost]
+    return [f"Each client sends {naming.size(max(sent))} in all."] if sent else []
 
 
 def _utility(aggregates: Iterable[Aggregate]) -> tuple[str, float] | None:
@@ -158,12 +176,6 @@ def nouns(unit: str) -> str:
     return f"{unit.partition(' ')[0] or 'record'}s"
 
 
-def hundred(fraction: float) -> str:
-    """A fraction as a count out of 100."""
-    count = 100 * fraction
-    return f"{count:.0f}" if count >= 9.95 or count == int(count) else f"{count:.1f}"
-
-
 def _alarms(fpr: float) -> str:
     if fpr < 0.01:
         return f"1 false alarm in {1 / fpr:,.0f}"
@@ -181,6 +193,8 @@ def promise(guarantee: Mapping[str, Any]) -> str:
             told += f", δ = {guarantee['delta']:.3g}"
         told += f" differential privacy ({guarantee.get('adjacency', 'add/remove')})"
     told += f", protecting each {unit} from {whom}" if whom else f", per {unit}"
+    if set(guarantee.get("adversaries", _ROLES)) != _ROLES:
+        told += f"; {rebuilt_words.whom(guarantee)}"
     if guarantee.get("accountant"):
         told += f"; accounted by {guarantee['accountant']}"
     return told + "."
@@ -225,18 +239,24 @@ STATUS_MEANING = {
     "invalid": "a control failed, so the figure would mean nothing and is left out of every mean.",
 }
 
+_MEANS = (
+    "Values are means over seeds. Both ends of an interval are means over seeds too: the seeds "
+    "share their patients, so more seeds do not narrow it."
+)
+_CEILING = (
+    "The ceiling is the largest value that any attack can reach if the guarantee's assumptions "
+    "hold. “Vacuous” means that the guarantee limits nothing for this unit; a dash means that there "
+    "is no guarantee. A violation is a one-sided 99.9% lower bound above the ceiling."
+)
 METHOD = (
     "Game. About half of the challenge are members, drawn independently for each one with "
     "probability ½; the attack scores each and does not know who is who.",
-    "Values are means over seeds. Both ends of an interval are means over seeds too: the seeds "
-    "share their patients, so more seeds do not narrow it.",
+    _MEANS,
     "A line of the picture joins the strongest attack of each training size. The strongest is "
     "picked after measuring, which favours the attacker a little.",
     "TPR at 1% FPR: the share of members found when 1% of non-members are wrongly accused. "
     "Guessing gives 1%. AUC: 0.5 is guessing, 1 is certainty.",
-    "The ceiling is the largest value that any attack can reach if the guarantee's assumptions "
-    "hold. “Vacuous” means that the guarantee limits nothing for this unit; a dash means that there "
-    "is no guarantee. A violation is a one-sided 99.9% lower bound above the ceiling.",
+    _CEILING,
     "The worst group is the subgroup with the highest mean among those that were the most exposed "
     "in some seed. Small groups have wide intervals. A group with fewer than 10 members or 10 "
     "non-members is not measured: it may be more exposed than the worst group shown.",
@@ -245,3 +265,11 @@ METHOD = (
     "Mislabelled canaries are records trained with a wrong label: they show what an attack finds "
     "when it is easiest, and are not typical patients.",
 )
+
+
+def method(aggregates: Sequence[Aggregate]) -> list[str]:
+    """How to read the page, as far as its goals go."""
+    members, rebuilt = by_goal(aggregates)
+    if not rebuilt:
+        return list(METHOD)
+    return [*(METHOD if members else (_MEANS, _CEILING)), *rebuilt_words.METHOD]

@@ -160,6 +160,114 @@ def make_rows():
     return rows
 
 
+# Defense -> who is named of fresh and of trained models, epsilon, megabytes a client sends, accuracy.
+FEDERATIONS = {
+    "fedsgd": (0.97, 0.85, None, 4.0, 0.93),
+    "fedavg": (0.6, 0.35, None, 0.4, 0.94),
+    "secure_aggregation": (0.22, 0.1, None, 9.0, 0.93),
+    "client_dp_eps8": (0.03, 0.01, 8.0, 4.0, 0.88),
+    "client_dp_eps1": (0.01, 0.01, 1.0, 4.0, 0.8),
+}
+REBUILDERS = {"imprint": 1.0, "inverting_gradients": 0.5}
+AGES = ("fresh model", "trained model")
+
+
+def _share(value, n=128, units=16):
+    half = 1.96 * np.sqrt(max(value * (1 - value), 0.02) / units)
+    low, high = max(0.0, value - half), min(1.0, value + half)
+    return Estimate(float(value), float(low), float(high), n, 0.95, "Clopper-Pearson", "")
+
+
+def _reconstruction(named, n):
+    prior = {"mean image": 0.0, "typical image": 0.004, "other messages": 0.01}
+    shares = {"identified": named, "recovered": 0.9 * named}
+    db = 18 + 60 * named
+    leakage = {name: _share(value, n) for name, value in shares.items()}
+    leakage["psnr"] = Estimate(db, db - 4, db + 4, n, 0.95, "t", "")
+    leakage["ssim"] = Estimate(0.6 + 0.4 * named, 0.5, 1.0, n, 0.95, "t", "")
+    leakage["mse"] = Estimate(0.02 - 0.015 * named, 0.001, 0.03, n, 0.95, "t", "")
+    baselines = {
+        name: {
+            "identified": _share(share, n),
+            "recovered": _share(0.0, n),
+            "psnr": Estimate(18.0 - i, 17.0 - i, 19.0 - i, n, 0.95, "t", ""),
+            "ssim": Estimate(0.6, 0.5, 0.7, n, 0.95, "t", ""),
+            "mse": Estimate(0.02, 0.01, 0.03, n, 0.95, "t", ""),
+        }
+        for i, (name, share) in enumerate(prior.items())
+    }
+    best = {"identified": 0.01, "recovered": 0.0, "psnr": 18.0, "ssim": 0.6, "mse": 0.02}
+    excess = {}
+    for name, value in best.items():
+        ours = leakage[name]
+        gain = ours.value - value
+        half = (ours.high - ours.low) / 2
+        excess[name] = Estimate(gain, gain - half, gain + half, n, 0.95, ours.method, "")
+    return {"leakage": leakage, "baselines": baselines, "excess": excess}
+
+
+def make_rebuilt(defense="fedsgd", attack="imprint", seed=0, age="trained model", **changes):
+    """A row of reconstruction; figures follow from `FEDERATIONS` and `REBUILDERS`."""
+    rng = np.random.default_rng([seed, *defense.encode(), *attack.encode(), *age.encode()])
+    fresh, trained, epsilon, sent, accuracy = FEDERATIONS.get(defense, FEDERATIONS["fedsgd"])
+    named = (fresh if age == AGES[0] else trained) * REBUILDERS.get(attack, 0.7)
+    named = changes.pop("named", named)
+    promise = {
+        "kind": "dp", "unit": "record", "protects_from": "the server", "epsilon": epsilon,
+        "delta": 1e-5, "adversaries": ("outsider", "client", "server"),
+        "assumptions": ("Poisson batches inside each client",),
+    }  # fmt: skip
+    roof = None if epsilon is None else min(1.0, epsilon / 10)
+    values = dict(
+        key=rng.bytes(4).hex(), cell=f"cell-{defense}-{attack}-{seed}", status="ok",
+        target="pneumonia_cnn", defense=defense, attack=attack, n_members=1000, seed=seed,
+        data="PneumoniaMNIST 28", fingerprint="5f1d" * 16, records=age,
+        unit="image (patient unknown)", goal="reconstruction", access="updates",
+        adversary="malicious server",
+        utility={"accuracy": _estimate(accuracy, 600, method="Wilson")},
+        guarantees=() if epsilon is None else (promise,),
+        ceilings={"identified": roof, "recovered": roof, "psnr": None, "ssim": None, "mse": None},
+        controls={"blind_auc": _estimate(0.5, 2000),
+                  "tampering": {"auc": _estimate(0.99, 200), "architecture_kept": False}},
+        cost={"train_seconds": 30.0, "shadow_seconds": 0, "attack_seconds": 0.4, "queries": 0,
+              "client_bytes": 1e6 * sent, "server_bytes": 1e7 * sent, "client_seconds": 0.2,
+              "server_seconds": 0.1},
+        provenance={"overrides": ["target=pneumonia_cnn", f"defense={defense}", f"attack={attack}"]},
+    )  # fmt: skip
+    return Row(**{**values, **_reconstruction(named, 128), **changes})
+
+
+def make_rebuilt_rows():
+    rows = [
+        make_rebuilt(defense, attack, seed, age)
+        for defense in FEDERATIONS
+        for attack in REBUILDERS
+        for seed in (0, 1)
+        for age in AGES
+        if (defense, attack) != ("fedavg", "inverting_gradients")
+    ]
+    like = {"goal": "reconstruction", "access": "updates", "adversary": "malicious server"}
+    hidden = "needs 'updates': the server adds ciphertexts"
+    rows += [
+        bare_row("homomorphic", attack, 1000, 0, "not_applicable", hidden, **like)
+        for attack in REBUILDERS
+    ]
+    spent = "budget of 60 min spent"
+    rows.append(bare_row("fedavg", "inverting_gradients", 1000, 0, "not_run", spent, **like))
+    rows.append(bare_row("fedsgd", "spear", 1000, 0, "failed", "RankError: <full>", **like))
+    return rows
+
+
+@pytest.fixture(name="make_rebuilt")
+def _make_rebuilt():
+    return make_rebuilt
+
+
+@pytest.fixture(name="rebuilt_rows", scope="session")
+def _rebuilt_rows():
+    return make_rebuilt_rows()
+
+
 @pytest.fixture(name="make_row")
 def _make_row():
     return make_row

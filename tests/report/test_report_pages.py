@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from medleak.report import aggregate, pages, plots, words, write
+from medleak.report import aggregate, naming, pages, plots, words, write
 
 EVIL = "<script>alert(1)</script>\"'"
 VOID = {"meta", "input", "link", "br", "img"}
@@ -182,7 +182,7 @@ def test_plain_words_carry_the_numbers(make_row):
     assert "With 1,000 images in training" in told
     assert "1 false alarm in 100" in told
     assert f"finds about {100 * tpr.value:.1f}" in told
-    assert f"between {words.hundred(tpr.low)} and {words.hundred(tpr.high)}" in told
+    assert f"between {naming.hundred(tpr.low)} and {naming.hundred(tpr.high)}" in told
     assert "guessing would find 1" in told
     assert "no attack find more than 35 of 100" in told
 

@@ -1,0 +1,211 @@
+"""The trade-off of a whole grid: accuracy, leakage and cost of each defense."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from medleak.api import Estimate
+from medleak.rebuilding import AGES
+from medleak.report import naming
+from medleak.report.aggregated import Aggregate, by_goal
+from medleak.report.columns import utility_name
+from medleak.report.drawing import SOFT, subject, useful
+from medleak.report.rebuilt_tables import headline
+from medleak.report.words import typical
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COSTS = {"client_bytes": "bytes sent by a client", "train_seconds": "training time"}
+
+
+class Panel(NamedTuple):
+    """One goal: what its y axis shows, the `level` of an attack that learns nothing and what that is
+    called, and the strongest attacks."""
+
+    goal: str
+    label: str
+    level: float
+    said: str
+    points: list[tuple[Aggregate, Estimate]]
+
+
+def tradeoff(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Figure:
+    """Accuracy against leakage: the strongest attack on each defense of a target, a panel per goal.
+
+    The larger the mark, the dearer the defense, relative to none (or to the cheapest). Attacks on a
+    fresh model are hollow.
+    """
+    from matplotlib.figure import Figure
+
+    panels = _panels(aggregates)
+    shown = [one for panel in panels for one, _ in panel.points]
+    cost = Cost.of(shown)
+    below = 0.1 * len({one.defense for one in shown})
+    width = 0.9 + 4.3 * max(1.5, len(panels))
+    figure = Figure(figsize=(width, 4.1 + below), layout="constrained")
+    if not panels:
+        return figure
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, panel in zip(axes, panels, strict=True):
+        axis.axhline(panel.level, color=SOFT, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
+        axis.annotate(
+            panel.said, (1, panel.level), xycoords=("axes fraction", "data"), xytext=(3, 0),
+            textcoords="offset points", va="center", fontsize=7, color=SOFT, annotation_clip=False,
+        )  # fmt: skip
+        # The small on top of the large.
+        for one, estimate in sorted(panel.points, key=lambda point: -cost.diameter(point[0])):
+            _mark(axis, one, estimate, tint[one.defense], cost.diameter(one))
+        axis.set_title(panel.goal, loc="left", fontsize=10, fontweight="bold")
+        axis.set_ylabel(panel.label)
+        axis.set_xlabel(utility_name([one for one, _ in panel.points]))
+        _room(axis, panel)
+    _keys(figure, shown, tint, cost)
+    return figure
+
+
+def _panels(aggregates: Sequence[Aggregate]) -> list[Panel]:
+    members, rebuilt = by_goal(aggregates)
+    head = headline(rebuilt)
+    gained = _strongest(rebuilt, lambda one: one.excess.get(head))
+    found = _strongest(typical(members), lambda one: one.leakage.get("auc"))
+    gain = f"gain of the message: {naming.metric(head)}"
+    made = [
+        Panel("reconstruction", gain, 0.0, "no gain", gained),
+        Panel("membership", "leakage: AUC of the attack", 0.5, "guessing", found),
+    ]
+    return [panel for panel in made if panel.points]
+
+
+def _strongest(
+    aggregates: Sequence[Aggregate], of: Callable[[Aggregate], Estimate | None]
+) -> list[tuple[Aggregate, Estimate]]:
+    """The strongest attack on each defense, size and age of the model."""
+    best: dict[tuple, tuple[Aggregate, Estimate]] = {}
+    for one in aggregates:
+        found = of(one)
+        if not isinstance(found, Estimate) or None in (found.value, useful(one)):
+            continue
+        place = (one.defense, one.row.n_members, one.row.records)
+        if place not in best or found.value > best[place][1].value:
+            best[place] = one, found
+    return list(best.values())
+
+
+def _mark(axis: Axes, one: Aggregate, found: Estimate, colour: str, diameter: float) -> None:
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axis.get_figure()
+    # Both ages of a model have its accuracy: the fresh one stands to the left of it.
+    fresh = one.row.records == AGES[0]
+    aside = max(4.0, 0.55 * diameter) * (-1 if fresh else 1) * (one.row.records in AGES)
+    shifted = axis.transData + ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
+    x = useful(one)
+    if None not in (found.low, found.high):
+        axis.plot(
+            [x, x], [found.low, found.high], color=colour, linewidth=1.1, alpha=0.6,
+            transform=shifted, zorder=3, solid_capstyle="round",
+        )  # fmt: skip
+    axis.plot(
+        x, found.value, "o", color="white" if fresh else colour, transform=shifted,
+        markersize=diameter, markeredgecolor=colour if fresh else "white",
+        markeredgewidth=1.4 if fresh else 0.6, zorder=5,
+    )  # fmt: skip
+
+
+def _room(axis: Axes, panel: Panel) -> None:
+    xs = [useful(one) for one, _ in panel.points]
+    pad = max(0.015, 0.12 * (max(xs) - min(xs)))
+    axis.set_xlim(min(xs) - pad, max(xs) + pad)
+    ends = [v for _, e in panel.points for v in (e.value, e.low, e.high) if v is not None]
+    low, high = min([panel.level, *ends]), max([panel.level, *ends])
+    pad = 0.06 * (high - low) + 0.01
+    axis.set_ylim(low - pad, high + pad)
+
+
+# --------------------------------------------------------------------------- cost
+
+
+class Cost(NamedTuple):
+    """What a mark's size stands for: `ratios` by (target, members, defense)."""
+
+    label: str
+    ratios: Mapping[tuple[str, int, str], float]
+
+    @classmethod
+    def of(cls, aggregates: Sequence[Aggregate]) -> Cost:
+        """Bytes where all have them, else seconds of training, else nothing.
+
+        Relative to no defense, or to the cheapest where that was not measured.
+        """
+        known = [n for n in COSTS if aggregates and all(one.cost.get(n) for one in aggregates)]
+        if not known:
+            return cls("", {})
+        costs = {_place(one): one.cost[known[0]] for one in aggregates}
+        ratios: dict[tuple[str, int, str], float] = {}
+        bases: set[str] = set()
+        for place, cost in costs.items():
+            same = {other[2]: value for other, value in costs.items() if other[:2] == place[:2]}
+            base = "none" if "none" in same else min(same, key=same.__getitem__)
+            ratios[place] = cost / same[base]
+            bases.add(base)
+        base = bases.pop() if len(bases) == 1 else "the cheapest defense"
+        return cls(f"{COSTS[known[0]]}, against {'no defense' if base == 'none' else base}", ratios)
+
+    @property
+    def steps(self) -> list[float]:
+        """Ratios for the legend: 1, 10, 100 ...; none where all cost about the same."""
+        largest = max(self.ratios.values(), default=1.0)
+        if largest < 1.05:
+            return []
+        tens = [10.0**power for power in range(1, 1 + math.floor(math.log10(largest)))]
+        return [1.0, *(tens or [largest])]
+
+    def diameter(self, one: Aggregate) -> float:
+        return _diameter(self.ratios.get(_place(one), 1.0))
+
+
+def _place(one: Aggregate) -> tuple[str, int, str]:
+    return one.target, one.row.n_members, one.defense
+
+
+def _diameter(ratio: float) -> float:
+    """Points: what costs ten times as much is wider by three."""
+    return min(17.0, max(4.0, 5.5 + 3 * math.log10(ratio)))
+
+
+def _keys(
+    figure: Figure, aggregates: Sequence[Aggregate], tint: Mapping[str, str], cost: Cost
+) -> None:
+    """What marks mean stands above the panels, the defenses below: each legend has its own room."""
+    from matplotlib.lines import Line2D
+
+    def dot(diameter: float, label: str, colour: str = SOFT, **look: object) -> Line2D:
+        look |= {"marker": "o", "linestyle": "", "markersize": diameter}
+        return Line2D([], [], color=colour, label=label, **look)
+
+    handles = []
+    if {one.row.records for one in aggregates} & set(AGES):
+        handles.append(dot(5.5, AGES[0], markerfacecolor="white", markeredgewidth=1.4))
+        handles.append(dot(5.5, AGES[1]))
+    steps = cost.steps
+    handles += [dot(_diameter(s), f"×{s:.3g}" if s < 1000 else f"×{s:,.0f}") for s in steps]
+    size = f"; size: {cost.label}" if steps else ""
+    tallest = max((handle.get_markersize() for handle in handles), default=0)
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=max(1, len(handles)), fontsize=8,
+        frameon=False, title=f"{subject(aggregates)}: strongest attack on each defense{size}",
+        title_fontsize=9, alignment="left", columnspacing=1.4, handletextpad=0.4,
+        handleheight=max(0.7, tallest / 8),
+    )  # fmt: skip
+    names = list(dict.fromkeys(one.defense for one in aggregates))
+    room = figure.get_figwidth() * 14  # characters of this size
+    columns = int(room / (max(map(len, names)) + 6))
+    figure.legend(
+        handles=[dot(5.5, name, tint[name]) for name in names], loc="outside lower left",
+        ncols=max(1, min(4, columns)), fontsize=8, frameon=False, handletextpad=0.2,
+        columnspacing=1.4,
+    )  # fmt: skip
