@@ -37,7 +37,7 @@ class Recorder:
         arrays |= {f"update/{name}": array for name, array in seen.update.items()}
         arrays["records"] = self._positions[records].astype(np.int64)
         self._store.save(KIND, _name(self._key, len(self.kept)), facts, arrays)
-        self.kept.append({"round": seen.round, "n_records": seen.n_records})
+        self.kept.append({"round": seen.round, "n_records": len(records)})
 
 
 class Transcript(Sequence[Observation]):
@@ -48,7 +48,7 @@ class Transcript(Sequence[Observation]):
 
     @property
     def contents(self) -> Sequence[Mapping[str, Any]]:
-        """ "round" and "n_records" of each message."""
+        """ "round" and the true "n_records" of each message; for the bench alone."""
         return self._store.facts("runs", self._key)[0].get("messages", ())
 
     def __len__(self) -> int:

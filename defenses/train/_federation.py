@@ -343,13 +343,21 @@ def _show(
     if trainer.aggregate is not None and "updates" in trainer.aggregate.hides:
         behind = np.concatenate([good[client].records for client in told.survivors])
         sent = _arrays(dict(modules[told.survivors[0]].named_parameters()))
-        seen = Observation(round, told.survivors, len(behind), sent, mean, local)
+        n = sum(_announced(trainer, good[client].records) for client in told.survivors)
+        seen = Observation(round, told.survivors, n, sent, mean, local)
         keep(seen, behind)
         return
     for client in told.survivors:
         message, sent = good[client], _arrays(dict(modules[client].named_parameters()))
-        n, update = len(message.records), _visible(trainer, message.update)
+        n, update = _announced(trainer, message.records), _visible(trainer, message.update)
         keep(Observation(round, (client,), n, sent, update, local), message.records)
+
+
+def _announced(trainer: FederatedTrainer, records: np.ndarray) -> int:
+    """How many records the server is told of; of Poisson batches the expected number of one client's."""
+    if trainer.rate is None:
+        return len(records)
+    return trainer.plan.batch_size * trainer.plan.local_steps
 
 
 def _visible(

@@ -35,7 +35,8 @@ class Observation:
     Attributes:
         round: from 0; the global model has been trained for that many rounds.
         clients: whose updates are in it: one, or those that were summed.
-        n_records: records behind it, over all its clients.
+        n_records: records behind it, over all its clients; under differential privacy their expected
+            number, because the true one is private.
         sent: name -> array of what these clients were sent.
         update: name -> array, ``(sent - returned) / lr``: with one local step, the gradient of the
             mean loss over the `n_records`; summed updates are averaged by number of records.
