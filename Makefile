@@ -25,7 +25,7 @@ check: $(READY)
 
 $(READY): pyproject.toml constraints.txt tools/python.sh
 	@python=$$(sh tools/python.sh) && "$$python" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,he,mpc]'
 	@touch $@
 
 clean:
