@@ -168,6 +168,8 @@ def _shared(cell: Cell, store: Store, outputs: Sequence[Output], device: str) ->
     reason = f"control failed: replica check: {reasons}" if reasons else ""
     if any((found["blind_auc"].low or 0.0) > 0.5 for found in blinds):
         reason = "control failed: members and non-members differ before any training (blind AUC)"
+    excluded = _facts(cell.target_spec, store).get("excluded", {})
+    notes += [f"{line} ({times} times)" for line, times in excluded.items()]
     proof = _proof(cell, store, device)
     if not proof.get("error", 0.0) <= TWIN_ERROR:
         reason = (
@@ -186,6 +188,7 @@ def _shared(cell: Cell, store: Store, outputs: Sequence[Output], device: str) ->
             "replica": {"ok": not reasons, "notes": notes},
             **_tampering(_facts(cell.target_spec, store)),
             **({"twin": proof} if proof else {}),
+            **({"excluded": excluded} if excluded else {}),
         },
         "twin": release_of(cell.target_spec, cell.slots, store, device=device).twin,
         "cost": {
@@ -224,9 +227,11 @@ def _tampering(facts: Mapping[str, Any]) -> dict[str, Any]:
     noticed = facts.get("tampering")
     if not noticed:
         return {}
-    scores = np.array([*noticed["honest"], *noticed["tampered"]])
-    tampered = np.repeat([False, True], [len(noticed["honest"]), len(noticed["tampered"])])
-    auc = AUC()(Scored(scores, np.arange(len(scores))), Secret(tampered))
+    both = [np.reshape(noticed[kind], (-1, 2)) for kind in ("honest", "tampered")]
+    tampered = np.repeat([False, True], [len(part) for part in both])
+    client, scores = np.concatenate(both).T
+    # A client sees several models of either sort: their mean is one observation.
+    auc = AUC()(Scored(scores, 2 * client.astype(np.int64) + tampered), Secret(tampered))
     return {"tampering": {"auc": auc, "architecture_kept": noticed["architecture_kept"]}}
 
 
@@ -353,6 +358,9 @@ def _membership_rows(
     guarantees = _binding(cell, shared["guarantees"])
     rows = []
     asked = set(kinds.tolist()) & set(cell.attack.kinds or kinds.tolist())
+    if not asked:
+        wanted = ", ".join(cell.attack.kinds)
+        return [cell.row("not_applicable", f"no challenge record is of a kind asked for: {wanted}")]
     for kind in sorted(asked, key=lambda k: (k != "natural", k)):
         chosen = bouts.take(np.flatnonzero(kinds == kind))
         for unit in units:

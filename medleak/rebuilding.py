@@ -71,13 +71,20 @@ def riddle(transcript: Transcript, world: World, *, n_trials: int, labels: bool)
     if not indices:
         raise MedleakError("every observed message is empty: its batches had no record")
     truth = [transcript.truth(i) for i in indices]
+    if any((one < 0).any() for one in truth):
+        raise MedleakError("a defense replaced the training records: no truth to compare with")
     counts = np.array([len(one) for one in truth])
     positions = np.full((len(truth), counts.max()), -1)
     for row, one in zip(positions, truth, strict=True):
         row[: len(one)] = one
-    known = tuple(np.sort(world.challenge.y[one]) for one in truth) if labels else None
+    known = tuple(_in_order(world.challenge.y[one]) for one in truth) if labels else None
     puzzle = Puzzle(np.array(indices), counts, world.setting.in_shape, known)
     return Riddle(puzzle, np.array([ages[i] for i in indices]), positions)
+
+
+def _in_order(y: np.ndarray) -> np.ndarray:
+    """Labels sorted, so that their order tells nothing; rows of labels as whole rows."""
+    return np.sort(y) if y.ndim == 1 else y[np.lexsort(y.T[::-1])]
 
 
 def measured(

@@ -48,7 +48,8 @@ class Row:
         baselines: "mean image", "other messages" ... -> metric name -> Estimate: what is rebuilt without
             the message; `excess`: metric name -> Estimate of the gain over the best of them.
         controls: "blind_auc" -> Estimate (model-free members against non-members), "replica" ->
-            {"ok": bool, "notes": [...]}, "tampering" -> how well clients can tell the models that a
+            {"ok": bool, "notes": [...]}, "excluded" -> which clients of a federation
+            were left out, why and how often; "tampering" -> how well clients can tell the models that a
             dishonest server sends from honest ones: {"auc": Estimate, "architecture_kept": bool}; "twin" ->
             real encrypted queries beside the plain twin that answered in their place: "n", "error" ...
         cost: seconds and counts: "train_seconds", "shadow_seconds", "attack_seconds", "queries"; of

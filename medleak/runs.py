@@ -177,7 +177,7 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
     seed = seed_for("run", spec.recipe_key, world.split_seed, spec.pool, spec.column)
     trainer, records, member = _prepared(spec, seed)
     model = build_model(spec.target, world, seed)
-    recorder = Recorder(store, spec.key, np.flatnonzero(member))
+    recorder = Recorder(store, spec.key, _positions(records, spec, member))
     policy = spec.adversary if isinstance(spec.adversary, ServerPolicy) else None
     rng = rng_for("policy", seed)
     knowledge = Knowledge(world.setting, auxiliary=world.auxiliary, rng=rng)
@@ -216,6 +216,13 @@ def _prepared(spec: RunSpec, seed: int) -> tuple[Trainer, Records, np.ndarray]:
         asked = spec.challenge if spec.pool == "audit" else natural
         trainer, records = spec.adversary.poison(trainer, asked, member, seed=seed)
     return trainer, Slots(spec.slots).records(records, world.setting), member
+
+
+def _positions(records: Records, spec: RunSpec, member: np.ndarray) -> np.ndarray:
+    """Where the training records lie in their pool, if a defense has not replaced them; else -1."""
+    positions = np.flatnonzero(member)
+    same = np.array_equal(records.patients, spec.world.pool(spec.pool).patients[positions])
+    return positions if same else np.full(len(records), -1)
 
 
 class _Recent:
@@ -326,9 +333,9 @@ def release_of(spec: RunSpec, slots: Slots, store: Store, *, device: str = "cpu"
     views = {"scores": scores, "labels": labels, "weights": _Lazy(network.arrays)}
     open_to = slots.views()
     if not open_to["aggregate"]:
-        views["aggregate"] = Transcript(store, spec.key)
+        views["aggregate"] = Transcript(store, spec.key).messages
     if not open_to["updates"]:
-        views["updates"] = Transcript(store, spec.key)
+        views["updates"] = Transcript(store, spec.key).messages
     if spec.adversary and spec.adversary.exposes:
         views |= spec.adversary.seen(store.facts("runs", spec.key)[0])
     hidden = {name: reason for name, reason in open_to.items() if name not in views}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,22 +40,37 @@ class Recorder:
         self.kept.append({"round": seen.round, "n_records": len(records)})
 
 
-class Transcript(Sequence[Observation]):
-    """The observed messages of a stored run, each read when it is asked for."""
+class Messages(Sequence[Observation]):
+    """Observed messages, each read when it is asked for: what an attack is given."""
+
+    def __init__(self, read: Callable[[int], Observation], n: int):
+        self._read, self._n = read, n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, i: int) -> Observation:
+        return self._read(range(self._n)[i])
+
+
+class Transcript:
+    """The observed messages of a stored run, and the truth behind them; for the bench alone."""
 
     def __init__(self, store: Store, key: str):
         self._store, self._key = store, key
 
     @property
     def contents(self) -> Sequence[Mapping[str, Any]]:
-        """ "round" and the true "n_records" of each message; for the bench alone."""
+        """ "round" and the true "n_records" of each message."""
         return self._store.facts("runs", self._key)[0].get("messages", ())
 
-    def __len__(self) -> int:
-        return len(self.contents)
+    @property
+    def messages(self) -> Messages:
+        """The observations alone."""
+        return Messages(self._observation, len(self.contents))
 
-    def __getitem__(self, i: int) -> Observation:
-        message = self._message(range(len(self))[i])
+    def _observation(self, i: int) -> Observation:
+        message = self._message(i)
         facts = message.facts
         return Observation(
             facts["round"],
@@ -67,7 +82,7 @@ class Transcript(Sequence[Observation]):
         )
 
     def truth(self, i: int) -> np.ndarray:
-        """Positions of the records behind message `i` in the pool; for the bench alone."""
+        """Positions of the records behind message `i` in the pool."""
         return self._message(i).arrays["records"]
 
     def _message(self, i: int) -> Artefact:

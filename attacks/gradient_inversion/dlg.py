@@ -36,7 +36,7 @@ class DLG(MatchingAttack):
     requires = ThreatModel(
         goal="reconstruction",
         access="aggregate",
-        knowledge=("architecture",),
+        knowledge=("architecture", "auxiliary"),
         adversary="server",
         conduct="honest-but-curious",
     )

@@ -39,7 +39,7 @@ class UpdateCosine(Attack):
     requires = ThreatModel(
         goal="membership",
         access="aggregate",
-        knowledge=("architecture", "labels"),
+        knowledge=("architecture", "labels", "auxiliary"),
         adversary="server",
     )
     paper = (

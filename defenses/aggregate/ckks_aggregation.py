@@ -51,7 +51,10 @@ class CKKSAggregation(Aggregator):
     paper = (
         "Cheon et al., Homomorphic Encryption for Arithmetic of Approximate Numbers, ASIACRYPT 2017"
     )
-    hides = {"updates": "the server adds ciphertexts, and only their sum is ever opened"}
+    hides = {
+        "updates": "the server adds ciphertexts, and only their sum is ever opened",
+        "aggregate": "no decryption reaches the server",
+    }
 
     def __init__(self, *, key_holder: str = "authority", minimum: int = 3):
         self.key_holder = key_holder

@@ -34,9 +34,10 @@ def partition(records: Records, plan: Federated, *, n_outputs: int, seed: int) -
         if plan.site not in records.groups:
             known = ", ".join(records.groups) or "none"
             raise ConfigError(f"partition=natural: no column '{plan.site}' (columns: {known})")
-        sites = sorted(set(records.groups[plan.site].tolist()))
-        places = {name: i % n for i, name in enumerate(sites)}
-        owner = np.array([places[name] for name in records.groups[plan.site].tolist()])
+        _, first, at = np.unique(records.patients, return_index=True, return_inverse=True)
+        # A patient is the hospital's where the first scan was taken; a hospital's place is its name's.
+        homes = records.groups[plan.site][first].tolist()
+        owner = np.array([seed_for("site", name) % n for name in homes])[at]
         return [np.flatnonzero(owner == client) for client in range(n)]
     shares = np.full((n_outputs, n), 1 / n)
     if plan.partition == "dirichlet":
@@ -82,8 +83,14 @@ class Federation:
         # The hospitals are the same for every run of a target: shadows follow their partition.
         self.clients = partition(records, trainer.plan, n_outputs=setting.n_outputs, seed=0)
         self.velocity: dict[str, Tensor] = {}
-        self.noticed: dict[str, list[float]] = {"honest": [], "tampered": []}
+        self.noticed: dict[str, list[list[float]]] = {"honest": [], "tampered": []}
         self.architecture_kept = True
+        self.tampered = False
+
+    @property
+    def private(self) -> bool:
+        """Whether a promise of differential privacy forbids to act on counts of members."""
+        return self.trainer.rate is not None or bool(getattr(self.trainer.aggregate, "clip", None))
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -92,7 +99,9 @@ class Federation:
 
     def chosen(self, round: int) -> list[int]:
         """Who takes part: the same number in each round, of clients that have records."""
-        able = [client for client, own in enumerate(self.clients) if len(own)]
+        able = list(range(self.plan.n_clients))
+        if not self.private:  # whether a client has anybody is private: then nobody is left out
+            able = [client for client in able if len(self.clients[client])]
         n = max(1, round_half_up(self.plan.participation * len(able)))
         rng = rng_for("participants", self.seed, round)
         return sorted(rng.choice(able, size=n, replace=False).tolist())
@@ -111,28 +120,34 @@ class Federation:
 
     def inspect(self, module: nn.Module, round: int, client: int) -> None:
         """What the client could notice about `module`, beside what it would about the honest model."""
-        x, y = self.data.batch(torch.from_numpy(self._batches(round, client)[0]))
-        for kind, received in (("honest", self.model), ("tampered", module)):
-            self.noticed[kind].append(disaggregation(received, self.loss, x, y))
+        self.tampered = True
         self.architecture_kept &= same_architecture(self.model, module)
+        first = [*self._batches(round, client), self.clients[client][:0]][0]
+        if len(first) < 2:
+            return  # nobody can be told from a crowd of one
+        x, y = self.data.batch(torch.from_numpy(first))
+        for kind, received in (("honest", self.model), ("tampered", module)):
+            found = disaggregation(received, self.loss, x, y)
+            self.noticed[kind].append([client, found])
 
     @property
     def suspicions(self) -> dict[str, Any]:
         """Facts for the detector of tampered models; empty where none was sent."""
-        if not self.noticed["tampered"]:
+        if not self.tampered:
             return {}
         return {"tampering": {**self.noticed, "architecture_kept": self.architecture_kept}}
 
     def answer(self, module: nn.Module, round: int, client: int) -> Message:
         """A client's work: local steps on a copy of `module`, and its defenses."""
-        batches = self._batches(round, client)
+        own, batches = self.clients[client], self._batches(round, client)
         model = copy.deepcopy(module).train()
         parameters = dict(model.named_parameters())
         total = {name: torch.zeros_like(p) for name, p in parameters.items()}
         rule = self.trainer.gradient or MeanGradient()
         seed = seed_for("client", self.seed, round, client)
         x = self.data.x[:0]
-        with training.seeded(seed, str(self.data.x.device)), ExitStack() as stack:
+        dropout = seed_for("dropout", seed)
+        with training.seeded(dropout, str(self.data.x.device)), ExitStack() as stack:
             backward = stack.enter_context(rule.attached(model, self.loss, seed))
             for batch in batches:
                 index = torch.from_numpy(batch).to(self.data.x.device)
@@ -147,7 +162,7 @@ class Federation:
         rng = rng_for("update", self.seed, round, client)
         for filling in self.trainer.update:
             update = filling.protect(update, rng=rng, model=module, x=x)
-        return Message(client, round, update, np.concatenate(batches))
+        return Message(client, round, update, np.concatenate([*batches, own[:0]]))
 
     def _batches(self, round: int, client: int) -> list[np.ndarray]:
         own, plan = self.clients[client], self.plan
@@ -155,6 +170,8 @@ class Federation:
         if self.trainer.rate is not None:
             coins = rng.random((plan.local_steps, len(own))) < self.trainer.rate
             return [own[coin] for coin in coins]
+        if not len(own):
+            return []
         order = np.concatenate(
             [
                 rng.permutation(own)
@@ -249,6 +266,8 @@ def one_by_one(
         start = time.perf_counter()
         try:
             answers[client] = federation.answer(module, round, client)
+        except ConfigError:
+            raise
         except Exception as error:  # a client's own trouble ends its part, not the round
             answers[client] = f"crashed: {type(error).__name__}: {error}"
         deadline, took = federation.plan.deadline, time.perf_counter() - start
@@ -290,7 +309,7 @@ def _finish(
     """Sum the messages, let the adversary look, and move the model."""
     trainer, plan = federation.trainer, federation.plan
     weight = {client: float(max(1, len(message.records))) for client, message in good.items()}
-    if trainer.rate is not None:  # the true batch size is private: every client counts alike
+    if federation.private:  # counts of members are private: every client counts alike
         weight = dict.fromkeys(good, float(plan.batch_size * plan.local_steps))
     rng = rng_for("aggregate", federation.seed, round)
     gone = [client for client in good if rng.random() < plan.dropout]

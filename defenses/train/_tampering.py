@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 LARGEST = 1e6
-"""A single record in the batch: its gradient has no company at all."""
+"""A record whose gradient has no company at all; or no gradient anywhere, which is as strange."""
 
 
 def same_architecture(expected: nn.Module, received: nn.Module) -> bool:
@@ -32,10 +32,8 @@ def disaggregation(
 
     Args:
         loss: (outputs, y) to losses ``(N,)``.
-        x, y: the client's batch.
+        x, y: the client's batch, two records or more.
     """
-    if len(x) < 2:
-        return LARGEST
     layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     weights = [m.weight for m in layers if m.weight.requires_grad]
     norms = torch.zeros(len(weights), len(x))
@@ -45,4 +43,4 @@ def disaggregation(
         norms[:, i] = torch.stack([g.norm() if g is not None else x.new_zeros(()) for g in grads])
     largest, total = norms.max(dim=1).values, norms.sum(dim=1)
     ratio = largest / (total - largest).clamp(min=1e-12)
-    return float(ratio[total > 0].clamp(max=LARGEST).max()) if (total > 0).any() else 0.0
+    return float(ratio[total > 0].clamp(max=LARGEST).max()) if (total > 0).any() else LARGEST

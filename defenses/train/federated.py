@@ -199,6 +199,12 @@ class FederatedTrainer(Trainer):
 
     def carrying(self, slot: str, fillings: Sequence[Any]) -> FederatedTrainer:
         if slot == "update":
+            reading = [type(one).__name__ for one in fillings if one.reads_records]
+            if reading and self.rate is not None:
+                raise NotApplicable(
+                    f"{', '.join(reading)} looks at records after the noise was added: the promise "
+                    "of client_dp_sgd would be broken"
+                )
             return changed(self, update=tuple(fillings))
         if len(fillings) > 1:
             names = ", ".join(type(filling).__name__ for filling in fillings)

@@ -38,6 +38,7 @@ class Soteria(UpdateDefense):
 
     slot = "update"
     version = 1
+    reads_records = True
     paper = "Sun et al., Soteria: Provable Defense against Privacy Leakage in Federated Learning from Representation Perspective, CVPR 2021"
 
     def __init__(self, *, fraction: float = 0.6, probes: int | None = 16):

@@ -93,6 +93,8 @@ class UpdateDefense(Defense):
     """Fills the slot "update": what a client does to its own update before it is sent."""
 
     slot: ClassVar[Slot] = "update"
+    reads_records: ClassVar[bool] = False
+    """Whether `protect` looks at `x`: what is done to a private update must not."""
 
     @abstractmethod
     def protect(

@@ -191,14 +191,6 @@ class _Share(ReconstructionMetric):
             return None
         return _clustered.share_lower_bound(self.sample(output, secret), level)
 
-    def ceiling(self, guarantees: Sequence[Guarantee], kappa: float | None = None) -> float | None:
-        """`medleak.metrics.rero.rero` at a prior-only success of `kappa`.
-
-        None without `kappa`: only who drew the records knows what can be guessed without the observation,
-        and whether the guarantees speak of this draw: see `medleak.metrics.rero`.
-        """
-        return None if kappa is None else rero(guarantees, kappa)
-
 
 class Identified(_Share):
     """Share of rebuilt images whose nearest gallery image is the true patient's.
@@ -228,6 +220,15 @@ class Identified(_Share):
         gallery = prepare(np.asarray(output.gallery, dtype=np.float64))
         patients = np.asarray(output.patients)
         return _matching.hits(prepare(matched.rebuilt), matched.patients, gallery, patients, self.k)
+
+    def ceiling(self, guarantees: Sequence[Guarantee], kappa: float | None = None) -> float | None:
+        """`medleak.metrics.rero.rero` at a prior-only success of `kappa`.
+
+        An image names one patient, so that kappa can be counted; it may be like many, which is why
+        `Recovered` has no ceiling. None without `kappa`: only who drew the records knows what can be guessed without the observation,
+        and whether the guarantees speak of this draw: see `medleak.metrics.rero`.
+        """
+        return None if kappa is None else rero(guarantees, kappa)
 
 
 class Recovered(_Share):

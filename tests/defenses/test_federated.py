@@ -25,6 +25,8 @@ from medleak.defenses.train._tampering import LARGEST, disaggregation
 from medleak.defenses.train.client_dp_sgd import ClientDPSGD
 from medleak.defenses.train.dp_sgd import DPSGD
 from medleak.defenses.train.federated import Federated, FederatedTrainer
+from medleak.defenses.update.prune import Prune
+from medleak.defenses.update.soteria import Soteria
 from medleak.slots import Slots
 from medleak.targets.recipes import SGD
 
@@ -153,16 +155,42 @@ def test_dirichlet_skews_the_classes():
     assert np.std(skewed) > 5 * np.std(alike)
 
 
-def test_natural_clients_are_sites():
+def test_natural_clients_are_sites_whoever_is_a_member():
     records = some_records()
     plan = Federated(**PLAIN | {"partition": "natural"})
-    north, south, *rest = partition(records, plan, n_outputs=2, seed=0)
-    assert set(records.groups["site"][north]) == {"north"}
-    assert set(records.groups["site"][south]) == {"south"}
-    assert not any(len(own) for own in rest)
+    whole = partition(records, plan, n_outputs=2, seed=0)
+    home = {
+        name: next(c for c, own in enumerate(whole) if name in records.groups["site"][own])
+        for name in ("north", "south")
+    }
+    south = records.take(np.flatnonzero(records.groups["site"] == "south"))
+    for client, own in enumerate(partition(south, plan, n_outputs=2, seed=0)):
+        assert len(own) == (len(south) if client == home["south"] else 0)
     elsewhere = Federated(**PLAIN | {"partition": "natural", "site": "ward"})
     with pytest.raises(ConfigError, match="columns: site"):
         partition(records, elsewhere, n_outputs=2, seed=0)
+
+
+def test_a_patient_of_two_sites_has_one_hospital():
+    records = some_records()
+    scans = Records(records.x, records.y, np.arange(80) // 2, records.groups)
+    plan = Federated(**PLAIN | {"partition": "natural", "n_clients": 50})
+    owners = [set(scans.patients[own]) for own in partition(scans, plan, n_outputs=2, seed=0)]
+    assert sum(map(len, owners)) == 40
+
+
+def test_under_a_promise_a_client_without_members_takes_part():
+    dp = ClientDPSGD(epsilon=1.0)
+    trainer = dp.apply(Federated(**PLAIN).apply(SGD(), setting=SETTING), setting=SETTING)
+    made = federation(trainer)
+    made.clients[0] = made.clients[0][:0]
+    assert made.chosen(0) == [0, 1, 2, 3]
+    sent = made.answer(made.model, 0, 0)
+    assert len(sent.records) == 0
+    assert np.abs(sent.update["weight"]).min() > 0  # noise alone
+    plain = federation()
+    plain.clients[0] = plain.clients[0][:0]
+    assert plain.chosen(0) == [1, 2, 3]
 
 
 def test_a_share_takes_part():
@@ -243,7 +271,8 @@ def test_clients_can_tell_a_tampered_model():
     noticed = done.facts["tampering"]
     assert not noticed["architecture_kept"]
     assert len(noticed["honest"]) == len(noticed["tampered"]) == 16
-    assert np.median(noticed["tampered"]) > 2 * np.median(noticed["honest"])
+    honest, tampered = (np.array(noticed[kind])[:, 1] for kind in ("honest", "tampered"))
+    assert np.median(tampered) > 2 * np.median(honest)
     assert "tampering" not in fitted()[0].facts
 
 
@@ -252,7 +281,21 @@ def test_disaggregation_by_hand():
     x = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 0.5]])
     plain = lambda z, y: z[:, 0]  # noqa: E731
     assert disaggregation(model, plain, x, torch.zeros(3)) == pytest.approx(3 / 1.5)
-    assert disaggregation(model, plain, x[:1], torch.zeros(1)) == LARGEST
+    assert disaggregation(model, plain, 0 * x, torch.zeros(3)) == LARGEST  # nothing at all is odd
+
+
+def test_a_crowd_of_one_tells_nothing_of_tampering():
+    done, _, _ = fitted(observe=2, rounds=4, batch_size=1, policy=Behind())
+    assert done.facts["tampering"] == {"honest": [], "tampered": [], "architecture_kept": False}
+
+
+def test_what_reads_records_does_not_follow_private_noise():
+    trainer = Federated(**PLAIN).apply(SGD(), setting=SETTING)
+    private = ClientDPSGD(epsilon=1.0).apply(trainer, setting=SETTING)
+    assert trainer.carrying("update", [Soteria()]).update
+    with pytest.raises(NotApplicable, match="Soteria looks at records"):
+        private.carrying("update", [Soteria()])
+    assert private.carrying("update", [Prune()]).update
 
 
 # ------------------------------------------------------------------ clients who misbehave
