@@ -103,7 +103,8 @@ def picture(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Figu
             _roof(axis, points, metric, tint[defense], span)
             _defense(axis, points, metric, tint[defense], mark)
         axis.set_title(naming.kind(records), loc="left", fontsize=10, fontweight="bold")
-        axis.set_title(f"unit: {unit}", loc="right", fontsize=8, color=SOFT)
+        if ", " not in records:  # a share of a kind: its panel stands beside that of the whole
+            axis.set_title(f"unit: {unit}", loc="right", fontsize=8, color=SOFT)
         axis.set_xlabel(utility_name(aggregates))
     axes[0].set_xlim(span[0], span[1])
     for axis in grid[:, 0]:
