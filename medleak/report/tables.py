@@ -136,6 +136,10 @@ def costs(aggregates: Sequence[Aggregate]) -> Table:
         "the server sends": ("server_bytes", naming.size),
         "a client computes": ("client_seconds", naming.seconds),
         "the server computes": ("server_seconds", naming.seconds),
+        "an encrypted query takes": ("query_seconds", naming.seconds),
+        "times a plain one": ("query_overhead", naming.whole),
+        "it sends": ("query_bytes_in", naming.size),
+        "it returns": ("query_bytes_out", naming.size),
     }
     known = {name for one in aggregates for name in one.cost}
     # Which records are asked about, or how old the attacked model is, changes no cost.
