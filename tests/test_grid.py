@@ -352,8 +352,11 @@ class Outside:
 
 @pytest.fixture
 def outside(toy_config, tmp_path):
-    configs = [job.config for job in jobs_of(toy_config, seeds=(0, 1, 2), recipe={"wait": 0.1})]
-    return lambda name: Outside(tmp_path / name, configs)
+    def make(name, wait=0.1):
+        jobs = jobs_of(toy_config, seeds=(0, 1, 2), recipe={"wait": wait})
+        return Outside(tmp_path / name, [job.config for job in jobs])
+
+    return make
 
 
 def test_killed_at_twenty_random_moments_the_table_is_that_of_an_undisturbed_grid(outside):
@@ -390,7 +393,7 @@ def test_two_processes_on_one_grid_never_train_a_run_twice(outside):
 
 
 def test_ctrl_c_stops_cleanly_and_the_next_command_resumes(outside):
-    stopped = outside("stopped")
+    stopped = outside("stopped", wait=1.0)  # far from done when the signal arrives
     process = stopped.start()
     while not list((stopped.folder / "store" / "runs").glob("*/*")):
         time.sleep(0.05)
