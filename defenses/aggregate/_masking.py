@@ -156,7 +156,7 @@ def too_few(filling: Aggregator, trainer: Trainer) -> list[str]:
 
 def in_a_round(trainer: Trainer) -> int:
     """How many clients take part in a round."""
-    return max(1, round(trainer.participation * trainer.n_clients))
+    return max(1, int(trainer.participation * trainer.n_clients + 0.5))
 
 
 def masking_guarantee(filling: Aggregator, trainer: Trainer) -> Guarantee:

@@ -43,7 +43,8 @@ class CentralDP(Aggregator):
     """
 
     slot = "aggregate"
-    version = 1
+    version = 2
+    private = True
     paper = "McMahan et al., Learning Differentially Private Recurrent Language Models, ICLR 2018"
 
     def __init__(
@@ -80,6 +81,10 @@ class CentralDP(Aggregator):
             adversaries=("outsider", "client"),
         )
         return both_units(promise, setting, price)
+
+    def seen(self, message: np.ndarray) -> np.ndarray:
+        """Clients clip before they send."""
+        return clipped(message, self.clip)
 
     def aggregate(
         self,

@@ -170,7 +170,8 @@ class PartialCKKSAggregation(CKKSAggregation):
     """Encrypts a contiguous part of each message only: a hybrid, cheaper and weaker.
 
     The server reads the rest of every message, whose entries `visible` tells. So no view is hidden:
-    attacks on updates remain, on what is left to see. A message is the concatenation of the layers in
+    attacks on updates remain, on what is left to see. They get zeros in place of the encrypted entries
+    and are not told which these are, so that what they find is a lower bound. A message is the concatenation of the layers in
     the model's order: the last part holds the classifier, whose gradient gives the labels away, the
     first part what is nearest to the pixels. Choosing well what to encrypt is the point of FedML-HE.
 
@@ -214,6 +215,9 @@ class PartialCKKSAggregation(CKKSAggregation):
     def encrypted(self, length: int) -> slice:
         n = max(1, round(self.share * length))
         return slice(0, n) if self.part == "first" else slice(length - n, length)
+
+    def seen(self, message: np.ndarray) -> np.ndarray:
+        return message * self.visible(len(message))
 
     def visible(self, length: int) -> np.ndarray:
         """Which entries of every message ``(length,)`` the server reads."""

@@ -59,6 +59,7 @@ class DistributedDP(Aggregator):
 
     slot = "aggregate"
     version = 1
+    private = True
     paper = "Agarwal, Kairouz, Liu, The Skellam Mechanism for Differentially Private Federated Learning, NeurIPS 2021"
     hides = {
         "updates": "the server receives masked, noisy messages, of which only the sum can be read"

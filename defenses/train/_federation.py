@@ -13,41 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medleak.api import Aggregated, ConfigError, MedleakError, Observation, Records, Setting
-from medleak.defenses.train._tampering import disaggregation, same_architecture
+from medleak.api import (
+    Aggregated,
+    Aggregator,
+    ConfigError,
+    MedleakError,
+    Observation,
+    Records,
+    Setting,
+)
+from medleak.defenses.train._partition import partition
+from medleak.defenses.train._tampering import Detector
+from medleak.defenses.train._vectors import Layout, arrays, parameters
 from medleak.keys import rng_for, seed_for
 from medleak.targets import _training as training
 from medleak.targets._rules import MeanGradient
 
 if TYPE_CHECKING:
-    from medleak.defenses.train.federated import Federated, FederatedTrainer
-
-
-def partition(records: Records, plan: Federated, *, n_outputs: int, seed: int) -> list[np.ndarray]:
-    """Positions of each client's records; by patient, and independent of who else is a member.
-
-    Raises:
-        ConfigError: `plan.site` is no subgroup column.
-    """
-    n = plan.n_clients
-    if plan.partition == "natural":
-        if plan.site not in records.groups:
-            known = ", ".join(records.groups) or "none"
-            raise ConfigError(f"partition=natural: no column '{plan.site}' (columns: {known})")
-        _, first, at = np.unique(records.patients, return_index=True, return_inverse=True)
-        # A patient is the hospital's where the first scan was taken; a hospital's place is its name's.
-        homes = records.groups[plan.site][first].tolist()
-        owner = np.array([seed_for("site", name) % n for name in homes])[at]
-        return [np.flatnonzero(owner == client) for client in range(n)]
-    shares = np.full((n_outputs, n), 1 / n)
-    if plan.partition == "dirichlet":
-        shares = rng_for("shares", seed).dirichlet(np.full(n, plan.alpha), size=n_outputs)
-    label = records.y if records.y.ndim == 1 else records.y[:, 0]
-    patients, first, at = np.unique(records.patients, return_index=True, return_inverse=True)
-    draws = np.array([rng_for("client", seed, int(patient)).random() for patient in patients])
-    edges = np.cumsum(shares, axis=1)[label[first], :-1]
-    owner = (draws[:, None] >= edges).sum(axis=1)[at]
-    return [np.flatnonzero(owner == client) for client in range(n)]
+    from medleak.defenses.train.federated import FederatedTrainer
 
 
 @dataclass
@@ -83,19 +66,18 @@ class Federation:
         # The hospitals are the same for every run of a target: shadows follow their partition.
         self.clients = partition(records, trainer.plan, n_outputs=setting.n_outputs, seed=0)
         self.velocity: dict[str, Tensor] = {}
-        self.noticed: dict[str, list[list[float]]] = {"honest": [], "tampered": []}
-        self.architecture_kept = True
-        self.tampered = False
+        self.detector = Detector()
 
     @property
     def private(self) -> bool:
         """Whether a promise of differential privacy forbids to act on counts of members."""
-        return self.trainer.rate is not None or bool(getattr(self.trainer.aggregate, "clip", None))
+        aggregate = self.trainer.aggregate
+        return self.trainer.rate is not None or (aggregate is not None and aggregate.private)
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
         """The global model."""
-        return _arrays(dict(self.model.named_parameters()))
+        return parameters(self.model)
 
     def chosen(self, round: int) -> list[int]:
         """Who takes part: the same number in each round, of clients that have records."""
@@ -110,6 +92,10 @@ class Federation:
         """Whether the adversary keeps this round's messages."""
         return round < self.plan.observe or round >= self.plan.rounds - self.plan.observe
 
+    def announced(self, records: np.ndarray) -> int:
+        """How many records the server is told of: under a promise, the number that is expected."""
+        return self.plan.batch_size * self.plan.local_steps if self.private else len(records)
+
     def sent(self, round: int, client: int) -> nn.Module:
         """What the server sends: the model, or what a dishonest one makes of it."""
         watch = self.trainer.watch
@@ -118,31 +104,12 @@ class Federation:
         knowledge = replace(watch.knowledge, rng=rng_for("server", self.seed, round))
         return watch.policy.module(copy.deepcopy(self.model), client=client, knowledge=knowledge)
 
-    def inspect(self, module: nn.Module, round: int, client: int) -> None:
-        """What the client could notice about `module`, beside what it would about the honest model."""
-        self.tampered = True
-        self.architecture_kept &= same_architecture(self.model, module)
-        first = [*self._batches(round, client), self.clients[client][:0]][0]
-        if len(first) < 2:
-            return  # nobody can be told from a crowd of one
-        x, y = self.data.batch(torch.from_numpy(first))
-        for kind, received in (("honest", self.model), ("tampered", module)):
-            found = disaggregation(received, self.loss, x, y)
-            self.noticed[kind].append([client, found])
-
-    @property
-    def suspicions(self) -> dict[str, Any]:
-        """Facts for the detector of tampered models; empty where none was sent."""
-        if not self.tampered:
-            return {}
-        return {"tampering": {**self.noticed, "architecture_kept": self.architecture_kept}}
-
     def answer(self, module: nn.Module, round: int, client: int) -> Message:
         """A client's work: local steps on a copy of `module`, and its defenses."""
         own, batches = self.clients[client], self._batches(round, client)
         model = copy.deepcopy(module).train()
-        parameters = dict(model.named_parameters())
-        total = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        weights = dict(model.named_parameters())
+        total = {name: torch.zeros_like(p) for name, p in weights.items()}
         rule = self.trainer.gradient or MeanGradient()
         seed = seed_for("client", self.seed, round, client)
         x = self.data.x[:0]
@@ -150,19 +117,26 @@ class Federation:
         with training.seeded(dropout, str(self.data.x.device)), ExitStack() as stack:
             backward = stack.enter_context(rule.attached(model, self.loss, seed))
             for batch in batches:
-                index = torch.from_numpy(batch).to(self.data.x.device)
-                x, y = self.data.batch(index)
+                x, y = self._records(batch)
                 backward(x, y)
                 with torch.no_grad():
-                    for name, p in parameters.items():
+                    for name, p in weights.items():
                         grad = p.grad if p.grad is not None else torch.zeros_like(p)
                         total[name] += grad
                         p -= self.plan.lr * grad
-        update: Mapping[str, np.ndarray] = _arrays(total)
+        update: Mapping[str, np.ndarray] = arrays(total)
         rng = rng_for("update", self.seed, round, client)
         for filling in self.trainer.update:
             update = filling.protect(update, rng=rng, model=module, x=x)
         return Message(client, round, update, np.concatenate([*batches, own[:0]]))
+
+    def look(self, module: nn.Module, round: int, client: int) -> None:
+        """Let a client notice what it can about a tampered `module`."""
+        first = [*self._batches(round, client), self.clients[client][:0]][0]
+        self.detector.look(client, self.model, module, self.loss, self._records(first))
+
+    def _records(self, positions: np.ndarray) -> tuple[Tensor, Tensor]:
+        return self.data.batch(torch.from_numpy(positions).to(self.data.x.device))
 
     def _batches(self, round: int, client: int) -> list[np.ndarray]:
         own, plan = self.clients[client], self.plan
@@ -238,7 +212,7 @@ def rounds(
         modules = {client: federation.sent(round, client) for client in federation.chosen(round)}
         for client, module in modules.items():
             if module is not federation.model:
-                federation.inspect(module, round, client)
+                federation.look(module, round, client)
         answers, good = ask(modules, round), {}
         for client, module in modules.items():
             fault = fault_of(answers[client], round, module, last.get(client))
@@ -248,13 +222,14 @@ def rounds(
                 good[client] = answers[client]
         last = dict(good)
         if not good:
-            raise MedleakError(f"round {round}: no client answered ({_told(ledger)})")
+            told = "; ".join(ledger.excluded)
+            raise MedleakError(f"round {round}: no client answered ({told})")
         _finish(federation, round, modules, good, ledger)
     return {
         "excluded": ledger.excluded,
         "steps": federation.plan.rounds,
         "traffic": ledger.cost,
-        **federation.suspicions,
+        **federation.detector.facts,
     }
 
 
@@ -295,10 +270,6 @@ def fault_of(answer: Message | str, round: int, module: nn.Module, last: Message
     return ""
 
 
-def _told(ledger: Ledger) -> str:
-    return "; ".join(ledger.excluded)
-
-
 def _finish(
     federation: Federation,
     round: int,
@@ -313,15 +284,14 @@ def _finish(
         weight = dict.fromkeys(good, float(plan.batch_size * plan.local_steps))
     rng = rng_for("aggregate", federation.seed, round)
     gone = [client for client in good if rng.random() < plan.dropout]
-    names, shapes = _layout(good)
-    most = max(weight.values())
-    vectors = {c: _flat(m.update, names) * (weight[c] / most) for c, m in good.items()}
+    layout, most = Layout.of(next(iter(good.values())).update), max(weight.values())
+    vectors = {c: layout.vector(m.update) * (weight[c] / most) for c, m in good.items()}
     told = _sum(trainer, vectors, gone, rng)
     for client, reason in told.excluded.items():
         ledger.exclude(client, reason)
     ledger.add(told.cost)
     total_weight = sum(weight[client] for client in told.survivors) / most
-    mean = _unflat(told.total / total_weight, names, shapes)
+    mean = layout.arrays(told.total / total_weight)
     if federation.observed(round) and trainer.watch is not None:
         _show(federation, round, modules, good, told, mean)
     policy = trainer.watch.policy if trainer.watch is not None else None
@@ -357,58 +327,22 @@ def _show(
     mean: Mapping[str, np.ndarray],
 ) -> None:
     """Keep what this adversary sees: each message, or the sum where the aggregate hides them."""
-    trainer = federation.trainer
-    local, keep = trainer.local, trainer.watch.keep
-    if trainer.aggregate is not None and "updates" in trainer.aggregate.hides:
-        behind = np.concatenate([good[client].records for client in told.survivors])
-        sent = _arrays(dict(modules[told.survivors[0]].named_parameters()))
-        n = sum(_announced(trainer, good[client].records) for client in told.survivors)
-        seen = Observation(round, told.survivors, n, sent, mean, local)
-        keep(seen, behind)
-        return
-    for client in told.survivors:
-        message, sent = good[client], _arrays(dict(modules[client].named_parameters()))
-        n, update = _announced(trainer, message.records), _visible(trainer, message.update)
-        keep(Observation(round, (client,), n, sent, update, local), message.records)
+    aggregate, watch = federation.trainer.aggregate, federation.trainer.watch
+    summed = aggregate is not None and "updates" in aggregate.hides
+    for clients in [told.survivors] if summed else [(client,) for client in told.survivors]:
+        behind = [good[client].records for client in clients]
+        n = sum(federation.announced(records) for records in behind)
+        update = mean if summed else _seen(aggregate, good[clients[0]].update)
+        sent = parameters(modules[clients[0]])
+        seen = Observation(round, clients, n, sent, update, federation.trainer.local)
+        watch.keep(seen, np.concatenate(behind))
 
 
-def _announced(trainer: FederatedTrainer, records: np.ndarray) -> int:
-    """How many records the server is told of; of Poisson batches the expected number of one client's."""
-    if trainer.rate is None:
-        return len(records)
-    return trainer.plan.batch_size * trainer.plan.local_steps
-
-
-def _visible(
-    trainer: FederatedTrainer, update: Mapping[str, np.ndarray]
+def _seen(
+    aggregate: Aggregator | None, update: Mapping[str, np.ndarray]
 ) -> Mapping[str, np.ndarray]:
-    """The update with zeros where the aggregate hides it."""
-    if trainer.aggregate is None:
+    """A single update as the server reads it."""
+    if aggregate is None:
         return update
-    names, shapes = list(update), {name: array.shape for name, array in update.items()}
-    vector = _flat(update, names)
-    return _unflat(vector * trainer.aggregate.visible(len(vector)), names, shapes)
-
-
-def _layout(good: Mapping[int, Message]) -> tuple[list[str], dict[str, tuple[int, ...]]]:
-    first = next(iter(good.values())).update
-    return list(first), {name: array.shape for name, array in first.items()}
-
-
-def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    return {name: t.detach().cpu().numpy().copy() for name, t in tensors.items()}
-
-
-def _flat(update: Mapping[str, np.ndarray], names: list[str]) -> np.ndarray:
-    return np.concatenate([np.asarray(update[n], dtype=np.float64).ravel() for n in names])
-
-
-def _unflat(
-    vector: np.ndarray, names: list[str], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, np.ndarray]:
-    sizes = [int(np.prod(shapes[name])) for name in names]
-    parts = np.split(vector, np.cumsum(sizes)[:-1])
-    return {
-        name: part.reshape(shapes[name]).astype(np.float32)
-        for name, part in zip(names, parts, strict=True)
-    }
+    layout = Layout.of(update)
+    return layout.arrays(aggregate.seen(layout.vector(update)))

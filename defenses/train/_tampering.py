@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,3 +46,40 @@ def disaggregation(
     largest, total = norms.max(dim=1).values, norms.sum(dim=1)
     ratio = largest / (total - largest).clamp(min=1e-12)
     return float(ratio[total > 0].clamp(max=LARGEST).max()) if (total > 0).any() else LARGEST
+
+
+@dataclass
+class Detector:
+    """What clients notice over a run: of each model that they were sent, and of the honest one beside it.
+
+    `noticed` holds pairs of client and `disaggregation`, by kind.
+    """
+
+    tampered: bool = False
+    architecture_kept: bool = True
+    noticed: dict[str, list[list[float]]] = field(
+        default_factory=lambda: {"honest": [], "tampered": []}
+    )
+
+    def look(
+        self,
+        client: int,
+        honest: nn.Module,
+        received: nn.Module,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        batch: tuple[Tensor, Tensor],
+    ) -> None:
+        """Look at what a client received in place of the honest model, with its own batch."""
+        self.tampered = True
+        self.architecture_kept &= same_architecture(honest, received)
+        if len(batch[0]) < 2:
+            return  # nobody can be told from a crowd of one
+        for kind, model in (("honest", honest), ("tampered", received)):
+            self.noticed[kind].append([client, disaggregation(model, loss, *batch)])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For `Trained.facts`; empty where no model was tampered with."""
+        if not self.tampered:
+            return {}
+        return {"tampering": {**self.noticed, "architecture_kept": self.architecture_kept}}

@@ -91,7 +91,7 @@ class ClientDPSGD(Defense):
                 protects_from="the server, other clients and anyone who sees the model",
                 assumptions=(
                     "each client draws Poisson batches of its own records, and they stay hidden",
-                    "every client has about the same number of members, which is public",
+                    "the expected number of members is public",
                     "the noise is reproducible pseudo-random noise whose seed stays secret",
                     *(
                         [f"a patient has up to {setting.max_records} records: not per patient"]

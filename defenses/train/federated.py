@@ -158,7 +158,7 @@ class FederatedTrainer(Trainer):
         gradient: rule of a local step (None: the gradient of the mean loss), see
             `medleak.targets._rules.Gradient`.
         rate: probability with which each of a client's records joins a batch (None: batches of
-            exactly `batch_size`, drawn without replacement within a round).
+            `batch_size`, or of all it has, in shuffled passes over its records).
         update, aggregate: fillings of these slots.
         watch: the adversary at the server.
     """
@@ -210,6 +210,10 @@ class FederatedTrainer(Trainer):
             names = ", ".join(type(filling).__name__ for filling in fillings)
             raise NotApplicable(f"one filling can sum the messages, not {len(fillings)}: {names}")
         return changed(self, aggregate=fillings[0])
+
+    def untamperable(self) -> str:
+        flower = self.plan.engine == "flower"
+        return "engine=flower sends weights, not networks: use engine=lean" if flower else ""
 
     def watched(self, watch: Watch) -> FederatedTrainer:
         return changed(self, watch=watch)

@@ -113,15 +113,17 @@ class UpdateDefense(Defense):
 class Aggregator(Defense):
     """Fills the slot "aggregate": how the messages of a round become their sum.
 
-    One that keeps the server from reading single messages says so in `hides["updates"]`; one that hides
-    a part of them says in `visible` which part is left.
+    One that keeps the server from reading single messages says so in `hides["updates"]`. One that is
+    `private` promises differential privacy for whole clients or patients: counts of members, which are
+    private then, must not decide who takes part or how much a message weighs.
     """
 
     slot: ClassVar[Slot] = "aggregate"
+    private: ClassVar[bool] = False
 
-    def visible(self, length: int) -> np.ndarray:
-        """Which entries of a message the server reads, ``(length,)`` bool."""
-        return np.ones(length, dtype=bool)
+    def seen(self, message: np.ndarray) -> np.ndarray:
+        """A single message ``(P,)`` as the server reads it, with zeros where it cannot."""
+        return message
 
     @abstractmethod
     def aggregate(

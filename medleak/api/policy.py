@@ -61,8 +61,8 @@ class ServerPolicy(AdversaryPolicy):
     """A dishonest server of federated training. The defaults are those of a curious one."""
 
     def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
-        messages = type(trainer).watched is not Trainer.watched
-        return [] if messages else ["a dishonest server needs federated training"]
+        reason = trainer.untamperable()
+        return [reason] if reason else []
 
     def module(self, model: Any, *, client: int, knowledge: Knowledge) -> Any:
         """What `client` is sent in place of `model` in an observed round.

@@ -48,6 +48,10 @@ class Trainer(Component, ABC):
         name = type(self).__name__
         raise NotApplicable(f"slot '{slot}' is for federated training, and {name} is not")
 
+    def untamperable(self) -> str:
+        """Why no dishonest server can be met here; "" where one can."""
+        return "a dishonest server needs federated training"
+
     def watched(self, watch: Any) -> Trainer:
         """The same trainer, whose messages a `medleak.api.Watch` sees; itself if there are none."""
         return self
