@@ -230,8 +230,8 @@ def measured(
     Raises:
         DataError: a patient who is both member and non-member.
     """
+    from medleak.goals.membership import Bouts, figures
     from medleak.keys import array_digest, digest
-    from medleak.scoring import Bouts, figures
 
     n = len(sample.scores)
     records = Records(np.zeros((n, 0)), np.zeros(n, int), sample.patients, sample.groups)

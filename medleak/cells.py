@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from medleak.api import (
     Attack,
     Component,
     ConfigError,
+    Guarantee,
     MedleakError,
     NotApplicable,
     Setting,
@@ -21,6 +22,7 @@ from medleak.api import (
 )
 from medleak.components import RESERVED, build, identities, raised, static
 from medleak.games import World
+from medleak.goals import GAMES, game_of
 from medleak.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.messages import unknown
 from medleak.plugins import folders_of
@@ -31,8 +33,10 @@ from medleak.slots import Slots, training_blocks
 from medleak.store import Store
 from medleak.values import share
 
+if TYPE_CHECKING:
+    from medleak.goals.base import Game
+
 POOLS = ("audit", "auxiliary")
-GOALS = ("membership", "reconstruction")
 BUILT = {"target": ("dataset", "model", "recipe"), "attack": ("",)}
 """Group -> the blocks of it that name a class; "" is the whole."""
 
@@ -141,6 +145,11 @@ class Cell:
         """The attack, built."""
         return build(self.config["attack"], of=Attack)
 
+    @property
+    def game(self) -> Game:
+        """How the attack's goal is played."""
+        return game_of(self.attack.requires.goal)
+
     @functools.cached_property
     def duels(self) -> list[Duel]:
         """One for each target: columns from `seed` on, each shadowed by the others (leave-one-out)."""
@@ -198,7 +207,8 @@ class Cell:
         """Every run that must be stored before the cell can be measured; targets first."""
         ordered = [duel.target for duel in self.duels]
         ordered += [spec for duel in self.duels for spec in duel.specs[1:]]
-        return list({(spec.pool, spec.column): spec for spec in ordered}.values())
+        found = list({(spec.pool, spec.column): spec for spec in ordered}.values())
+        return found + (self.game.further(self) if self.attack.requires.goal in GAMES else [])
 
     @property
     def mounted(self) -> list[dict[str, Any]]:
@@ -265,13 +275,13 @@ class Cell:
         except NotApplicable as refusal:
             found += refusal.reasons
         requires = static(self.config["attack"]["_target_"]).requires or self.attack.requires
-        if requires.goal not in GOALS:
-            found.append(f"no game for goal '{requires.goal}' on this target")
+        if requires.goal in GAMES:
+            found += self.game.reasons(self)
+        else:
+            found.append(f"no game for goal '{requires.goal}'")
         views = self.slots.views() | dict.fromkeys(self._policy_views, "")
         if hidden := views.get(requires.access, f"unknown view '{requires.access}'"):
             found.append(f"needs '{requires.access}': {hidden}")
-        if requires.goal == "reconstruction" and len(self.duels) > 1:
-            found.append("n_targets > 1: a reconstruction game asks about the messages of one run")
         if self.knowledge["pool"] == "auxiliary" and not (
             0 < self.target_spec.world.shadow_share <= 0.8
         ):
@@ -296,6 +306,11 @@ class Cell:
         keys = (text.lstrip("+~").partition("=")[0] for text in self.overrides)
         if any(key.startswith(("target.model", "target.dataset")) for key in keys):
             check_model(self.config["target"], self.target_spec.world)
+
+    def binding(self, guarantees: Sequence[Mapping[str, Any]]) -> list[Guarantee]:
+        """The promises, as dictionaries, that bind this adversary."""
+        promised = [Guarantee(**block) for block in guarantees]
+        return [one for one in promised if self.attack.requires.adversary in one.adversaries]
 
     # ------------------------------------------------------------------ rows
 

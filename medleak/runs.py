@@ -342,6 +342,15 @@ def release_of(spec: RunSpec, slots: Slots, store: Store, *, device: str = "cpu"
     return slots.release(Release(views, hidden=hidden), spec.world.setting)
 
 
+def facts_of(spec: RunSpec, store: Store) -> Mapping[str, Any]:
+    """What is stored of a run beside its weights; raises `MedleakError` where it is gone or damaged."""
+    try:
+        return store.facts("runs", spec.key)[0]
+    except (KeyError, Corrupt) as error:
+        store.get("runs", spec.key)  # sets a damaged run aside, so that it is made again
+        raise MedleakError(f"run {spec.key[:12]}: {error}") from None
+
+
 class _Lazy(Mapping):
     """A mapping that is loaded when it is first looked at."""
 

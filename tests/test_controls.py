@@ -7,8 +7,8 @@ import pytest
 from medleak import grid
 from medleak.api import ConfigError
 from medleak.cells import Cell
+from medleak.controls import PROOF, TWIN_ERROR
 from medleak.executors import SerialExecutor
-from medleak.measure import PROOF, TWIN_ERROR
 
 METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
 

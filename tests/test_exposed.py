@@ -9,8 +9,8 @@ from medleak import grid
 from medleak.api import Challenge, ConfigError, Knowledge, Records, Release, Setting, Shadow
 from medleak.attacks.membership.lira import LiRA
 from medleak.executors import SerialExecutor
+from medleak.goals.membership import Bouts, figures, most_exposed
 from medleak.metrics.membership import AUC, TPRAtFPR
-from medleak.scoring import Bouts, figures, most_exposed
 
 N, T = 400, 24
 AT_1 = {"tpr_at_1fpr": TPRAtFPR(fpr=0.01), "auc": AUC()}

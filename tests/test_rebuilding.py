@@ -14,8 +14,8 @@ from medleak.api import (
     Records,
     Setting,
 )
+from medleak.goals.reconstruction import AGES, measured, pixels, riddle
 from medleak.metrics.reconstruction import PSNR, Identified
-from medleak.rebuilding import AGES, measured, pixels, riddle
 from medleak.store import Store
 from medleak.transcripts import Recorder, Transcript
 

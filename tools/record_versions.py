@@ -23,13 +23,15 @@ from medleak.keys import BENCH_VERSION, MEASURE_VERSION
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "tests" / "versions.json"
 BENCH = {
+    "medleak.controls": MEASURE_VERSION,
     "medleak.games": BENCH_VERSION,
+    "medleak.goals.membership": MEASURE_VERSION,
+    "medleak.goals.reconstruction": MEASURE_VERSION,
     "medleak.measure": MEASURE_VERSION,
     "medleak.metrics.blind": MEASURE_VERSION,
     "medleak.metrics.means": MEASURE_VERSION,
     "medleak.metrics.utility": MEASURE_VERSION,
     "medleak.runs": BENCH_VERSION,
-    "medleak.scoring": MEASURE_VERSION,
     "medleak.shadows": MEASURE_VERSION,
     "medleak.slots": BENCH_VERSION,
 }

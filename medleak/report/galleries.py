@@ -146,7 +146,7 @@ def _part(
     row: Row, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], world: World
 ) -> tuple[Rebuilt, Originals]:
     """What was rebuilt from the messages of the row's age, and its originals."""
-    from medleak.rebuilding import pixels
+    from medleak.goals.reconstruction import pixels
 
     records = world.challenge.records
     mine = np.array(facts["ages"]) == row.records

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medleak.goals.membership import Bouts
 from medleak.report.images import address
-from medleak.scoring import Bouts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,14 +1,88 @@
-"""From the scores of an attack, on one target or several, to the figures of a row."""
+"""The membership game: from the scores of an attack, on one target or several, to the figures of a row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import Estimate, Guarantee, Metric, Records, Scored, Secret
+from medleak.api import (
+    Challenge,
+    Estimate,
+    Guarantee,
+    MedleakError,
+    Metric,
+    Output,
+    Records,
+    Scored,
+    Secret,
+)
+from medleak.components import build
+from medleak.goals.base import Game
+from medleak.store import Store
+
+if TYPE_CHECKING:
+    from medleak.cells import Cell, Duel
+    from medleak.rows import Row
+
+
+class Membership(Game):
+    """Who was trained on."""
+
+    def asked(self, cell: Cell, duel: Duel, store: Store) -> Challenge:
+        return duel.target.challenge
+
+    def rows(
+        self,
+        cell: Cell,
+        store: Store,
+        outputs: Sequence[Output],
+        *,
+        shared: Mapping[str, Any],
+        device: str,
+    ) -> list[Row]:
+        """A row for each kind of challenge record, by patient and, where they differ, by record."""
+        if any(output.scores is None for output in outputs):
+            raise MedleakError(f"{cell.config['attack']['name']} returned no scores")
+        world, challenge = cell.target_spec.world, cell.target_spec.challenge
+        bouts = Bouts(
+            np.stack([output.scores for output in outputs]),
+            np.stack([world.secret(duel.target.column).member for duel in cell.duels]),
+            challenge.records,
+            independent=not cell.shadow_specs or cell.knowledge["pool"] == "auxiliary",
+        )
+        if len(cell.duels) > 1:
+            facts = {"cell": cell.key, "attack": cell.config["attack"]["name"]}
+            store.save("scores", cell.key, facts, {"scores": bouts.scores, "member": bouts.member})
+        return _rows(cell, bouts, challenge.kind, shared)
+
+
+def _rows(cell: Cell, bouts: Bouts, kinds: np.ndarray, shared: Mapping[str, Any]) -> list[Row]:
+    """A row for each kind of challenge record, by patient and, where they differ, by record."""
+    setting = cell.target_spec.world.setting
+    units = [setting.unit] if setting.max_records == 1 else ["patient", "record"]
+    metrics = {name: build(block) for name, block in cell.metrics.items()}
+    guarantees = cell.binding(shared["guarantees"])
+    rows = []
+    asked = set(kinds.tolist()) & set(cell.attack.kinds or kinds.tolist())
+    if not asked:
+        wanted = ", ".join(cell.attack.kinds)
+        return [cell.row("not_applicable", f"no challenge record is of a kind asked for: {wanted}")]
+    for kind in sorted(asked, key=lambda k: (k != "natural", k)):
+        chosen = bouts.take(np.flatnonzero(kinds == kind))
+        for unit in units:
+            measured = figures(metrics, guarantees, [chosen], unit)
+            rows.append(cell.row(**shared, **measured, records=kind, unit=unit))
+        if cell.exposed:
+            parts = most_exposed(chosen, cell.halves, cell.exposed)
+            # What needs whole runs cannot be measured on patients who differ from half to half.
+            some = {n: metric for n, metric in metrics.items() if not metric.needs_whole_runs}
+            measured = figures(some, guarantees, parts, units[0])
+            name = f"{kind}, {cell.exposed:.0%} most exposed"
+            rows.append(cell.row(**shared, **measured, records=name, unit=units[0]))
+    return rows
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,87 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import Estimate, Guarantee, MedleakError, Metric, Originals, Puzzle, Rebuilt
+from medleak.api import (
+    Estimate,
+    Guarantee,
+    MedleakError,
+    Metric,
+    Originals,
+    Output,
+    Puzzle,
+    Rebuilt,
+)
+from medleak.components import build
 from medleak.games import World
+from medleak.goals.base import Game
+from medleak.runs import facts_of
+from medleak.store import Store
 from medleak.transcripts import Transcript
+
+if TYPE_CHECKING:
+    from medleak.cells import Cell, Duel
+    from medleak.rows import Row
 
 AGES = ("fresh model", "trained model")
 """Of the attacked checkpoint: the first observed rounds, and the last. Fresh models leak more."""
 CERTAIN = 1e-6
 """Chance, left out of account, that a record takes part more often than is assumed."""
+
+
+class Reconstruction(Game):
+    """The records behind observed messages of federated training."""
+
+    def reasons(self, cell: Cell) -> list[str]:
+        if len(cell.duels) > 1:
+            return ["n_targets > 1: a reconstruction game asks about the messages of one run"]
+        return []
+
+    def asked(self, cell: Cell, duel: Duel, store: Store) -> Puzzle:
+        return _riddle(cell, duel, store).puzzle
+
+    def rows(
+        self,
+        cell: Cell,
+        store: Store,
+        outputs: Sequence[Output],
+        *,
+        shared: Mapping[str, Any],
+        device: str,
+    ) -> list[Row]:
+        """A row for each age of the attacked model."""
+        (duel,), (output,) = cell.duels, outputs
+        world = duel.target.world
+        asked = _riddle(cell, duel, store)
+        metrics = {name: build(block) for name, block in cell.metrics.items()}
+        guarantees = cell.binding(shared["guarantees"])
+        rows = []
+        for age in [age for age in AGES if (asked.age == age).any()]:
+            rebuilt, truth = asked.part(output.reconstructions, age, world)
+            labels = asked.puzzle.labels
+            mine = None if labels is None else [labels[i] for i in np.flatnonzero(asked.age == age)]
+            found = measured(
+                metrics,
+                guarantees,
+                rebuilt,
+                truth,
+                world=world,
+                n_members=facts_of(duel.target, store)["n_members"],
+                labels=mine,
+            )
+            rows.append(cell.row(**shared, **found, records=age, unit=world.setting.unit))
+        arrays = {"images": output.reconstructions.astype(np.float32), "positions": asked.positions}
+        store.save("rebuilt", cell.key, {"ages": asked.age.tolist()}, arrays)
+        return rows
+
+
+def _riddle(cell: Cell, duel: Duel, store: Store) -> Riddle:
+    labels = "labels" in cell.attack.requires.knowledge
+    transcript = Transcript(store, duel.target.key)
+    return riddle(transcript, duel.target.world, n_trials=cell.knowledge["n_trials"], labels=labels)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,216 @@
+"""What all rows of a cell have in common: utility, guarantees, cost, and the controls that may void them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from medleak.api import Defense, Estimate, MedleakError, Output, Release, Scored, Secret
+from medleak.cells import Cell
+from medleak.components import build, identities
+from medleak.games import World
+from medleak.keys import BENCH_VERSION, MEASURE_VERSION, digest
+from medleak.metrics.means import mean_block, mean_estimate, mean_nested
+from medleak.runs import Network, RunSpec, facts_of, log_probabilities, release_of
+from medleak.shadows import replica_check
+from medleak.slots import Slots, training_blocks
+from medleak.store import Store
+
+CONTROL_LEVEL = 0.998
+"""Two-sided, so that a control fails by chance once in a thousand cells."""
+PROOF = 100
+"""Encrypted queries that stand behind a plain twin."""
+TWIN_ERROR = 1e-2
+"""Largest difference of a logit between a twin and its original."""
+PER_QUERY = ("seconds", "plain_seconds", "overhead", "bytes_in", "bytes_out")
+MOST_BLIND = 40
+"""Targets for which members and non-members are compared without any model: coins are coins."""
+MOST_SCORES = 2000
+"""About as many scores of a model are compared in the replica check."""
+
+
+def shared_parts(
+    cell: Cell, store: Store, outputs: Sequence[Output], device: str
+) -> dict[str, Any]:
+    """What all rows of the cell have in common: utility, guarantees, controls, cost."""
+    world, shadows = cell.target_spec.world, cell.shadow_specs
+    recipe = build(cell.config["target"]["recipe"])
+    guarantees = [asdict(g) for g in cell.slots.guarantees(recipe, world.setting)]
+    utilities = [_utility(cell, duel.target, store, device) for duel in cell.duels]
+    blinds = [_blind(cell, duel.target, store) for duel in cell.duels[:MOST_BLIND]]
+    blind = mean_estimate([found["blind_auc"] for found in blinds])
+    replica = _replica(cell, store, device) if shadows else {"reasons": (), "collapsed": 0}
+    notes = list(replica["reasons"])
+    if replica["collapsed"]:
+        notes.append(f"{replica['collapsed']} of {len(shadows)} shadows answer one class only")
+    reasons = "; ".join(replica["reasons"])
+    reason = f"control failed: replica check: {reasons}" if reasons else ""
+    if any((found["blind_auc"].low or 0.0) > 0.5 for found in blinds):
+        reason = "control failed: members and non-members differ before any training (blind AUC)"
+    excluded = facts_of(cell.target_spec, store).get("excluded", {})
+    notes += [f"{line} ({times} times)" for line, times in excluded.items()]
+    proof = _proof(cell, store, device)
+    if not proof.get("error", 0.0) <= TWIN_ERROR:
+        reason = (
+            f"control failed: the plain twin is off by {proof['error']:.2g} from the ciphertexts"
+        )
+    if "missing" in proof:
+        reason = f"control failed: the plain twin was not proven: {proof['missing']}"
+    return {
+        "status": "invalid" if reason else "ok",
+        "reason": reason,
+        "utility": mean_block([found["overall"] for found in utilities]),
+        "utility_groups": mean_nested([found["groups"] for found in utilities]),
+        "guarantees": tuple(guarantees),
+        "controls": {
+            "blind_auc": blind,
+            "replica": {"ok": not reasons, "notes": notes},
+            **_tampering(facts_of(cell.target_spec, store)),
+            **({"twin": proof} if proof else {}),
+            **({"excluded": excluded} if excluded else {}),
+        },
+        "twin": release_of(cell.target_spec, cell.slots, store, device=device).twin,
+        "cost": {
+            "train_seconds": facts_of(cell.target_spec, store)["seconds"],
+            "shadow_seconds": sum(facts_of(spec, store)["seconds"] for spec in shadows),
+            "attack_seconds": sum(output.seconds for output in outputs),
+            "queries": sum(output.queries for output in outputs),
+            **facts_of(cell.target_spec, store).get("traffic", {}),
+            **{f"query_{name}": proof[name] for name in PER_QUERY if name in proof},
+        },
+    }
+
+
+def _proof(cell: Cell, store: Store, device: str) -> dict[str, Any]:
+    """Real ciphertext queries beside the plain twin; empty where the release has none."""
+    spec, slots = cell.target_spec, cell.config["defense"].get("slots") or {}
+    encrypted = [filling for filling in cell.slots if type(filling).prove is not Defense.prove]
+    if not encrypted:
+        return {}
+    plain = release_of(spec, Slots(training_blocks(slots)), store, device=device)
+    x, setting = spec.world.evaluation.x, spec.world.setting
+
+    def found() -> dict[str, Any]:
+        return vars(encrypted[0].prove(plain, x, setting=setting, n=min(PROOF, len(x))))
+
+    try:
+        return _remembered(store, "controls", ["proof", spec.key, slots, identities(slots)], found)
+    except MedleakError as error:
+        return {"missing": str(error)}
+
+
+def _tampering(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """How well clients could tell a tampered model from the honest one."""
+    from medleak.metrics.membership import AUC
+
+    noticed = facts.get("tampering")
+    if not noticed:
+        return {}
+    both = [np.reshape(noticed[kind], (-1, 2)) for kind in ("honest", "tampered")]
+    tampered = np.repeat([False, True], [len(part) for part in both])
+    client, scores = np.concatenate(both).T
+    # A client sees several models of either sort: their mean is one observation.
+    auc = AUC()(Scored(scores, 2 * client.astype(np.int64) + tampered), Secret(tampered))
+    return {"tampering": {"auc": auc, "architecture_kept": noticed["architecture_kept"]}}
+
+
+def _remembered(store: Store, kind: str, name: Any, make: Any) -> dict[str, Any]:
+    """`make()`, plain dictionaries of estimates, remembered in the store under `name`."""
+    from medleak.rows import revive
+
+    key = digest([BENCH_VERSION, MEASURE_VERSION, name])
+    stored = store.get(kind, key)
+    if stored is None:
+        store.save(kind, key, _plain(make()))
+        stored = store.load(kind, key)
+    return revive(dict(stored.facts))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return asdict(value) if isinstance(value, Estimate) else value
+
+
+def _utility(cell: Cell, spec: RunSpec, store: Store, device: str) -> dict[str, Any]:
+    slots = cell.config["defense"].get("slots") or {}
+    name = [spec.key, spec.world.digest, slots, identities(slots)]
+
+    def found() -> dict[str, Any]:
+        return _useful(release_of(spec, cell.slots, store, device=device), spec.world)
+
+    return _remembered(store, "utility", name, found)
+
+
+def _useful(release: Release, world: World) -> dict[str, Any]:
+    from medleak.metrics.utility import utility, utility_by_group
+
+    records = world.evaluation
+    if not len(records):
+        return {"overall": {}, "groups": {}}
+    answers = {"labels": release.labels(records.x)}
+    if "scores" in release.views:
+        answers["scores"] = release.scores(records.x)
+    answers |= {"patients": records.patients, "task": world.setting.task}
+    return {
+        "overall": utility(records.y, **answers),
+        "groups": utility_by_group(records.y, groups=records.groups, **answers),
+    }
+
+
+def _blind(cell: Cell, spec: RunSpec, store: Store) -> dict[str, Estimate]:
+    from medleak.metrics.blind import blind_auc
+
+    world, column = spec.world, spec.column
+    # However many targets, one of them fails by chance once in a thousand cells.
+    level = 1 - (1 - CONTROL_LEVEL) / min(len(cell.duels), MOST_BLIND)
+
+    def found() -> dict[str, Estimate]:
+        member = world.secret(column).member
+        return {"blind_auc": blind_auc(world.challenge.records, member, column, level=level)}
+
+    return _remembered(
+        store, "controls", ["blind", world.digest, world.split_seed, column, level], found
+    )
+
+
+def _replica(cell: Cell, store: Store, device: str) -> dict[str, Any]:
+    """The replica check of the first target: further ones are its shadows, and it theirs."""
+    world, specs = cell.target_spec.world, [cell.target_spec, *cell.shadow_specs]
+
+    def found() -> dict[str, Any]:
+        described = [_replica_facts(spec, facts_of(spec, store), store, device) for spec in specs]
+        pool = cell.knowledge["pool"]
+        reasons = replica_check(
+            described[0],
+            described[1:],
+            n_target=2 * world.setting.n_patients,
+            n_pool=len(np.unique(world.pool(pool).patients)),
+            p=0.5 if pool == "audit" else world.shadow_share,
+        )
+        return {"reasons": reasons, "collapsed": int(sum(d["collapsed"] for d in described[1:]))}
+
+    name = ["replica", world.digest, *(spec.key for spec in specs)]
+    return _remembered(store, "controls", name, found)
+
+
+def _replica_facts(
+    spec: RunSpec, facts: Mapping[str, Any], store: Store, device: str
+) -> dict[str, Any]:
+    records = spec.world.evaluation
+    if not len(records):
+        return {**facts, "collapsed": False, "scores": np.array([])}
+    multilabel = spec.world.setting.task == "multilabel"
+    logits = Network(spec, store, device).logits(records.x)
+    scores = log_probabilities(logits, multilabel=multilabel)
+    labels = scores.argmax(-1)
+    spread = np.ptp(scores, axis=-1).ravel()
+    return {
+        **facts,
+        "accuracy": float((labels == records.y).mean()),
+        "collapsed": len(np.unique(labels, axis=0)) == 1,
+        "scores": spread[:: max(1, len(spread) // MOST_SCORES)],
+    }
