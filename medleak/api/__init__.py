@@ -37,6 +37,7 @@ from medleak.api.federation import (
     Puzzle,
     UpdateDefense,
 )
+from medleak.api.inversion import Portraits, Sitters, Sittings
 from medleak.api.metric import (
     Curve,
     Estimate,
@@ -95,6 +96,7 @@ __all__ = [
     "Originals",
     "Output",
     "PoisoningPolicy",
+    "Portraits",
     "Puzzle",
     "Rebuilt",
     "Records",
@@ -105,6 +107,8 @@ __all__ = [
     "Setting",
     "Shadow",
     "Shadows",
+    "Sitters",
+    "Sittings",
     "Slot",
     "Task",
     "ThreatModel",

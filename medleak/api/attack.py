@@ -114,6 +114,9 @@ class Knowledge:
         progress: called with the fraction done.
         network: name -> array of a release's weights (None: untrained ones) to an ``nn.Module`` in
             evaluation mode; only for an attack whose threat model knows the "architecture".
+        keep: what costs much and serves many cells, such as a generator trained on auxiliary patients:
+            ``keep(name, make)`` returns ``make(rng)``, name -> array, computed once for these patients
+            and this `name` (plain values that say all that it depends on) with a generator of its own.
     """
 
     setting: Setting
@@ -125,15 +128,24 @@ class Knowledge:
     reference: Shadow | None = None
     progress: Callable[[float], None] = lambda fraction: None
     network: Callable[[Mapping[str, np.ndarray] | None], Any] | None = None
+    keep: Callable[[Any, Make], Mapping[str, np.ndarray]] = lambda name, make: make(
+        np.random.default_rng(0)
+    )
+
+
+Make = Callable[[np.random.Generator], Mapping[str, np.ndarray]]
+"""What `Knowledge.keep` calls."""
 
 
 @dataclass(frozen=True)
 class Output:
     """What an attack returned: `scores` ``(N,)`` float64 (higher: more likely a member) for
-    membership, or `reconstructions` ``(N, ...)``; seconds and queries as the base class counted."""
+    membership, or `reconstructions` ``(N, ...)``, with what `Attack.unguided` says beside them;
+    seconds and queries as the base class counted."""
 
     scores: np.ndarray | None = None
     reconstructions: np.ndarray | None = None
+    unguided: np.ndarray | None = None
     seconds: float = 0.0
     queries: int = 0
 
@@ -167,6 +179,13 @@ class Attack(Component, ABC):
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         """Scores ``(N,)``, higher for members, or reconstructions ``(N, ...)``."""
 
+    def unguided(self, challenge: Any) -> np.ndarray | None:
+        """Of an inversion attack: the like of `run`'s answer, drawn from its prior without the model.
+
+        Called after `run`. None where it has no prior.
+        """
+        return None
+
     def execute(self, release: Release, challenge: Challenge, knowledge: Knowledge) -> Output:
         """Fit and run, timed, counted and checked: what the bench calls.
 
@@ -182,8 +201,10 @@ class Attack(Component, ABC):
             raise MedleakError(f"{queries} queries overdraw the budget of {knowledge.budget}")
         seconds = time.perf_counter() - start
         self._check(result, len(challenge))
-        name = "scores" if self.requires.goal == "membership" else "reconstructions"
-        return Output(**{name: result}, seconds=seconds, queries=queries)
+        if self.requires.goal == "membership":
+            return Output(scores=result, seconds=seconds, queries=queries)
+        prior = self.unguided(challenge)
+        return Output(reconstructions=result, unguided=prior, seconds=seconds, queries=queries)
 
     def _check(self, result: np.ndarray, n: int) -> None:
         who = type(self).__name__
