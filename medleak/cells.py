@@ -31,7 +31,7 @@ from medleak.runs import RunSpec
 from medleak.shadows import REFERENCE, shadow_columns
 from medleak.slots import Slots, training_blocks
 from medleak.store import Store
-from medleak.values import share
+from medleak.values import share, whole
 
 if TYPE_CHECKING:
     from medleak.goals.base import Game
@@ -125,6 +125,8 @@ class Cell:
             "reference": False,
             "n_trials": 16,
         }
+        if self.attack.requires.goal in GAMES:
+            block |= self.game.options
         given = self.config["attack"].get("knowledge") or {}
         for name in given:
             if name not in block:
@@ -132,10 +134,8 @@ class Cell:
         block |= given
         if block["pool"] not in POOLS:
             raise ConfigError(unknown("attack.knowledge.pool", block["pool"], POOLS))
-        for name in ("n_shadows", "budget", "n_trials"):
-            value = block[name]
-            if isinstance(value, bool) or not isinstance(value, int | None) or (value or 0) < 0:
-                raise ConfigError(f"attack.knowledge.{name} is {value!r}: a whole number is needed")
+        for name, least in {"n_shadows": 0, "budget": 1, "n_trials": 0}.items():
+            whole(f"attack.knowledge.{name}", block[name], least=least, null=True)
         if block["n_shadows"] and self.config.get("n_shadows"):
             block["n_shadows"] = self.config["n_shadows"]
         return block
@@ -208,7 +208,10 @@ class Cell:
         ordered = [duel.target for duel in self.duels]
         ordered += [spec for duel in self.duels for spec in duel.specs[1:]]
         found = list({(spec.pool, spec.column): spec for spec in ordered}.values())
-        return found + (self.game.further(self) if self.attack.requires.goal in GAMES else [])
+        if self.attack.requires.goal in GAMES:
+            found += [duel.target for duel in self.game.controls(self).values()]
+            found += self.game.judges(self)
+        return found
 
     @property
     def mounted(self) -> list[dict[str, Any]]:

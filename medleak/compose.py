@@ -37,7 +37,7 @@ from medleak.plugins import options, search_path
 from medleak.values import put, refit, whole
 
 KEYS = {
-    "target": {"name", "summary", "dataset", "model", "recipe", "split"},
+    "target": {"name", "summary", "dataset", "model", "recipe", "split", "evaluator"},
     "defense": {"name", "summary", "slots"},
     "runtime": {"name", "summary", "device", "store", "out"},
 }

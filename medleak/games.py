@@ -9,10 +9,9 @@ a member: five parts in all.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,120 +20,12 @@ from medleak.api import Challenge, DataError, Dataset, Records, Secret, Setting
 from medleak.canaries import plant_canaries
 from medleak.components import build
 from medleak.keys import array_digest, rng_for
+from medleak.splits import PARTS, split_identities, split_patients
 
-PARTS = ("challenge", "auxiliary", "validation", "evaluation")
-SPLIT_KEYS = {
-    "n_members",
-    "n_auxiliary",
-    "n_validation",
-    "n_evaluation",
-    "sources",
-    "canaries",
-    "seed",
-}
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Positions of the records of each part in the data set, each sorted by draw order of patient."""
-
-    challenge: np.ndarray
-    auxiliary: np.ndarray
-    validation: np.ndarray
-    evaluation: np.ndarray
-
-
-def unique_images(records: Records) -> np.ndarray:
-    """Positions of records whose content no earlier record has: duplicates would be in two parts."""
-    seen: set[bytes] = set()
-    keep = []
-    for i, row in enumerate(records.x):
-        digest = hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest()
-        if digest not in seen:
-            seen.add(digest)
-            keep.append(i)
-    return np.array(keep, dtype=np.int64)
-
-
-def split_patients(
-    dataset: Dataset,
-    sizes: Mapping[str, int],
-    *,
-    sources: Mapping[str, str] | None = None,
-    seed: int = 0,
-) -> Parts:
-    """Split a data set by patient, after removing duplicate images.
-
-    The challenge is drawn from the front of a fixed shuffle and the other parts from its end, so that
-    a smaller challenge is contained in a larger one and the other parts do not move.
-
-    Args:
-        sizes: patients in each of `PARTS`.
-        sources: part -> official split it is drawn from; members and non-members share one.
-        seed: of the shuffle.
-
-    Raises:
-        DataError: too few patients, an unknown source, or a patient in two sources.
-    """
-    from medleak.messages import unknown
-
-    sources = dict(sources or {})
-    available = sorted(set(dataset.source.tolist()))
-    for part, source in sources.items():
-        if part not in PARTS:
-            raise DataError(unknown("part of split.sources", part, PARTS))
-        if source not in available:
-            raise DataError(
-                unknown(f"source of {dataset.name} for split.{part}", source, available)
-            )
-    if sources and (missing := [part for part in PARTS if part not in sources]):
-        raise DataError(f"split.sources names some parts only: {', '.join(missing)} missing")
-    keep = unique_images(dataset.records)
-    owner: dict[int, str] = {}
-    if len(set(sources.values())) > 1:
-        for patient, source in zip(dataset.records.patients, dataset.source, strict=True):
-            if owner.setdefault(int(patient), source) != source:
-                raise DataError(
-                    f"patient {int(patient)} of {dataset.name} is in two sources: "
-                    f"{owner[int(patient)]} and {source}"
-                )
-    orders: dict[str | None, list[int]] = {}
-    totals: dict[str | None, int] = {}
-    chosen: dict[str, np.ndarray] = {}
-    by_patient = _positions(dataset.records.patients, keep)
-    for part in PARTS:
-        source = sources.get(part)
-        if source not in orders:
-            pool = keep if source is None else keep[dataset.source[keep] == source]
-            patients = np.unique(dataset.records.patients[pool])
-            orders[source] = rng_for("split", seed, source).permutation(patients).tolist()
-            totals[source] = len(patients)
-        order, n = orders[source], int(sizes[part])
-        if n > len(order):
-            where = f" in source '{source}'" if source else ""
-            others = [int(sizes[p]) for p in PARTS[1:] if sources.get(p) == source]
-            most = max(0, totals[source] - sum(others)) // 2
-            half = int(sizes["challenge"]) // 2
-            limit = (
-                f"; n_members={half} takes {2 * half} of {totals[source]}, and {most} is the most"
-            )
-            raise DataError(
-                f"too few patients in {dataset.name}: {part} needs {n}, {len(order)} are left{where}"
-                + limit * (source == sources.get("challenge"))
-            )
-        front = part == "challenge"
-        taken = order[:n] if front else order[len(order) - n :]
-        orders[source] = order[n:] if front else order[: len(order) - n]
-        chosen[part] = (
-            np.concatenate([by_patient[p] for p in taken]) if taken else np.array([], int)
-        )
-    return Parts(**chosen)
-
-
-def _positions(patients: np.ndarray, keep: np.ndarray) -> dict[int, np.ndarray]:
-    order = keep[np.argsort(patients[keep], kind="stable")]
-    names, starts = np.unique(patients[order], return_index=True)
-    return dict(zip(names.tolist(), np.split(order, starts[1:]), strict=True))
+COMMON_KEYS = {"n_auxiliary", "n_validation", "n_evaluation", "seed"}
+SPLIT_KEYS = COMMON_KEYS | {"n_members", "sources", "canaries"}
+IDENTITY_KEYS = COMMON_KEYS | {"n_identities"}
+"""Of a split whose classes are persons: evaluation and validation are then counted in scans of each."""
 
 
 def membership(pool: str, column: int, patients: np.ndarray, *, seed: int, p: float) -> np.ndarray:
@@ -151,6 +42,23 @@ def membership(pool: str, column: int, patients: np.ndarray, *, seed: int, p: fl
     return np.array([truth[int(q)] for q in patients], dtype=bool)
 
 
+def halves(column: int, patients: np.ndarray, *, seed: int) -> np.ndarray:
+    """Half of the records of each patient (of an odd number one more or less, by a coin), ``(N,)`` bool.
+
+    Where patients are the classes, each has to be among the members with some scans. Nobody asks then
+    who was a member, so that counts may tell.
+    """
+    member = np.zeros(len(patients), dtype=bool)
+    for patient in np.unique(patients):
+        mine, rng = (
+            np.flatnonzero(patients == patient),
+            rng_for("halves", seed, column, int(patient)),
+        )
+        n = (len(mine) + int(rng.random() < 0.5)) // 2
+        member[rng.permutation(mine)[:n]] = True
+    return member
+
+
 @dataclass(frozen=True)
 class World:
     """One target's patients, split, with canaries planted: everything before training.
@@ -159,6 +67,7 @@ class World:
         challenge: the challenge records and their kinds.
         auxiliary: the attacker's records, made alike (canaries included).
         shadow_share: probability that an auxiliary patient is in a shadow of pool "auxiliary".
+        identities: whether the classes are the patients; half of the scans of each are then members.
     """
 
     dataset: Dataset
@@ -169,6 +78,7 @@ class World:
     setting: Setting
     split_seed: int
     shadow_share: float
+    identities: bool = False
 
     @functools.cached_property
     def digest(self) -> str:
@@ -187,14 +97,21 @@ class World:
         return next((told for part, told in self._contents if part is x), None) or array_digest(x)
 
     def member(self, pool: str, column: int) -> np.ndarray:
-        """Column of the membership matrix over the pool's records, ``(N,)`` bool."""
+        """Column of the membership matrix over the pool's records, ``(N,)`` bool.
+
+        Of pool "complement" are those of the challenge who are not in the column.
+        """
+        if pool == "complement":
+            return ~self.member("audit", column)
         records = self.pool(pool)
+        if self.identities and pool == "audit":
+            return halves(column, records.patients, seed=self.split_seed)
         p = 0.5 if pool == "audit" else self.shadow_share
         return membership(pool, column, records.patients, seed=self.split_seed, p=p)
 
     def pool(self, pool: str) -> Records:
         """The records that runs of this pool are trained on."""
-        return self.challenge.records if pool == "audit" else self.auxiliary
+        return self.auxiliary if pool == "auxiliary" else self.challenge.records
 
     def secret(self, column: int) -> Secret:
         """The truth about the target that is column `column`."""
@@ -224,9 +141,19 @@ def _load_world(block: str, split_block: str) -> World:
     from medleak.messages import unknown
 
     dataset, split = _load_dataset(block), json.loads(split_block)
+    known = IDENTITY_KEYS if "n_identities" in split else SPLIT_KEYS
     for name in split:
-        if name not in SPLIT_KEYS:
-            raise DataError(unknown("key of target.split", name, SPLIT_KEYS))
+        if name not in known:
+            raise DataError(unknown("key of target.split", name, known))
+    world = (_identities if "n_identities" in split else _patients)(dataset, split)
+    for records in (world.challenge.records, world.auxiliary, world.evaluation):
+        # Their digests are computed once: an attack that writes into them must fail.
+        records.x.flags.writeable = False
+    return world
+
+
+def _patients(dataset: Dataset, split: Mapping[str, Any]) -> World:
+    """Members and non-members are patients."""
     n = _count(split, "n_members")
     sizes = {"challenge": 2 * n} | {p: _count(split, f"n_{p}") for p in PARTS[1:]}
     seed = int(split.get("seed", 0))
@@ -235,28 +162,59 @@ def _load_world(block: str, split_block: str) -> World:
     part = {name: dataset.records.take(getattr(parts, name)) for name in PARTS}
     challenge = plant_canaries(dataset, part["challenge"], shares, seed=seed)
     auxiliary = plant_canaries(dataset, part["auxiliary"], shares, seed=seed).records
-    for records in (challenge.records, auxiliary, part["evaluation"]):
-        # Their digests are computed once: an attack that writes into them must fail.
-        records.x.flags.writeable = False
-    counts = np.unique(challenge.patients, return_counts=True)[1]
-    setting = Setting(
-        n_records=max(1, round(len(challenge) / 2)),
-        n_patients=n,
-        max_records=int(counts.max(initial=1)),
-        in_shape=tuple(dataset.records.x.shape[1:]),
-        n_outputs=len(dataset.classes),
-        task=dataset.task,
-        unit=dataset.unit,
-    )
+    setting = _setting(dataset, challenge.records, n, len(dataset.classes))
     share = min(1.0, n / sizes["auxiliary"]) if sizes["auxiliary"] else 0.0
     return World(
         dataset, challenge, auxiliary, part["validation"], part["evaluation"], setting, seed, share
     )
 
 
+def _identities(dataset: Dataset, split: Mapping[str, Any]) -> World:
+    """Patients are the classes, members and non-members their scans; all others are of no class, -1."""
+    n, seed = _count(split, "n_identities"), int(split.get("seed", 0))
+    sizes = {"identities": n, "auxiliary": _count(split, "n_auxiliary")}
+    sizes["validation"] = _count(split, "n_validation")
+    if not dataset.patients_known:
+        raise DataError(f"n_identities: the patients of {dataset.name} are unknown")
+    scans = _count(split, "n_evaluation")
+    parts, persons = split_identities(dataset, sizes, scans=scans, seed=seed)
+    label = {int(patient): i for i, patient in enumerate(persons)}
+    part = {}
+    for name in PARTS:
+        records = dataset.records.take(getattr(parts, name))
+        y = np.array([label.get(int(patient), -1) for patient in records.patients], dtype=np.int64)
+        part[name] = replace(records, y=y)
+    challenge = Challenge(part["challenge"], np.full(len(part["challenge"]), "natural"))
+    setting = replace(_setting(dataset, challenge.records, n, n), task="multiclass")
+    return World(
+        dataset,
+        challenge,
+        part["auxiliary"],
+        part["validation"],
+        part["evaluation"],
+        setting,
+        seed,
+        0.0,
+        identities=True,
+    )
+
+
+def _setting(dataset: Dataset, challenge: Records, n_patients: int, n_outputs: int) -> Setting:
+    counts = np.unique(challenge.patients, return_counts=True)[1]
+    return Setting(
+        n_records=max(1, round(len(challenge) / 2)),
+        n_patients=n_patients,
+        max_records=int(counts.max(initial=1)),
+        in_shape=tuple(dataset.records.x.shape[1:]),
+        n_outputs=n_outputs,
+        task=dataset.task,
+        unit=dataset.unit,
+    )
+
+
 def _count(split: Mapping[str, Any], name: str) -> int:
     value = split.get(name, 0)
-    low = 2 if name == "n_members" else 0
+    low = 2 if name in ("n_members", "n_identities") else 0
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise DataError(f"target.split.{name} is {value!r}: a whole number from {low} is needed")
     return value

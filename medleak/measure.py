@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from medleak.api import Knowledge, NotApplicable, Output
+from medleak.api.attack import Make
 from medleak.cells import Cell, Duel
 from medleak.components import build
 from medleak.controls import shared_parts
-from medleak.keys import rng_for
+from medleak.games import World
+from medleak.goals.base import Played
+from medleak.keys import MEASURE_VERSION, array_digest, digest, rng_for
 from medleak.runs import release_of, with_weights
 from medleak.shadows import Pool
 from medleak.store import Store
@@ -23,12 +29,16 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
     """
     try:
         outputs = [attacked(cell, duel, store, device) for duel in cell.duels]
+        controls = {
+            name: attacked(cell, duel, store, device)
+            for name, duel in cell.game.controls(cell).items()
+        }
     except NotApplicable as refusal:  # what only the trained model can tell
         rows = [cell.row("not_applicable", "; ".join(refusal.reasons))]
         store.save("cells", cell.key, {"rows": [row.to_json() for row in rows]})
         return 0.0
     shared = shared_parts(cell, store, outputs, device)
-    rows = cell.game.rows(cell, store, outputs, shared=shared, device=device)
+    rows = cell.game.rows(cell, store, Played(outputs, shared, controls, device))
     store.save("cells", cell.key, {"rows": [row.to_json() for row in rows]})
     return sum(output.seconds for output in outputs)
 
@@ -48,7 +58,7 @@ def attacked(cell: Cell, duel: Duel, store: Store, device: str) -> Output:
         budget=cell.knowledge["budget"],
         reference=pool.open(duel.reference) if duel.reference else None,
         network=_network(cell),
-        **cell.game.known(cell, duel, store),
+        keep=partial(_kept, store, world),
     )
     release = release_of(duel.target, cell.slots, store, device=device)
     attack = build(cell.config["attack"])  # nothing that was learnt on one target serves another
@@ -60,3 +70,15 @@ def _network(cell: Cell) -> Any:
     spec = cell.target_spec
     known = "architecture" in cell.attack.requires.knowledge
     return partial(with_weights, spec.target, spec.world) if known else None
+
+
+def _kept(store: Store, world: World, name: Any, make: Make) -> Mapping[str, np.ndarray]:
+    """See `Knowledge.keep`."""
+    auxiliary = [world.content(world.auxiliary.x), array_digest(world.auxiliary.y)]
+    key = digest([MEASURE_VERSION, auxiliary, name])
+    stored = store.get("kept", key)
+    if stored is not None:
+        return stored.arrays
+    arrays = make(rng_for("kept", key))
+    store.save("kept", key, {}, dict(arrays))
+    return arrays

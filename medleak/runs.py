@@ -6,7 +6,7 @@ from __future__ import annotations
 import functools
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -296,16 +296,31 @@ class Network:
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """As `logits`, computed anew."""
+        return np.concatenate(list(self._batches(x)))
+
+    def activations(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits ``(N, outputs)`` and penultimate activations ``(N, D)``: what the last linear layer
+        receives; computed anew."""
+        from torch import nn
+
+        model, seen = self._load(), []
+        last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+        hook = last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        try:
+            logits = self.forward(x)
+        finally:
+            hook.remove()
+        return logits, np.concatenate([one.float().cpu().numpy() for one in seen])
+
+    def _batches(self, x: np.ndarray) -> Iterator[np.ndarray]:
         import torch
 
         model = self._load().to(self.device).eval()
-        rows = []
         with torch.inference_mode():
             for start in range(0, len(x), BATCH):
                 batch = torch.from_numpy(np.array(x[start : start + BATCH])).to(self.device)
                 batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
-                rows.append(model(batch).float().cpu().numpy())
-        return np.concatenate(rows)
+                yield model(batch).float().cpu().numpy()
 
     def _load(self) -> Any:
         if self.model is None:

@@ -7,8 +7,9 @@ import pytest
 
 from medleak.api import DataError, Dataset, Records
 from medleak.canaries import plant_canaries
-from medleak.games import load_world, membership, split_patients, unique_images
+from medleak.games import load_world, membership
 from medleak.keys import rng_for
+from medleak.splits import split_patients, unique_images
 
 PARTS = ("challenge", "auxiliary", "validation", "evaluation")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from medleak.api import Output
 from medleak.store import Store
@@ -15,39 +16,51 @@ if TYPE_CHECKING:
     from medleak.runs import RunSpec
 
 
+@dataclass(frozen=True)
+class Played:
+    """What an attack answered in one cell.
+
+    Attributes:
+        outputs: for each duel.
+        shared: what all rows have in common, as keyword arguments of `Cell.row`.
+        controls: for each duel that it was to lose, by name.
+        device: where models are asked.
+    """
+
+    outputs: Sequence[Output]
+    shared: Mapping[str, Any]
+    controls: Mapping[str, Output] = field(default_factory=dict)
+    device: str = "cpu"
+
+
 class Game(ABC):
-    """How one goal is pursued and judged. It has no state: the bench asks one object about every cell."""
+    """How one goal is pursued and judged. It has no state: the bench asks one object about every cell.
+
+    `options` are keys of an attack's knowledge block that only this game reads, with their defaults.
+    """
+
+    options: ClassVar[Mapping[str, Any]] = {}
 
     def reasons(self, cell: Cell) -> list[str]:
-        """Every reason why the game cannot be played in this cell."""
+        """Every reason why the game cannot be played in this cell.
+
+        Raises:
+            ConfigError: an option out of its range.
+        """
         return []
 
-    def further(self, cell: Cell) -> list[RunSpec]:
-        """Runs that are needed beside targets, shadows and references."""
-        return []
-
-    def known(self, cell: Cell, duel: Duel, store: Store) -> Mapping[str, Any]:
-        """Fields of `Knowledge` that only this game grants."""
+    def controls(self, cell: Cell) -> Mapping[str, Duel]:
+        """Name -> a duel that has nothing to be found out."""
         return {}
+
+    def judges(self, cell: Cell) -> list[RunSpec]:
+        """Runs that nobody attacks, on which the answers are judged."""
+        return []
 
     @abstractmethod
     def asked(self, cell: Cell, duel: Duel, store: Store) -> Any:
         """What the attack is asked about the duel's target."""
 
     @abstractmethod
-    def rows(
-        self,
-        cell: Cell,
-        store: Store,
-        outputs: Sequence[Output],
-        *,
-        shared: Mapping[str, Any],
-        device: str,
-    ) -> list[Row]:
-        """The rows of a cell.
-
-        Args:
-            outputs: of the attack, for each duel.
-            shared: what all rows have in common, as keyword arguments of `Cell.row`.
-            device: where models are asked.
-        """
+    def rows(self, cell: Cell, store: Store, played: Played) -> list[Row]:
+        """The rows of a cell."""

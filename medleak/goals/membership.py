@@ -14,13 +14,12 @@ from medleak.api import (
     Guarantee,
     MedleakError,
     Metric,
-    Output,
     Records,
     Scored,
     Secret,
 )
 from medleak.components import build
-from medleak.goals.base import Game
+from medleak.goals.base import Game, Played
 from medleak.store import Store
 
 if TYPE_CHECKING:
@@ -31,24 +30,23 @@ if TYPE_CHECKING:
 class Membership(Game):
     """Who was trained on."""
 
+    def reasons(self, cell: Cell) -> list[str]:
+        if cell.target_spec.world.identities:
+            return [
+                "the classes are the patients: all of them are members, with some of their scans"
+            ]
+        return []
+
     def asked(self, cell: Cell, duel: Duel, store: Store) -> Challenge:
         return duel.target.challenge
 
-    def rows(
-        self,
-        cell: Cell,
-        store: Store,
-        outputs: Sequence[Output],
-        *,
-        shared: Mapping[str, Any],
-        device: str,
-    ) -> list[Row]:
+    def rows(self, cell: Cell, store: Store, played: Played) -> list[Row]:
         """A row for each kind of challenge record, by patient and, where they differ, by record."""
-        if any(output.scores is None for output in outputs):
+        if any(output.scores is None for output in played.outputs):
             raise MedleakError(f"{cell.config['attack']['name']} returned no scores")
         world, challenge = cell.target_spec.world, cell.target_spec.challenge
         bouts = Bouts(
-            np.stack([output.scores for output in outputs]),
+            np.stack([output.scores for output in played.outputs]),
             np.stack([world.secret(duel.target.column).member for duel in cell.duels]),
             challenge.records,
             independent=not cell.shadow_specs or cell.knowledge["pool"] == "auxiliary",
@@ -56,7 +54,7 @@ class Membership(Game):
         if len(cell.duels) > 1:
             facts = {"cell": cell.key, "attack": cell.config["attack"]["name"]}
             store.save("scores", cell.key, facts, {"scores": bouts.scores, "member": bouts.member})
-        return _rows(cell, bouts, challenge.kind, shared)
+        return _rows(cell, bouts, challenge.kind, played.shared)
 
 
 def _rows(cell: Cell, bouts: Bouts, kinds: np.ndarray, shared: Mapping[str, Any]) -> list[Row]:

@@ -18,13 +18,12 @@ from medleak.api import (
     MedleakError,
     Metric,
     Originals,
-    Output,
     Puzzle,
     Rebuilt,
 )
 from medleak.components import build
 from medleak.games import World
-from medleak.goals.base import Game
+from medleak.goals.base import Game, Played
 from medleak.runs import facts_of
 from medleak.store import Store
 from medleak.transcripts import Transcript
@@ -50,21 +49,13 @@ class Reconstruction(Game):
     def asked(self, cell: Cell, duel: Duel, store: Store) -> Puzzle:
         return _riddle(cell, duel, store).puzzle
 
-    def rows(
-        self,
-        cell: Cell,
-        store: Store,
-        outputs: Sequence[Output],
-        *,
-        shared: Mapping[str, Any],
-        device: str,
-    ) -> list[Row]:
+    def rows(self, cell: Cell, store: Store, played: Played) -> list[Row]:
         """A row for each age of the attacked model."""
-        (duel,), (output,) = cell.duels, outputs
+        (duel,), (output,) = cell.duels, played.outputs
         world = duel.target.world
         asked = _riddle(cell, duel, store)
         metrics = {name: build(block) for name, block in cell.metrics.items()}
-        guarantees = cell.binding(shared["guarantees"])
+        guarantees = cell.binding(played.shared["guarantees"])
         rows = []
         for age in [age for age in AGES if (asked.age == age).any()]:
             rebuilt, truth = asked.part(output.reconstructions, age, world)
@@ -79,7 +70,7 @@ class Reconstruction(Game):
                 n_members=facts_of(duel.target, store)["n_members"],
                 labels=mine,
             )
-            rows.append(cell.row(**shared, **found, records=age, unit=world.setting.unit))
+            rows.append(cell.row(**played.shared, **found, records=age, unit=world.setting.unit))
         arrays = {"images": output.reconstructions.astype(np.float32), "positions": asked.positions}
         store.save("rebuilt", cell.key, {"ages": asked.age.tolist()}, arrays)
         return rows
