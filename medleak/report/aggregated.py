@@ -77,7 +77,7 @@ class Aggregate:
 
     @property
     def rebuilt(self) -> bool:
-        """Whether images were to be rebuilt; otherwise, whether members were to be told."""
+        """Whether images were to be rebuilt from messages."""
         return self.row.goal == RECONSTRUCTION
 
     @property
@@ -269,9 +269,14 @@ def _ordered(found: list[Aggregate]) -> list[Aggregate]:
 
 
 def by_goal(aggregates: Iterable[Aggregate]) -> tuple[list[Aggregate], list[Aggregate]]:
-    """Those that tell members, and those that rebuild images."""
+    """Those that tell members, and those that rebuild images; other goals are in `gains.looks`."""
     found = list(aggregates)
-    return [one for one in found if not one.rebuilt], [one for one in found if one.rebuilt]
+    return of_goal(found, "membership"), of_goal(found, RECONSTRUCTION)
+
+
+def of_goal(aggregates: Iterable[Aggregate], goal: str) -> list[Aggregate]:
+    """Those of one goal."""
+    return [one for one in aggregates if one.row.goal == goal]
 
 
 def metric_names(aggregates: Iterable[Aggregate]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The chart of reconstruction: who is named, defense by defense."""
+"""Charts of what was gained, defense by defense: who is named by rebuilt images, and the like."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from medleak.goals.reconstruction import AGES
 from medleak.report import naming
 from medleak.report.aggregated import Aggregate
 from medleak.report.drawing import FAINT, INK, SOFT, subject
-from medleak.report.rebuilt_tables import headline, without
+from medleak.report.gains import without
+from medleak.report.rebuilt_tables import headline
 from medleak.report.rebuilt_words import VOID
 
 if TYPE_CHECKING:
@@ -42,15 +43,30 @@ def chunks(aggregates: Sequence[Aggregate]) -> list[list[str]]:
     return made
 
 
-def identified(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Figure:
-    """A line per attack under its defense, a panel per age of the attacked model.
+MESSAGE = ("with the message", "without it (best baseline)", "share of images")
+MODEL = ("with the model", "without it (best baseline)", "")
+"""What a dot is, what a tick is, and what is added to the name of the metric."""
 
-    A dot with its interval is what was found with the message, a dark tick what is found without; what
-    the guarantee rules out is shaded. What was not measured says so.
+
+def identified(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Figure:
+    """The chart of reconstruction, a panel per age of the attacked model."""
+    return gained(aggregates, headline(aggregates), MESSAGE, tint=tint)
+
+
+def gained(
+    aggregates: Sequence[Aggregate],
+    metric: str,
+    wording: tuple[str, str, str],
+    *,
+    tint: Mapping[str, str],
+) -> Figure:
+    """A line per attack under its defense, a panel per kind of question.
+
+    A dot with its interval is what was found, a dark tick what is found without; what the guarantee rules
+    out is shaded. What was not measured says so.
     """
     from matplotlib.figure import Figure
 
-    metric = headline(aggregates)
     ages = [one.row.records for one in aggregates if one.row.records]
     panels = sorted(
         dict.fromkeys(ages), key=lambda age: (AGES.index(age) if age in AGES else 9, age)
@@ -63,7 +79,7 @@ def identified(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> F
     places = {place: -i for i, place in enumerate(lines)}
     for axis, age in zip(axes, panels, strict=True):
         axis.set_title(age, loc="left", fontsize=10, fontweight="bold")
-        axis.set_xlabel(f"{naming.metric(metric)}, share of images")
+        axis.set_xlabel(", ".join(filter(None, (naming.metric(metric), wording[2]))))
         axis.grid(True, axis="x", color=FAINT, linewidth=0.5)
         axis.tick_params(axis="y", length=0)
         for one in aggregates:
@@ -77,7 +93,7 @@ def identified(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> F
     axes[0].set_xlim(-0.02, 1.02)
     axes[0].set_ylim(-len(lines) + 0.4, 0.6)
     _names(axes, lines, tint)
-    _legend(figure, aggregates)
+    _legend(figure, aggregates, metric, wording)
     return figure
 
 
@@ -114,16 +130,18 @@ def _dot(axis: Axes, one: Aggregate, metric: str, y: float, colour: str) -> None
         )
 
 
-def _legend(figure: Figure, aggregates: Sequence[Aggregate]) -> None:
+def _legend(
+    figure: Figure, aggregates: Sequence[Aggregate], metric: str, wording: tuple[str, str, str]
+) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles = [
-        Line2D([], [], color=SOFT, marker="o", linewidth=1.6, label="with the message"),
+        Line2D([], [], color=SOFT, marker="o", linewidth=1.6, label=wording[0]),
         Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, markeredgewidth=1.5,
-               label="without it (best baseline)"),
+               label=wording[1]),
     ]  # fmt: skip
-    if any((one.ceilings.get(headline(aggregates)) or 1) <= VOID for one in aggregates):
+    if any((one.ceilings.get(metric) or 1) <= VOID for one in aggregates):
         handles.append(Patch(color=SOFT, alpha=0.2, label="ruled out by the guarantee"))
     size = aggregates[0].row.n_members
     figure.legend(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medleak.api import Curve, Estimate
-from medleak.report import naming, rebuilt_words, words
+from medleak.report import gained_words, naming, rebuilt_words, words
 from medleak.report.aggregated import RECONSTRUCTION, Aggregate, aggregate
 from medleak.rows import Row
 
@@ -75,7 +75,7 @@ def _game(row: Row) -> list[str]:
     if row.goal == RECONSTRUCTION:
         return rebuilt_words.game(row)
     if row.goal != "membership":
-        return [f"Goal: {row.goal}. Unit: {unit}. Data: {row.data or 'unknown'}."]
+        return gained_words.game(row)
     told = [
         f"Membership: the attack scores each {unit} of the challenge, and a high score says “was in "
         f"training”. Each of {2 * row.n_members:,} {words.nouns(_drawn(row))} was in training with "
@@ -107,7 +107,7 @@ def _adversary(row: Row) -> list[str]:
         }.get(row.pool, row.pool)
         models = naming.count(row.n_shadows, "shadow model")
         told.append(f"It trained {models} under the same defense, {held}.")
-    elif row.goal != RECONSTRUCTION:
+    elif row.goal == "membership":
         told.append("It trained no shadow models.")
     return told
 
@@ -246,6 +246,12 @@ def _controls(row: Row) -> list[str]:
         told.append(f"Clients tell tampered models: {_line('auc', tampering['auc'], 'model')}")
         kept = "keeps" if tampering.get("architecture_kept") else "does not keep"
         told.append(f"What they are sent {kept} the architecture that was agreed on.")
+    evaluator = row.controls.get("evaluator", {})
+    if evaluator:
+        told.append(
+            f"Accuracy on the same {naming.count(evaluator['n'], 'record')}: evaluator "
+            f"{evaluator['evaluator']:.3f}, target {evaluator['target']:.3f}."
+        )
     replica = row.controls.get("replica")
     if isinstance(replica, Mapping) and row.n_shadows:
         told.append(f"Replica check {'passed' if replica.get('ok') else 'FAILED'}.")

@@ -29,9 +29,27 @@ _METRICS = {
     "psnr": "PSNR",
     "ssim": "SSIM",
     "mse": "MSE",
+    "acc_at_1": "acc@1",
+    "acc_at_5": "acc@5",
+    "knn_distance": "KNN distance",
+    "ssim_trained": "SSIM to trained",
+    "ssim_others": "SSIM to others",
+    "ssim_gap": "SSIM gap",
+    "attribute_auc": "AUC of the attribute",
+    "attribute_accuracy": "balanced accuracy of the attribute",
+    "property_auc": "AUC of the property",
+    "property_accuracy": "balanced accuracy of the property",
 }
 _UNITS = {"psnr": " (dB)"}
-_DIGITS = {"psnr": 1, "ssim": 2, "mse": 4, "identified": 2, "recovered": 2}
+_DIGITS = {
+    "psnr": 1,
+    "ssim": 2,
+    "mse": 4,
+    "identified": 2,
+    "recovered": 2,
+    "acc_at_1": 2,
+    "acc_at_5": 2,
+}
 _MAIN_UTILITY = ("accuracy", "balanced_accuracy", "auroc", "mcc")
 _KINDS = {
     "natural": "natural",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.report import drawing, naming, rebuilt_tables, tables, words
+from medleak.report import drawing, gains, naming, rebuilt_tables, tables, words
 from medleak.report.aggregated import Aggregate, by_goal
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -17,6 +17,7 @@ _LABELS = {
     "tradeoff": "Leakage against accuracy and cost",
     "rebuilt": "Who is named by what was rebuilt",
     "roc": "ROC curves",
+    **{look.slug: look.title for look in gains.LOOKS},
 }
 
 
@@ -32,7 +33,7 @@ def page(
     With `gallery` it links to the page of pictures beside it: it never holds one itself.
     """
     context = _context(aggregates, drawn, manifest) | _rebuilt_context(by_goal(aggregates)[1])
-    return rendered("report.html.j2", gallery=gallery, **context)
+    return rendered("report.html.j2", gallery=gallery, told=_told(aggregates, drawn), **context)
 
 
 def rendered(template: str, **context: Any) -> str:
@@ -109,6 +110,29 @@ def _rebuilt_context(rebuilt: Sequence[Aggregate]) -> dict[str, Any]:
         "rebuilt_controls": rebuilt_tables.controls(rebuilt),
         "rebuilt_further": rebuilt_tables.further(rebuilt),
     }
+
+
+def _told(
+    aggregates: Sequence[Aggregate], drawn: Mapping[str, Mapping[str, bytes]]
+) -> list[dict[str, Any]]:
+    """A section for each goal that has no tables of its own."""
+    from markupsafe import Markup
+
+    return [
+        {
+            "id": look.slug,
+            "title": look.title,
+            "note": look.note,
+            "charts": [
+                Markup(inline(form["svg"], name))
+                for name, form in drawn.items()
+                if name.startswith(f"{look.slug}-")
+            ],
+            "table": gains.results(mine, look),
+            "more": [table for table in tables.beside(mine, look) if table.lines],
+        }
+        for look, mine in gains.looks(aggregates)
+    ]
 
 
 def inline(svg: bytes, name: str) -> str:

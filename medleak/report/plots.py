@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import Curve, Estimate
-from medleak.report import charts, curves, naming
+from medleak.report import charts, curves, gains, naming
 from medleak.report.aggregated import Aggregate, by_goal
 from medleak.report.columns import utility_name
 from medleak.report.drawing import DEFENSES, MARKERS, SOFT, colours, kinds, saved, subject, useful
@@ -50,6 +50,14 @@ def figures(
             some = [one for one in mine if one.defense in names]
             draw = partial(charts.identified, tint=tint(target))
             add(f"rebuilt-{_slug(target)}-{size}", draw, some)
+    for look, mine in gains.looks(aggregates):
+        for target, size in _places([one for one in mine if one.status == "ok"]):
+            some = [one for one in mine if (one.target, one.row.n_members) == (target, size)]
+            draw = partial(
+                charts.gained, metric=look.metrics(some)[0], wording=charts.MODEL, tint=tint(target)
+            )
+            for names in charts.chunks(some):
+                add(f"{look.slug}-{_slug(target)}", draw, [o for o in some if o.defense in names])
     curved = [one for one in members if isinstance(one.leakage.get("roc"), Curve)]
     for target, size in _places(curved):
         mine = [one for one in curved if (one.target, one.row.n_members) == (target, size)]

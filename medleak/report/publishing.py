@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from medleak.api import ConfigError, Curve
 from medleak.metrics.means import mean_curve
-from medleak.report import galleries, pages, plots, rebuilt_tables, tables, texts
+from medleak.report import gains, galleries, pages, plots, tables, texts
 from medleak.report.aggregated import Aggregate, aggregate
 from medleak.report.scanning import GALLERY, redacted, scan
 from medleak.rows import Row, to_frame
@@ -129,7 +129,7 @@ def _frame(rows: Sequence[Row]) -> Any:
     frame = to_frame(rows)
     if not any(row.excess for row in rows):
         return frame
-    return frame.assign(**_columns([rebuilt_tables.flat_gains(row) for row in rows]))
+    return frame.assign(**_columns([gains.flat_gains(row) for row in rows]))
 
 
 def _columns(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

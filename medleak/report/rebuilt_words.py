@@ -9,7 +9,8 @@ from medleak.api import Estimate
 from medleak.goals.reconstruction import AGES
 from medleak.report import naming
 from medleak.report.aggregated import Aggregate
-from medleak.report.rebuilt_tables import NAMED, tidy, without
+from medleak.report.gains import tidy, without
+from medleak.report.rebuilt_tables import NAMED
 from medleak.rows import Row
 
 _SEATS = {

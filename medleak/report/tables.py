@@ -1,16 +1,18 @@
 """Tables as data: `texts` prints them as text, Markdown and LaTeX, `pages` as HTML.
 
-Those of membership, and those of every goal; `rebuilt_tables` has those of reconstruction.
+Those of membership, and those of every goal; `rebuilt_tables` has those of reconstruction, `gains` those of
+every other goal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from medleak.api import Estimate
-from medleak.report import columns, naming, rebuilt_tables
+from medleak.report import columns, gains, naming, rebuilt_tables
 from medleak.report.aggregated import Aggregate, by_goal, metric_names, one_kind
 from medleak.report.columns import Cell, Column, Table, build, coordinate
 
@@ -229,11 +231,26 @@ def printed(aggregates: Sequence[Aggregate]) -> list[Table]:
     members, rebuilt = by_goal(aggregates)
     made = [targets(members), subgroups(members), further(members), controls(members)]
     made += [make(rebuilt) for make in rebuilt_tables.MORE]
+    told = []
+    for look, mine in gains.looks(aggregates):
+        told += main(mine, partial(gains.results, look=look))
+        made += beside(mine, look)
     return [
         *main(members, results),
         *main(rebuilt, rebuilt_tables.results),
+        *told,
         *made,
         costs(aggregates),
+    ]
+
+
+def beside(aggregates: Sequence[Aggregate], look: gains.Look) -> list[Table]:
+    """What follows the main table of a goal: all baselines, all other metrics."""
+    head, shown = look.metrics(aggregates)
+    more = f"Further metrics of {look.slug}"
+    return [
+        gains.baselines(aggregates, look.priors, [head, *shown], gains.place()),
+        gains.further(aggregates, more, [head, *shown], gains.place()),
     ]
 
 
@@ -304,6 +321,6 @@ def _flat(one: Aggregate) -> dict[str, object]:
         if name in one.worst_group:
             group, worst = one.worst_group[name]
             line |= {f"{name}_worst_group": group, f"{name}_worst": worst.value}
-    line |= rebuilt_tables.flat_gains(one)
+    line |= gains.flat_gains(one)
     blind = {"blind_auc": one.blind.value} if one.blind else {}
     return line | blind | {"violations": " ".join(one.violations)} | dict(one.cost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from medleak.report import naming, rebuilt_tables
+from medleak.report import gains, naming, rebuilt_tables
 from medleak.report.aggregated import Aggregate, aggregate, by_goal
 from medleak.report.columns import Cell, Column, Table
 from medleak.report.tables import blocks, results
@@ -20,9 +20,15 @@ _SHORT = (
 
 def terminal(rows: Iterable[Row]) -> str:
     """The results over seeds as text of at most `WIDTH` columns, a block per kind of record."""
-    members, rebuilt = by_goal(aggregate(rows))
+    found = aggregate(rows)
+    members, rebuilt = by_goal(found)
     made = [(results(block), block) for block in blocks(members)]
     made += [(rebuilt_tables.results(block), block) for block in blocks(rebuilt)]
+    made += [
+        (gains.results(block, look), block)
+        for look, mine in gains.looks(found)
+        for block in blocks(mine)
+    ]
     return "\n\n".join(_terminal(*one) for one in made) if made else "no rows"
 
 

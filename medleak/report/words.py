@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.report import naming, rebuilt_words
+from medleak.report import gained_words, gains, naming, rebuilt_words
 from medleak.report.aggregated import Aggregate, by_goal
 
 _ROLES = {"outsider", "client", "server"}
@@ -34,6 +34,8 @@ def sayings(aggregates: Sequence[Aggregate]) -> list[Saying]:
 def _about(mine: Sequence[Aggregate], everything: Sequence[Aggregate]) -> list[str]:
     members, rebuilt = by_goal(mine)
     told = rebuilt_words.sentences(rebuilt)
+    for look, some in gains.looks(mine):
+        told += gained_words.sentences(some, look)
     found = [one for one in members if one.status == "ok"]
     if found:
         told += _members(found)
@@ -270,6 +272,8 @@ METHOD = (
 def method(aggregates: Sequence[Aggregate]) -> list[str]:
     """How to read the page, as far as its goals go."""
     members, rebuilt = by_goal(aggregates)
-    if not rebuilt:
-        return list(METHOD)
-    return [*(METHOD if members else (_MEANS, _CEILING)), *rebuilt_words.METHOD]
+    told = [*(METHOD if members or not aggregates else (_MEANS, _CEILING))]
+    told += rebuilt_words.METHOD if rebuilt else ()
+    for look, _ in gains.looks(aggregates):
+        told += gained_words.METHOD[look.goal]
+    return told

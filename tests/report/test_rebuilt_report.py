@@ -10,6 +10,7 @@ from medleak.api import Estimate
 from medleak.report import (
     aggregate,
     explain,
+    gains,
     naming,
     pages,
     plots,
@@ -121,7 +122,7 @@ def test_seeds_are_averaged_in_baselines_and_gains(make_rebuilt):
     low = (one.excess["identified"].low + two.excess["identified"].low) / 2
     assert both.excess["identified"].low == pytest.approx(low)
     assert both.baselines["other messages"]["identified"].value == pytest.approx(0.01)
-    assert rebuilt_tables.without(both, "identified") == pytest.approx(0.01)
+    assert gains.without(both, "identified") == pytest.approx(0.01)
     assert both.tampering.value == pytest.approx(0.99, abs=0.02)
 
 
@@ -130,19 +131,19 @@ def test_the_baseline_is_the_one_that_the_gain_is_over(make_rebuilt):
     row = make_rebuilt(named=0.5)
     mse = Estimate(-0.004, -0.006, -0.002, 128)
     (one,) = aggregate([dataclasses.replace(row, excess={"mse": mse})])
-    assert rebuilt_tables.without(one, "mse") == pytest.approx(row.leakage["mse"].value + 0.004)
+    assert gains.without(one, "mse") == pytest.approx(row.leakage["mse"].value + 0.004)
 
 
 def test_only_a_sure_gain_is_bold(make_rebuilt):
     sure, unsure = make_rebuilt("fedsgd"), make_rebuilt("client_dp_eps1")
-    assert rebuilt_tables.gain("identified")(aggregate([sure])[0]).tone == "strong"
-    assert rebuilt_tables.gain("identified")(aggregate([unsure])[0]).tone == ""
+    assert gains.gain("identified")(aggregate([sure])[0]).tone == "strong"
+    assert gains.gain("identified")(aggregate([unsure])[0]).tone == ""
 
 
 def test_no_gain_is_not_printed_as_a_loss(make_rebuilt):
     gain = Estimate(-0.0001, -0.0002, 0.0, 128)
     row = dataclasses.replace(make_rebuilt(), excess={"identified": gain})
-    assert rebuilt_tables.gain("identified")(aggregate([row])[0]).full == "0.00 [0.00, 0.00]"
+    assert gains.gain("identified")(aggregate([row])[0]).full == "0.00 [0.00, 0.00]"
 
 
 def test_a_promise_to_others_is_no_ceiling_here(make_rebuilt):
