@@ -11,7 +11,7 @@ import numpy as np
 from medleak.api import Attack, Component, Knowledge, Release, Setting, Sittings
 from medleak.attacks.membership._arguments import number, whole
 from medleak.attacks.model_inversion._crops import RandomCrops
-from medleak.attacks.model_inversion._descent import Descent
+from medleak.attacks.model_inversion._descent import Walk
 from medleak.attacks.model_inversion._losses import LOSSES, Loss
 from medleak.attacks.model_inversion._oracle import Oracle, Scene
 from medleak.attacks.model_inversion._priors import Prior
@@ -37,7 +37,7 @@ class ModelInversion(Attack):
     starts: int
 
     def faults(self) -> list[str]:
-        return whole("starts", self.starts) + faults_of(self.parts())
+        return faults_of(self.parts()) + whole("starts", self.starts)
 
     def parts(self) -> list[tuple[str, object, type[Component]]]:
         """Name, value and needed base of each component inside."""
@@ -101,7 +101,7 @@ class GuidedInversion(ModelInversion):
     """
 
     loss: str
-    descent: Descent
+    descent: Walk
     prior_weight: float
     crops: RandomCrops | None
 
@@ -111,12 +111,13 @@ class GuidedInversion(ModelInversion):
 
     def parts(self) -> list[tuple[str, object, type[Component]]]:
         crops = [] if self.crops is None else [("crops", self.crops, RandomCrops)]
-        return [*super().parts(), ("descent", self.descent, Descent), *crops]
+        return [*super().parts(), ("descent", self.descent, Walk), *crops]
 
     def improve(self, z: Tensor, classes: Tensor) -> Tensor:
         return self.descent(
-            lambda z: self.objective(z, classes),
+            self.objective,
             z,
+            classes,
             clip=self._scene.decoder.clip,
             progress=self._knowledge.progress,
         )
@@ -127,7 +128,8 @@ class GuidedInversion(ModelInversion):
         images = decoder.decode(z, classes)
         if self.crops is not None:
             images = self.crops(images, self._scene.rng)
-        return loss(images, classes) + self.prior_weight * decoder.penalty(z)
+        value = loss(images, classes)
+        return value + self.prior_weight * decoder.penalty(z) if self.prior_weight else value
 
     def judged(self) -> Loss:
         """Images and classes to a loss each, ``(n, C, H, W)``, ``(n,)`` -> ``(n,)``."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medleak.attacks.gradient_inversion._priors import PrincipalComponents
+from medleak.attacks.gradient_inversion._priors import PrincipalComponents, total_variation
 
 
 class Decoder(ABC):
@@ -41,7 +41,7 @@ class Decoder(ABC):
 
 
 class PixelDecoder(Decoder):
-    """Points are the images themselves.
+    """Points are the images themselves, and the penalty is their total variation.
 
     Args:
         starts: images that sampling begins at, each as likely, ``(S, C, H, W)`` in 0..1.
@@ -64,6 +64,9 @@ class PixelDecoder(Decoder):
 
     def clip(self, z: Tensor) -> Tensor:
         return z.clamp(0, 1)
+
+    def penalty(self, z: Tensor) -> Tensor:
+        return total_variation(self.decode(z)[:, None])
 
 
 class ComponentDecoder(Decoder):

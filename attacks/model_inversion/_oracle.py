@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medleak.api import Knowledge, MedleakError, Release
+from medleak.api import Knowledge, NotApplicable, Release
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from medleak.attacks.model_inversion._decoders import Decoder
 
-SENT = 16
+SENT = 31
 """Most records in one request: the bench stores the answers to larger ones, for the next attack."""
 AT_ONCE = 256
 """Images that a network answers in one batch."""
@@ -52,7 +52,7 @@ class Oracle:
         """Of each class, float32; ``(n, C, H, W)`` in 0..1 -> ``(n, outputs)``. No gradients.
 
         Raises:
-            MedleakError: these are more queries than are left. None is then asked.
+            NotApplicable: these are more queries than are left. None is then asked.
         """
         import torch
 
@@ -61,7 +61,7 @@ class Oracle:
                 parts = [self.network(part).softmax(dim=1) for part in images.split(AT_ONCE)]
             return torch.cat(parts)
         if self.left is not None and len(images) > self.left:
-            raise MedleakError(
+            raise NotApplicable(
                 f"{len(images)} queries are needed, and {self.left} of the budget are left"
             )
         parts = [self._asked(part.detach().numpy()) for part in images.split(SENT)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medleak.api import Component, Knowledge, MedleakError
+from medleak.api import Component, Knowledge, NotApplicable
 from medleak.attacks.membership._arguments import choice, number, whole
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ class Prior(Component, ABC):
             oracle: the target, for a prior that depends on it.
 
         Raises:
-            MedleakError: there are too few auxiliary images.
+            NotApplicable: there are too few auxiliary images.
         """
 
 
 class Pixels(Prior):
-    """No prior: any image will do.
+    """Any image will do; the penalty is its total variation.
 
     Args:
         start: where a search begins, "zero" (black), "mean" (of the auxiliary images) or "public"
@@ -99,11 +99,11 @@ def public_images(knowledge: Knowledge, who: str, *, fewest: int = FEWEST) -> np
     """The auxiliary images, float32 in 0..1.
 
     Raises:
-        MedleakError: they are fewer than `fewest`; `who` needs them.
+        NotApplicable: they are fewer than `fewest`; `who` needs them.
     """
     from medleak.attacks.gradient_inversion._transcript import pixels
 
     have = 0 if knowledge.auxiliary is None else len(knowledge.auxiliary)
     if have < fewest:
-        raise MedleakError(f"{who} needs {fewest} auxiliary images, has {have}")
+        raise NotApplicable(f"{who} needs {fewest} auxiliary images, has {have}")
     return pixels(knowledge.auxiliary.x)

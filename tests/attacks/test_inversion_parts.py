@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from medleak.api import Knowledge, MedleakError, Records, Release, Setting
+from medleak.api import Knowledge, NotApplicable, Records, Release, Setting
 from medleak.attacks.model_inversion._crops import RandomCrops
-from medleak.attacks.model_inversion._descent import Descent
+from medleak.attacks.model_inversion._descent import Descent, StoppedDescent
 from medleak.attacks.model_inversion._losses import (
     LOSSES,
     NEARLY,
@@ -81,7 +81,7 @@ def test_pixels_start_where_they_are_told():
     assert np.allclose(mean[0], x.reshape(60, -1).mean(0) / 255, atol=1e-6)
     public = Pixels(start="public", noise=0.0).fit(knowledge(x), None).sample(5, rng)
     assert all(any(np.allclose(z, row / 255) for row in x.reshape(60, -1)) for z in public)
-    with pytest.raises(MedleakError, match="start=mean needs 1 auxiliary images, has 0"):
+    with pytest.raises(NotApplicable, match="start=mean needs 1 auxiliary images, has 0"):
         Pixels(start="mean").fit(knowledge(), None)
 
 
@@ -97,8 +97,15 @@ def test_components_span_what_they_saw():
     assert np.allclose(np.cov(drawn.T), np.cov(rows.T), atol=1.5e-4)  # of a Gaussian cut at 3 sd
     assert z.abs().max() == 3
     assert torch.equal(decoder.penalty(torch.tensor([[1.0, 2.0]])), torch.tensor([2.5]))
-    with pytest.raises(MedleakError, match="needs 10 auxiliary images, has 9"):
+    with pytest.raises(NotApplicable, match="needs 10 auxiliary images, has 9"):
         Components().fit(knowledge(x[:9]), None)
+
+
+def test_the_penalty_of_pixels_is_their_total_variation():
+    x = torch.zeros(2, 1, 8, 8)
+    x[1, 0, :, 4:] = 1.0  # one edge: 8 steps of 1 among 8 * 7 neighbours, none downwards
+    decoder = Pixels().fit(knowledge(), None)
+    assert torch.allclose(decoder.penalty(x.flatten(1)), torch.tensor([0.0, 8 / 56]))
 
 
 # --------------------------------------------------------------------------- views
@@ -162,7 +169,7 @@ def test_the_oracle_asks_little_at_a_time_and_never_beyond_the_budget():
     oracle.labels(torch.zeros(40, 1, 8, 8))
     assert max(sent) == SENT
     assert oracle.left == 10
-    with pytest.raises(MedleakError, match="11 queries are needed, and 10 of the budget are left"):
+    with pytest.raises(NotApplicable, match="11 queries are needed, and 10 of the budget are left"):
         oracle.labels(torch.zeros(11, 1, 8, 8))
     assert sum(sent) == 40
 
@@ -223,8 +230,9 @@ def test_descent_reaches_the_nearest_allowed_point_of_each_row(method):
     aim = torch.tensor([[0.5, 2.0], [-1.0, 0.2]])
     done = []
     z = Descent(method=method, iterations=300, lr=0.05)(
-        lambda z: (z - aim).square().sum(1),
+        lambda z, classes: (z - aim[classes]).square().sum(1),
         torch.zeros(2, 2),
+        torch.tensor([0, 1]),
         clip=lambda z: z.clamp(0, 1),
         progress=done.append,
     )
@@ -237,3 +245,53 @@ def test_faults_of_descent():
     found = Descent(method="adan", iterations=0, lr=0).faults()
     assert "did you mean 'adam'" in found[0]
     assert len(found) == 3
+    assert StoppedDescent().faults() == []
+    assert len(StoppedDescent(lr=0, iterations=0, window=0, enough=-1).faults()) == 4
+
+
+def stopped(curvature, start, **options):
+    """Where a `StoppedDescent` ends on c(x) = x^2 k / 2, and the points that were evaluated."""
+    seen = []
+
+    def cost(z, classes):
+        seen.append(z.detach().clone())
+        return curvature * z.square().sum(1) / 2
+
+    end = StoppedDescent(**options)(cost, torch.tensor([start]), torch.tensor([0]))
+    return end, torch.cat(seen).flatten()
+
+
+def test_it_stops_when_the_loss_is_small():
+    # x_i = (1 - lr k)^i x_0 and c = k x^2 / 2: c <= g from i = log(sqrt(2 g / k) / x_0) / log(1 - lr k) on
+    end, seen = stopped(2.0, [1.0], lr=0.1, window=5, enough=0.01)
+    steps = int(np.ceil(np.log(np.sqrt(0.01)) / np.log(0.8)))
+    assert len(seen) == steps + 1
+    assert np.allclose(seen, 0.8 ** np.arange(steps + 1), rtol=1e-5)
+    assert end.item() == seen[-1]
+
+
+def test_it_stops_when_the_loss_is_no_lower_than_a_window_ago_and_returns_the_lowest():
+    # lr k = 2: x jumps between 1 and -1, its loss never falls: stopped at once after a whole window
+    end, seen = stopped(20.0, [1.0], lr=0.1, window=7)
+    assert torch.equal(seen, torch.tensor([1.0, -1.0] * 4))
+    assert end.item() == 1.0
+    # lr k > 2: the loss rises, and what counts is the start
+    end, seen = stopped(22.0, [1.0], lr=0.1, window=7)
+    assert len(seen) == 8
+    assert end.item() == 1.0 < seen.abs().max()
+
+
+def test_it_stops_at_the_last_iteration_and_each_row_by_itself():
+    _, seen = stopped(1.0, [1.0], lr=0.01, iterations=20, enough=0.0)
+    assert len(seen) == 21
+    aim, sizes = torch.tensor([0.0, 0.5]), []
+
+    def cost(z, classes):
+        sizes.append(len(z))
+        return (z[:, 0] - aim[classes]).square()
+
+    start, classes = torch.tensor([[0.11], [1.0]]), torch.tensor([0, 1])
+    end = StoppedDescent(lr=0.05)(cost, start, classes)
+    assert sizes[0] == 2
+    assert sizes[-1] == 1
+    assert ((end[:, 0] - aim).square() <= 0.01).all()
