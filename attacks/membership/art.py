@@ -105,7 +105,8 @@ class ARTInference(Attack):
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         setting = self._knowledge.setting
         with seeded(int(self._knowledge.rng.integers(2**32))):
-            art = self._build(classifier(release, setting))
+            self._name()  # refuses what is none of its attacks
+            art = instance(self.attack, classifier(release, setting), self.options)
             if hasattr(art, "fit"):
                 art.fit(None, **self._examples(challenge))
             kwargs = {"probabilities": self.probabilities, **(self.infer or {})}
@@ -120,16 +121,6 @@ class ARTInference(Attack):
         if self.attack.startswith(MEMBERSHIP) and name not in available():
             raise ConfigError(unknown("attack of ART", name, available()))
         return name
-
-    def _build(self, estimator: Any) -> Any:
-        name, options = self._name(), dict(self.options or {})
-        module = importlib.import_module(self.attack.rpartition(".")[0])
-        cls = getattr(module, name)
-        first, *known = inspect.signature(cls).parameters
-        for option in options:
-            if option not in known:
-                raise ConfigError(unknown(f"option of ART's {name}", option, known))
-        return cls(**{first: estimator}, **options)
 
     def _examples(self, challenge: Challenge) -> dict[str, np.ndarray]:
         """What shadows answer about members and non-members, as ART's ``fit`` takes it."""
@@ -151,6 +142,21 @@ class ARTInference(Attack):
         pred, labels = map(np.concatenate, zip(*found[True], strict=True))
         test_pred, test_labels = map(np.concatenate, zip(*found[False], strict=True))
         return {"y": labels, "pred": pred, "test_y": test_labels, "test_pred": test_pred}
+
+
+def instance(path: str, estimator: Any, options: Mapping[str, Any] | None) -> Any:
+    """The ART attack that `path` names, on `estimator`, with its keyword arguments.
+
+    Raises:
+        ConfigError: an option that it does not take.
+    """
+    module, _, name = path.rpartition(".")
+    cls = getattr(importlib.import_module(module), name)
+    first, *known = inspect.signature(cls).parameters
+    for option in options or {}:
+        if option not in known:
+            raise ConfigError(unknown(f"option of ART's {name}", option, known))
+    return cls(**{first: estimator}, **(options or {}))
 
 
 @functools.cache

@@ -1,0 +1,1 @@
+"""Attacks that ask a model what its classes look like: who is known to it is drawn from memory."""

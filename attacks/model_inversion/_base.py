@@ -1,0 +1,137 @@
+"""The one shape of model inversion: a prior, a first selection, a search, a last selection."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medleak.api import Attack, Component, Knowledge, Release, Setting, Sittings
+from medleak.attacks.membership._arguments import number, whole
+from medleak.attacks.model_inversion._crops import RandomCrops
+from medleak.attacks.model_inversion._descent import Walk
+from medleak.attacks.model_inversion._losses import LOSSES, Loss
+from medleak.attacks.model_inversion._oracle import Oracle, Scene
+from medleak.attacks.model_inversion._priors import Prior
+from medleak.attacks.model_inversion._selection import Selection, faults_of
+from medleak.messages import unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ModelInversion(Attack):
+    """Base of attacks that make a model show its classes.
+
+    For each class `starts` points are searched from for each image that is asked for: `first` takes
+    them from the prior, `improve` moves them, and `last` says which become the answer. The author
+    writes `improve`; `fit`, `run` and `unguided` are here. Without the model the answer is the
+    prior's own samples.
+    """
+
+    prior: Prior
+    first: Selection
+    last: Selection
+    starts: int
+
+    def faults(self) -> list[str]:
+        return faults_of(self.parts()) + whole("starts", self.starts)
+
+    def parts(self) -> list[tuple[str, object, type[Component]]]:
+        """Name, value and needed base of each component inside."""
+        return [
+            ("prior", self.prior, Prior),
+            ("first", self.first, Selection),
+            ("last", self.last, Selection),
+        ]
+
+    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+        who, found = type(self).__name__, []
+        if len(setting.in_shape) != 3:
+            found.append(f"{who} draws images (C, H, W): in_shape {setting.in_shape}")
+        if setting.task != "multiclass":
+            found.append(f"{who} asks for one class of several: task {setting.task}")
+        return found
+
+    def fit(self, release: Release, knowledge: Knowledge) -> None:
+        oracle = Oracle(release, knowledge, self.requires.access)
+        self._knowledge = knowledge
+        self._scene = Scene(self.prior.fit(knowledge, oracle), oracle, knowledge.rng)
+
+    def run(self, release: Release, sittings: Sittings) -> np.ndarray:
+        """Images ``(K, M, C, H, W)``, float32 in 0..1."""
+        import torch
+
+        classes = torch.from_numpy(np.asarray(sittings.classes, dtype=np.int64))
+        n = sittings.n_images * self.starts
+        z = self.first.starts(self._scene, classes, n)
+        z = self.improve(z.flatten(0, 1), classes.repeat_interleave(n)).unflatten(0, (-1, n))
+        z = self.last.finals(self._scene, z, classes, sittings.n_images)
+        return self._images(z, classes)
+
+    @abstractmethod
+    def improve(self, z: Tensor, classes: Tensor) -> Tensor:
+        """Points that show their class better, ``(n, dim)``, ``(n,)`` int64 -> ``(n, dim)``."""
+
+    def unguided(self, sittings: Sittings) -> np.ndarray:
+        import torch
+
+        classes = torch.from_numpy(np.asarray(sittings.classes, dtype=np.int64))
+        decoder, rng = self._scene.decoder, self._scene.rng
+        z = torch.stack([decoder.sample(sittings.n_images, rng) for _ in classes])
+        return self._images(z, classes)
+
+    def _images(self, z: Tensor, classes: Tensor) -> np.ndarray:
+        import torch
+
+        owner = classes.repeat_interleave(z.shape[1])
+        with torch.no_grad():
+            images = self._scene.decoder.decode(z.flatten(0, 1), owner)
+        return images.unflatten(0, z.shape[:2]).numpy()
+
+
+class GuidedInversion(ModelInversion):
+    r"""Base of white-box attacks that descend on a loss of the class.
+
+    .. math:: \min_z \ell(f(T(x(z))), t) + \lambda R(z)
+
+    with R the penalty of the prior and T a random crop, new in each iteration, if there is one.
+    """
+
+    loss: str
+    descent: Walk
+    prior_weight: float
+    crops: RandomCrops | None
+
+    def faults(self) -> list[str]:
+        found = super().faults() + number("prior_weight", self.prior_weight)
+        return found + ([] if self.loss in LOSSES else [unknown("loss", self.loss, LOSSES)])
+
+    def parts(self) -> list[tuple[str, object, type[Component]]]:
+        crops = [] if self.crops is None else [("crops", self.crops, RandomCrops)]
+        return [*super().parts(), ("descent", self.descent, Walk), *crops]
+
+    def improve(self, z: Tensor, classes: Tensor) -> Tensor:
+        return self.descent(
+            self.objective,
+            z,
+            classes,
+            clip=self._scene.decoder.clip,
+            progress=self._knowledge.progress,
+        )
+
+    def objective(self, z: Tensor, classes: Tensor) -> Tensor:
+        """What is made small, ``(n, dim)``, ``(n,)`` -> ``(n,)``."""
+        decoder, loss = self._scene.decoder, self.judged()
+        images = decoder.decode(z, classes)
+        if self.crops is not None:
+            images = self.crops(images, self._scene.rng)
+        value = loss(images, classes)
+        return value + self.prior_weight * decoder.penalty(z) if self.prior_weight else value
+
+    def judged(self) -> Loss:
+        """Images and classes to a loss each, ``(n, C, H, W)``, ``(n,)`` -> ``(n,)``."""
+        network, loss = self._scene.oracle.network, LOSSES[self.loss]
+        return lambda images, classes: loss(network(images), classes)
