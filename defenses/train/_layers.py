@@ -19,3 +19,11 @@ def last_linear(model: Any, *, who: str) -> tuple[str, Any]:
     if not layers:
         raise ConfigError(f"{who}: {type(model).__name__} has no linear layer")
     return layers[-1]
+
+
+def mixing(model: Any) -> list[Any]:
+    """The linear layers and convolutions of `model`: what enters them is a representation."""
+    from torch import nn
+
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return [m for m in model.modules() if isinstance(m, kinds)]
