@@ -27,3 +27,13 @@ def mixing(model: Any) -> list[Any]:
 
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     return [m for m in model.modules() if isinstance(m, kinds)]
+
+
+def keeping(model: Any) -> list[Any]:
+    """The modules that keep parameters or buffers of their own, in order of registration."""
+    return [
+        m
+        for m in model.modules()
+        if next(m.parameters(recurse=False), None) is not None
+        or next(m.buffers(recurse=False), None) is not None
+    ]
