@@ -138,11 +138,12 @@ def train(model: nn.Module, data: Data, patients: np.ndarray, plan: Plan, valida
                     best = Best(loss, epoch, copy.deepcopy(model.state_dict()))
                 elif epoch - best.epoch >= plan.patience:
                     break
-    if plan.patience is None:
-        return step, epoch, None
-    if not best.state:
-        raise MedleakError("the validation loss was not a number in any epoch")
-    model.load_state_dict(best.state)
+        if plan.patience is None:
+            return step, epoch, None
+        if not best.state:
+            raise MedleakError("the validation loss was not a number in any epoch")
+        # Under the rule still: one that changes the network while it trains knows its own weights.
+        model.load_state_dict(best.state)
     return step, epoch, best.epoch
 
 

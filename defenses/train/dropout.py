@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from medleak.api import ConfigError
+from medleak.defenses.train._layers import last_linear
 from medleak.defenses.train._recipes import RuleFilling, number
 from medleak.targets._rules import Backward, Gradient
 
@@ -60,7 +60,8 @@ class Dropped:
         def thin(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             return (functional.dropout(inputs[0], self.rate, layer.training), *inputs[1:])
 
-        hook = last_linear(model).register_forward_pre_hook(thin)
+        _, layer = last_linear(model, who="Dropout")
+        hook = layer.register_forward_pre_hook(thin)
         try:
             with self.inner.attached(model, loss, seed) as backward:
                 yield backward
@@ -70,17 +71,3 @@ class Dropped:
     @property
     def facts(self) -> Mapping[str, Any]:
         return {**self.inner.facts, "dropout": self.rate}
-
-
-def last_linear(model: Any) -> Any:
-    """The linear layer that was registered last.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    from torch import nn
-
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear)]
-    if not layers:
-        raise ConfigError(f"Dropout: {type(model).__name__} has no linear layer to drop inputs of")
-    return layers[-1]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from medleak.api import Setting, Trainer
 from medleak.defenses.train._recipes import RuleFilling, number
 from medleak.targets._rules import Backward, Gradient
 
@@ -18,44 +19,95 @@ class LabelSmoothing(RuleFilling):
     ``(1 - e) CE(z, y) + e mean_j CE(z, j)``; multi-label: for each label the two classes absent and
     present, so that the target is ``(1 - e) y + e / 2``. With a negative `e` (Struppek et al., ICLR
     2024, against model inversion) the target leaves the simplex, and the loss has no minimum: only the
-    number of steps bounds the logits.
+    number of steps bounds the logits. The authors therefore begin with plain labels: `e` is 0 until
+    the share `start` of the epochs is over, and then grows evenly up to the share `full`.
 
     The loss stays one of single records, so that it also serves inside DP-SGD, listed after it.
 
     Args:
         epsilon: `e`, between -1 and 1; 0 is plain training.
+        start: share of the epochs before which labels are plain.
+        full: share of the epochs from which on `e` is `epsilon`; 0 is from the beginning.
     """
 
     slot = "train"
     version = 1
     paper = "Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016"
+    needs = ("sampler", "gradient", "epochs")
 
-    def __init__(self, *, epsilon: float = 0.1):
+    def __init__(self, *, epsilon: float = 0.1, start: float = 0.0, full: float = 0.0):
         self.epsilon = epsilon
+        self.start = start
+        self.full = full
 
     def faults(self) -> list[str]:
-        good = number(self.epsilon) and -1 < self.epsilon < 1
-        return [] if good else [f"epsilon {self.epsilon!r} must lie between -1 and 1"]
+        found = []
+        if not (number(self.epsilon) and -1 < self.epsilon < 1):
+            found.append(f"epsilon {self.epsilon!r} must lie between -1 and 1")
+        shares = number(self.start) and number(self.full)
+        if not (shares and 0 <= self.start <= self.full <= 1):
+            found.append(
+                f"start {self.start!r} and full {self.full!r} must be shares from 0 to 1, in order"
+            )
+        return found
 
     def rule(self, inner: Gradient) -> Gradient:
-        return Smoothed(float(self.epsilon), inner)
+        return Smoothed(float(self.epsilon), inner, float(self.start), float(self.full))
+
+    def changes(self, trainer: Trainer, setting: Setting) -> Mapping[str, Any]:
+        rule = super().changes(trainer, setting)["gradient"]
+        return {"gradient": replace(rule, epochs=trainer.epochs)}
 
 
 @dataclass(frozen=True)
 class Smoothed:
-    """`inner` on the smoothed loss."""
+    """`inner` on the smoothed loss; `start` and `full` are shares of `epochs`."""
 
     epsilon: float
     inner: Gradient
+    start: float = 0.0
+    full: float = 0.0
+    epochs: int = 1
 
     @contextmanager
     def attached(self, model: Any, loss: Any, seed: int) -> Iterator[Backward]:
-        with self.inner.attached(model, smoothed(loss, self.epsilon), seed) as backward:
-            yield backward
+        course = Course(self, loss, self.at(1))
+        with self.inner.attached(model, course.loss, seed) as backward:
+            course.backward = backward
+            yield course
+
+    def at(self, epoch: int) -> float:
+        """`e` in `epoch`, counted from 1."""
+        over = (epoch - 1) / self.epochs
+        if over < self.start:
+            return 0.0
+        if over >= self.full:
+            return self.epsilon
+        return self.epsilon * (over - self.start) / (self.full - self.start)
 
     @property
     def facts(self) -> Mapping[str, Any]:
         return {**self.inner.facts, "label_smoothing": self.epsilon}
+
+
+@dataclass
+class Course:
+    """A backward function that knows the `epsilon` of the epoch."""
+
+    rule: Smoothed
+    plain: Callable[[Any, Any], Any]
+    epsilon: float
+    backward: Backward | None = None
+
+    def begins(self, epoch: int) -> None:
+        self.epsilon = self.rule.at(epoch)
+        getattr(self.backward, "begins", lambda _: None)(epoch)
+
+    def loss(self, z: Any, y: Any) -> Any:
+        return smoothed(self.plain, self.epsilon)(z, y)
+
+    def __call__(self, x: Any, y: Any) -> Any:
+        return self.backward(x, y)
 
 
 def smoothed(loss: Callable[[Any, Any], Any], epsilon: float) -> Callable[[Any, Any], Any]:

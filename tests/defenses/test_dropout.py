@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from medleak.api import ConfigError
+from medleak.defenses.train._layers import last_linear
 from medleak.defenses.train.dp_sgd import DPSGD
-from medleak.defenses.train.dropout import Dropout, Dropped, last_linear
+from medleak.defenses.train.dropout import Dropout, Dropped
 from medleak.defenses.train.mixup import MixUp
 from medleak.targets._rules import MeanGradient
 from medleak.targets._training import losses
@@ -60,7 +61,7 @@ def test_the_hook_leaves_when_training_fails(small):
     model = small.network()
     with pytest.raises(RuntimeError), Dropped(0.5, MeanGradient()).attached(model, None, 0):
         raise RuntimeError
-    assert not last_linear(model)._forward_pre_hooks
+    assert not last_linear(model, who="Dropout")[1]._forward_pre_hooks
 
 
 def test_it_serves_around_other_rules(small):

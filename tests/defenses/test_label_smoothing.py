@@ -10,6 +10,8 @@ from medleak.api import ConfigError, Records, Setting
 from medleak.defenses.train._private import PrivateGradient
 from medleak.defenses.train.dp_sgd import DPSGD
 from medleak.defenses.train.label_smoothing import LabelSmoothing, Smoothed, smoothed
+from medleak.defenses.train.relaxloss import RelaxedGradient
+from medleak.targets._rules import MeanGradient
 from medleak.targets._training import losses
 from medleak.targets.recipes import SGD
 
@@ -72,9 +74,72 @@ def test_inside_dp_sgd_each_record_is_clipped_under_the_smoothed_loss(small):
     assert (facts["sigma"], facts["label_smoothing"]) == (1, 0.1)
 
 
+@pytest.mark.parametrize("labels", [None, 3])
+def test_until_its_start_training_is_plain_bit_by_bit(small, labels):
+    plain = small.fit(labels=labels)
+    assert small.same(
+        small.fit(LabelSmoothing(epsilon=-0.2, start=1, full=1), labels=labels), plain
+    )
+    late = LabelSmoothing(epsilon=-0.2, start=0.75, full=0.75)  # the last of four epochs
+    fit = small.fit(late, labels=labels)
+    assert not small.same(fit, plain)
+    assert small.same(fit, small.fit(late, labels=labels))
+    assert not small.same(fit, small.fit(LabelSmoothing(epsilon=-0.2), labels=labels))
+    assert fit.facts["label_smoothing"] == -0.2
+
+
+def test_epsilon_grows_evenly_between_two_shares_of_the_epochs():
+    rule = Smoothed(-0.2, MeanGradient(), start=0.5, full=0.75, epochs=8)
+    assert [rule.at(t) for t in range(1, 10)] == pytest.approx([0] * 5 + [-0.1] + [-0.2] * 3)
+    step = Smoothed(-0.2, MeanGradient(), start=0.5, full=0.5, epochs=4)
+    assert [step.at(t) for t in range(1, 5)] == [0, 0, -0.2, -0.2]
+    assert Smoothed(0.1, MeanGradient()).at(1) == 0.1
+
+
+def test_the_schedule_counts_the_epochs_that_the_recipe_has(small):
+    late, public = LabelSmoothing(epsilon=-0.2, start=0.5, full=0.5), small.setting()
+    assert late.apply(small.recipe, setting=public).gradient.epochs == 4
+    longer = DPSGD(noise_multiplier=1, epochs=9).apply(small.recipe, setting=public)
+    assert late.apply(longer, setting=public).gradient.epochs == 9
+
+
+def test_a_rule_inside_hears_of_the_epochs_too(small):
+    z, y = small.network(), torch.tensor([0, 1] * 4)
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    rule = Smoothed(-0.2, RelaxedGradient(0.1, 1.0), start=0.5, full=0.5, epochs=4)
+    with rule.attached(z, losses("multiclass"), 0) as backward:
+        for epoch in (1, 2, 3):
+            backward.begins(epoch)
+            assert backward.backward.even == (epoch % 2 == 1)
+            assert backward(x, y).item() == pytest.approx(
+                smoothed(losses("multiclass"), 0 if epoch < 3 else -0.2)(z(x), y).mean().item()
+            )
+
+
+def test_a_negative_target_sharpens_and_a_positive_one_softens(small):
+    recipe = SGD(epochs=60, batch_size=16, lr=0.05)
+    gaps = []
+    for epsilon in (0.1, 0.0, -0.05):
+        defense = LabelSmoothing(epsilon=epsilon, start=0.5, full=0.75)
+        fit = small.fit(defense, recipe=recipe)
+        assert fit.facts["train_accuracy"] > 0.85
+        z = fit.model(torch.from_numpy(small.records().x).float() / 255)
+        gaps.append((z[:, 0] - z[:, 1]).abs().mean().item())
+    assert gaps[0] < gaps[1] < gaps[2]
+
+
 def test_dp_sgd_after_it_is_refused(small):
     smooth = LabelSmoothing().apply(small.recipe, setting=small.setting())
     assert "already replaced" in DPSGD(epsilon=8).refusals(small.setting(), smooth)[0]
+
+
+@pytest.mark.parametrize(
+    ("start", "full"), [(0.5, 0.2), (-0.1, 0.5), (0.5, 1.1), (None, 0.5), (0.1, "late"), (0.5, 0)]
+)
+def test_impossible_shares_are_named(small, start, full):
+    (fault,) = LabelSmoothing(start=start, full=full).faults()
+    assert repr(start) in fault
+    assert repr(full) in fault
 
 
 @pytest.mark.parametrize("epsilon", [1, -1, "some", None, float("nan"), True])
