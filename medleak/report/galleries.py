@@ -14,8 +14,9 @@ import numpy as np
 
 from medleak.api import Estimate, MedleakError, Originals, Rebuilt
 from medleak.report import naming
-from medleak.report.aggregated import Aggregate
+from medleak.report.aggregated import RECONSTRUCTION, Aggregate
 from medleak.report.images import address
+from medleak.report.portraits import Portrait, portraits
 from medleak.report.rebuilt_tables import NAMED
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from medleak.rows import Row
     from medleak.store import Store
 
+SHOWN = (RECONSTRUCTION, "inversion")
 MESSAGES, IMAGES = 8, 4
 """The first of them are shown: chosen before anything is seen."""
 
@@ -47,10 +49,11 @@ class Message:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What one attack rebuilt under one defense, or `missing`: why it cannot be shown."""
+    """What one attack rebuilt or pictured under one defense, or `missing`: why it cannot be shown."""
 
     one: Aggregate
     messages: tuple[Message, ...] = ()
+    portraits: tuple[Portrait, ...] = ()
     missing: str = ""
 
 
@@ -60,7 +63,7 @@ def galleries(
     *,
     world_of: Callable[[Row], World] | None = None,
 ) -> list[Gallery]:
-    """A gallery for each line with rebuilt images, of its first measured seed.
+    """A gallery for each line with images, of its first measured seed.
 
     Args:
         store: where the images were kept.
@@ -69,9 +72,12 @@ def galleries(
     find = world_of or world
     made = []
     for one in aggregates:
-        if one.rebuilt and one.status == "ok":
+        if one.status == "ok" and one.row.goal in SHOWN:
             try:
-                made.append(Gallery(one, _messages(one.row, store, find)))
+                if one.rebuilt:
+                    made.append(Gallery(one, _messages(one.row, store, find)))
+                else:
+                    made.append(Gallery(one, portraits=portraits(one.row, store, find)))
             except MedleakError as error:
                 made.append(Gallery(one, missing=str(error)))
     places: dict[tuple, int] = {}

@@ -8,7 +8,7 @@ from typing import Any
 from medleak.api import Estimate
 from medleak.goals.reconstruction import AGES
 from medleak.report import naming
-from medleak.report.aggregated import Aggregate
+from medleak.report.aggregated import RECONSTRUCTION, Aggregate
 from medleak.report.gains import tidy, without
 from medleak.report.rebuilt_tables import NAMED
 from medleak.rows import Row
@@ -173,7 +173,8 @@ def beside(row: Row, name: str) -> list[str]:
         for prior, block in row.baselines.items()
         if name in block
     ]
-    told = [f"- without the message: {', '.join(known)}"] if known else []
+    without = "message" if row.goal == RECONSTRUCTION else "model"
+    told = [f"- without the {without}: {', '.join(known)}"] if known else []
     if gain is not None and gain.value is not None:
         bounds = naming.interval(gain.low, gain.high, digits)
         said = f"{naming.number(gain.value, digits)} {bounds}".rstrip()

@@ -80,6 +80,27 @@ def test_without_leakage_the_gap_covers_nought():
     assert missed <= 9  # of 60 at 95%: more has a chance below one in a thousand
 
 
+def shares(rng, k, m, p):
+    """Scores of pictures of which a share is recognised, more of some classes than of others."""
+    of = np.clip(p + 0.3 * rng.standard_normal((k, 1)), 0, 1)
+    hit = rng.random((k, m)) < of
+    wrong = (np.arange(k) + 1) % k
+    shown = np.where(hit, np.arange(k)[:, None], wrong[:, None])
+    return np.log(0.01 + (shown[:, :, None] == np.arange(k)))
+
+
+def test_a_gain_of_nothing_is_called_one_about_as_often_as_it_says():
+    missed = 0
+    for seed in range(100):
+        rng = np.random.default_rng([2, seed])
+        made, guess = (
+            portraits(np.zeros((12, 5, 1, 2, 2)), shares(rng, 12, 5, 0.4)) for _ in range(2)
+        )
+        found = Recognised().excess(made, guess, sitters(1))
+        missed += not found.low <= 0 <= found.high
+    assert missed <= 13  # of 100 at 95%: more has a chance of one in a thousand
+
+
 def test_excess_is_paired_by_class():
     good = np.log(np.full((3, 2, 3), 0.1) + 0.7 * np.eye(3)[:, None])
     bad = np.log(np.full((3, 2, 3), 0.1) + 0.7 * np.eye(3)[[1, 2, 0]][:, None])

@@ -1,0 +1,72 @@
+"""What model inversion made of each class, beside whom it was to show: part of the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medleak.api import MedleakError
+from medleak.report.images import address
+
+if TYPE_CHECKING:
+    from medleak.games import World
+    from medleak.rows import Row
+    from medleak.store import Store
+
+CLASSES, PICTURES = 8, 3
+"""The first of them are shown: chosen before anything is seen."""
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """An image that was trained on, pictures of its class, and what is shown without the model.
+
+    Attributes:
+        name: of the class.
+        original: a data address, like all pictures.
+        pictures: those of the attack.
+        beside: name of a control, and its picture.
+    """
+
+    name: str
+    original: str
+    pictures: tuple[str, ...]
+    beside: tuple[tuple[str, str], ...]
+
+
+def portraits(row: Row, store: Store, find: Callable[[Row], World]) -> tuple[Portrait, ...]:
+    """The first classes that a row is about.
+
+    Args:
+        find: the patients of a row.
+
+    Raises:
+        MedleakError: the pictures are gone, or the data have changed.
+    """
+    kept = store.get("pictured", row.cell)
+    if kept is None:
+        raise MedleakError("its pictures are no longer in the store")
+    world = find(row)
+    if world.dataset.fingerprint != row.fingerprint:
+        raise MedleakError("the data have changed since")
+    trained = world.challenge.records.take(world.member("audit", row.seed))
+    images, classes = kept.arrays["images"], kept.arrays["classes"]
+    controls = kept.facts["controls"]
+    found = []
+    for place, target in enumerate(classes[:CLASSES].tolist()):
+        own = np.flatnonzero(trained.y == target)
+        name = f"person {target}" if world.identities else world.dataset.classes[target]
+        original = address(trained.x[own[0]]) if len(own) else ""
+        beside = [(name, kept.arrays[f"control/{name}"][place, 0]) for name in controls]
+        found.append(
+            Portrait(
+                name,
+                original or "",
+                tuple(address(image) or "" for image in images[place, :PICTURES]),
+                tuple((name, address(image) or "") for name, image in beside),
+            )
+        )
+    return tuple(found)
