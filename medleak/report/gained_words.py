@@ -1,4 +1,4 @@
-"""What inversion, attribute and property attacks found, in words."""
+"""What pictures of classes tell, in words."""
 
 from __future__ import annotations
 
@@ -68,9 +68,6 @@ def _individual(top: Aggregate) -> list[str]:
 _GAMES = {
     "inversion": "Model inversion: the attack makes pictures of classes of the model. An evaluator, a network "
     "of another architecture that was trained on other records of the same classes, says whom they show.",
-    "attribute": "Attribute inference: the attack says an attribute of records that it does not see, from what "
-    "the release tells about them.",
-    "property": "Property inference: the attack says of models whether their training sets have a property.",
 }
 
 
@@ -95,9 +92,4 @@ METHOD = {
         "that were trained on than like others of the same class: the SSIM gap. Where the classes are persons, a "
         "recognised picture is a picture of somebody.",
     ),
-    "attribute": (
-        "Attribute inference. The gain is over what the label and, in tables, the other features tell. What a "
-        "model tells of members and non-members alike is a correlation that it has learnt, not a memory.",
-    ),
-    "property": ("Property inference. Models are the unit: n counts those that were asked about.",),
 }

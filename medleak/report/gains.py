@@ -55,27 +55,6 @@ LOOKS = (
         "pictures are more like the images that were trained on than like others of the same class: only "
         "then is more told than how the class looks.",
     ),
-    Look(
-        "attribute",
-        "Attributes told",
-        "attributes",
-        "attribute_auc",
-        ("attribute_accuracy",),
-        "without model",
-        "Attributes told without the model",
-        "In bold: the model tells more than is known without it. Members more than non-members: training "
-        "on them is what tells.",
-    ),
-    Look(
-        "property",
-        "Properties of the training set told",
-        "properties",
-        "property_auc",
-        ("property_accuracy",),
-        "guessing",
-        "Properties guessed",
-        "n counts models: each was trained on a set with the property or without it.",
-    ),
 )
 """Of the goals that have no tables of their own."""
 

@@ -35,10 +35,6 @@ _METRICS = {
     "ssim_trained": "SSIM to trained",
     "ssim_others": "SSIM to others",
     "ssim_gap": "SSIM gap",
-    "attribute_auc": "AUC of the attribute",
-    "attribute_accuracy": "balanced accuracy of the attribute",
-    "property_auc": "AUC of the property",
-    "property_accuracy": "balanced accuracy of the property",
 }
 _UNITS = {"psnr": " (dB)"}
 _DIGITS = {
