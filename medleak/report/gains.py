@@ -21,7 +21,7 @@ class Look:
     Attributes:
         title: of the main table; `slug` names it in pages and files.
         head: the metric that stands for leakage; `shown` stand before it.
-        prior: what the best baseline is called, `priors` the table of all of them.
+        prior: what the best baseline is called, `priors` the table of all of them in `compared`.
         note: how the main table is to be read.
     """
 
@@ -32,6 +32,7 @@ class Look:
     shown: tuple[str, ...]
     prior: str
     priors: str
+    compared: tuple[str, ...]
     note: str = ""
 
     def metrics(self, aggregates: Sequence[Aggregate]) -> tuple[str, list[str]]:
@@ -51,6 +52,7 @@ LOOKS = (
         ("acc_at_5", "knn_distance", "ssim_trained", "ssim_gap"),
         "without model",
         "Pictures without the model",
+        ("acc_at_1", "knn_distance", "ssim_gap"),
         "In bold: more pictures are recognised than without the model. The SSIM gap is above 0 where "
         "pictures are more like the images that were trained on than like others of the same class: only "
         "then is more told than how the class looks.",

@@ -40,7 +40,8 @@ def figures(
     for target in dict.fromkeys(one.target for one in members):
         mine = [one for one in members if one.target == target]
         add(f"leakage-{_slug(target)}", partial(picture, tint=tint(target)), mine)
-    for target in dict.fromkeys(one.target for one in rebuilt):
+    gained = [*rebuilt, *(one for _, some in gains.looks(measured) for one in some)]
+    for target in dict.fromkeys(one.target for one in gained):
         mine = [one for one in measured if one.target == target]
         add(f"tradeoff-{_slug(target)}", partial(tradeoff, tint=tint(target)), mine)
     everything = by_goal(aggregates)[1]

@@ -249,7 +249,7 @@ def beside(aggregates: Sequence[Aggregate], look: gains.Look) -> list[Table]:
     head, shown = look.metrics(aggregates)
     more = f"Further metrics of {look.slug}"
     return [
-        gains.baselines(aggregates, look.priors, [head, *shown], gains.place()),
+        gains.baselines(aggregates, look.priors, look.compared, gains.place()),
         gains.further(aggregates, more, [head, *shown], gains.place()),
     ]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from medleak.api import Estimate
 from medleak.goals.reconstruction import AGES
-from medleak.report import naming
+from medleak.report import gains, naming
 from medleak.report.aggregated import Aggregate, by_goal
 from medleak.report.columns import utility_name
 from medleak.report.drawing import SOFT, subject, useful
@@ -77,6 +77,11 @@ def _panels(aggregates: Sequence[Aggregate]) -> list[Panel]:
         Panel("reconstruction", gain, 0.0, "no gain", gained),
         Panel("membership", "leakage: AUC of the attack", 0.5, "guessing", found),
     ]
+    for look, mine in gains.looks(aggregates):
+        name = look.metrics(mine)[0]
+        told = _strongest(mine, lambda one, name=name: one.excess.get(name))
+        label = f"gain of the model: {naming.metric(name)}"
+        made.append(Panel(look.goal, label, 0.0, "no gain", told))
     return [panel for panel in made if panel.points]
 
 
