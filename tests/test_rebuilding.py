@@ -59,10 +59,24 @@ def test_messages_come_back_as_they_were_sent(tmp_path):
     assert (seen[1].round, seen[1].clients, seen[1].n_records) == (9, (1,), 3)
     assert np.array_equal(seen[1].update["w"], [1, 1, 1])
     assert seen[-1].local == LocalTraining(1, 2, 0.1)
+    assert not seen[0].hidden
     assert not hasattr(seen, "truth")  # an attack is given the messages alone
     assert read.truth(1).tolist() == [4, 6, 8]  # in the challenge, not in the training set
     with pytest.raises(IndexError):
         seen[2]
+
+
+def test_what_is_hidden_of_a_message_is_written_down(tmp_path):
+    store = Store(tmp_path / "store")
+    store.ready()
+    recorder = Recorder(store, "b" * 16, np.arange(N))
+    arrays, hidden = {"w": np.ones(3, np.float32)}, np.array([False, True, True])
+    local = LocalTraining(1, 2, 0.1)
+    recorder(Observation(0, (0,), 1, arrays, arrays, local, {"w": hidden}), np.arange(1))
+    store.save("runs", "b" * 16, {"messages": recorder.kept})
+    (seen,) = Transcript(store, "b" * 16).messages
+    assert seen.hidden["w"].dtype == bool
+    assert seen.readable("w").tolist() == [True, False, False]
 
 
 def test_a_riddle_asks_about_both_ages_and_about_no_empty_message(tmp_path, world):

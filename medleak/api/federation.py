@@ -41,6 +41,8 @@ class Observation:
         update: name -> array, ``(sent - returned) / lr``: with one local step, the gradient of the
             mean loss over the `n_records`; summed updates are averaged by number of records.
         local: what each client did.
+        hidden: name -> bool array of the shape of its update: entries that were sent in a form that this
+            adversary cannot read, and are 0 in `update`. Arrays without such entries are not named.
     """
 
     round: int
@@ -49,6 +51,13 @@ class Observation:
     sent: Mapping[str, np.ndarray]
     update: Mapping[str, np.ndarray]
     local: LocalTraining
+    hidden: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def readable(self, name: str) -> np.ndarray:
+        """Which entries of the array `name` of the update are told, bool of its shape."""
+        if name in self.hidden:
+            return ~self.hidden[name]
+        return np.ones(np.shape(self.update[name]), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,10 @@ class Aggregator(Defense):
     def seen(self, message: np.ndarray) -> np.ndarray:
         """A single message ``(P,)`` as the server reads it, with zeros where it cannot."""
         return message
+
+    def visible(self, length: int) -> np.ndarray:
+        """Which entries of every single message ``(length,)`` the server reads, bool; public."""
+        return np.ones(length, dtype=bool)
 
     @abstractmethod
     def aggregate(
