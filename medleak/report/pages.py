@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.report import drawing, naming, rebuilt_tables, tables, words
+from medleak.report import detectors, drawing, naming, rebuilt_tables, tables, words
 from medleak.report.aggregated import Aggregate, by_goal
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -17,6 +17,7 @@ _LABELS = {
     "tradeoff": "Leakage against accuracy and cost",
     "rebuilt": "Who is named by what was rebuilt",
     "roc": "ROC curves",
+    "detector": "How well clients tell a dishonest server",
 }
 
 
@@ -81,6 +82,8 @@ def _context(
         "tradeoffs": plots("tradeoff-"),
         "charts": plots("rebuilt-"),
         "curves": plots("roc-"),
+        "detectors": plots("detector-"),
+        "detector": detectors.detector(aggregates),
         "sayings": words.sayings(aggregates),
         "several_targets": len({one.target for one in aggregates}) > 1,
         "tint": tint,

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medleak.api import Estimate
-from medleak.report import columns, naming, rebuilt_tables
+from medleak.report import columns, detectors, naming, rebuilt_tables
 from medleak.report.aggregated import Aggregate, by_goal, metric_names, one_kind
 from medleak.report.columns import Cell, Column, Table, build, coordinate
 
@@ -233,6 +233,7 @@ def printed(aggregates: Sequence[Aggregate]) -> list[Table]:
         *main(members, results),
         *main(rebuilt, rebuilt_tables.results),
         *made,
+        detectors.detector(aggregates),
         costs(aggregates),
     ]
 
@@ -306,4 +307,8 @@ def _flat(one: Aggregate) -> dict[str, object]:
             line |= {f"{name}_worst_group": group, f"{name}_worst": worst.value}
     line |= rebuilt_tables.flat_gains(one)
     blind = {"blind_auc": one.blind.value} if one.blind else {}
+    for name, found in one.tampering.items():
+        if isinstance(found, Estimate):
+            line |= {f"tampering_{name}": found.value, f"tampering_{name}_low": found.low}
+            line |= {f"tampering_{name}_high": found.high, f"tampering_{name}_n": found.n}
     return line | blind | {"violations": " ".join(one.violations)} | dict(one.cost)
