@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.report import detectors, drawing, naming, rebuilt_tables, tables, words
+from medleak.report import budgets, detectors, drawing, naming, rebuilt_tables, tables, words
 from medleak.report.aggregated import Aggregate, by_goal
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -93,6 +93,7 @@ def _context(
         "targets": tables.targets(members),
         "costs": tables.costs(aggregates),
         "controls": tables.controls(members),
+        "stars": budgets.stars(aggregates),
         "guarantees": words.guarantees(aggregates),
         "missing": _missing(aggregates),
         "intervals": intervals(aggregates),

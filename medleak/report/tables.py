@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medleak.api import Estimate
-from medleak.report import columns, detectors, naming, rebuilt_tables
+from medleak.report import budgets, columns, detectors, naming, rebuilt_tables
 from medleak.report.aggregated import Aggregate, by_goal, metric_names, one_kind
 from medleak.report.columns import Cell, Column, Table, build, coordinate
 
@@ -232,6 +232,7 @@ def printed(aggregates: Sequence[Aggregate]) -> list[Table]:
     return [
         *main(members, results),
         *main(rebuilt, rebuilt_tables.results),
+        budgets.stars(aggregates),
         *made,
         detectors.detector(aggregates),
         costs(aggregates),
@@ -282,7 +283,9 @@ def flat(aggregates: Iterable[Aggregate]) -> pd.DataFrame:
     """Every aggregate as one flat line, with full precision, for a spreadsheet."""
     import pandas as pd
 
-    return pd.DataFrame([_flat(one) for one in aggregates])
+    aggregates = list(aggregates)
+    kinds = budgets.series(aggregates)
+    return pd.DataFrame([_flat(one) | budgets.flat_star(one, kinds) for one in aggregates])
 
 
 def _flat(one: Aggregate) -> dict[str, object]:
