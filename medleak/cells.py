@@ -123,13 +123,14 @@ class Cell:
         }
         given = self.config["attack"].get("knowledge") or {}
         for name in given:
-            if name not in block:
-                raise ConfigError(unknown("key of attack.knowledge", name, block))
+            # What only one game asks for enters no other cell's key.
+            if name not in (known := [*block, "n_candidates"]):
+                raise ConfigError(unknown("key of attack.knowledge", name, known))
         block |= given
         if block["pool"] not in POOLS:
             raise ConfigError(unknown("attack.knowledge.pool", block["pool"], POOLS))
-        for name in ("n_shadows", "budget", "n_trials"):
-            value = block[name]
+        for name in ("n_shadows", "budget", "n_trials", "n_candidates"):
+            value = block.get(name)
             if isinstance(value, bool) or not isinstance(value, int | None) or (value or 0) < 0:
                 raise ConfigError(f"attack.knowledge.{name} is {value!r}: a whole number is needed")
         if block["n_shadows"] and self.config.get("n_shadows"):

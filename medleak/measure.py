@@ -22,6 +22,7 @@ from medleak.api import (
 from medleak.cells import Cell, Duel
 from medleak.components import build, identities
 from medleak.games import World
+from medleak.informed import CANDIDATES, informed
 from medleak.keys import BENCH_VERSION, MEASURE_VERSION, digest, rng_for
 from medleak.metrics.means import mean_block, mean_estimate, mean_nested
 from medleak.rebuilding import AGES, Riddle, measured, riddle
@@ -104,6 +105,7 @@ def _reconstruction(
             world=world,
             n_members=_facts(duel.target, store)["n_members"],
             labels=mine,
+            candidates=asked.named(age, world),
         )
         rows.append(cell.row(**shared, **found, records=age, unit=world.setting.unit))
     arrays = {"images": output.reconstructions.astype(np.float32), "positions": asked.positions}
@@ -114,7 +116,19 @@ def _reconstruction(
 def _riddle(cell: Cell, duel: Duel, store: Store) -> Riddle:
     labels = "labels" in cell.attack.requires.knowledge
     transcript = Transcript(store, duel.target.key)
-    return riddle(transcript, duel.target.world, n_trials=cell.knowledge["n_trials"], labels=labels)
+    world, n_trials = duel.target.world, cell.knowledge["n_trials"]
+    asked = riddle(transcript, world, n_trials=n_trials, labels=labels)
+    if "all_but_one" not in cell.attack.requires.knowledge:
+        return asked
+    return informed(
+        asked,
+        transcript,
+        world,
+        member=world.secret(duel.target.column).member,
+        n_candidates=cell.knowledge.get("n_candidates", CANDIDATES),
+        clip=_facts(duel.target, store).get("clip"),
+        rng=rng_for("informed", duel.target.key),
+    )
 
 
 GAMES = {"membership": _membership, "reconstruction": _reconstruction}

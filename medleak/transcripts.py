@@ -83,6 +83,10 @@ class Transcript:
             _part(message.arrays, "hidden/"),
         )
 
+    def clients(self, i: int) -> tuple[int, ...]:
+        """Whose updates are in message `i`, without its arrays."""
+        return tuple(self._store.facts(KIND, _name(self._key, i))[0]["clients"])
+
     def truth(self, i: int) -> np.ndarray:
         """Positions of the records behind message `i` in the pool."""
         return self._message(i).arrays["records"]

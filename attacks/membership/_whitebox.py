@@ -49,7 +49,7 @@ def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     def squares(grads: Any) -> Any:
         return torch.stack([(g**2).flatten(1).sum(-1) for g in grads.values()], dim=-1)
 
-    return _each_gradient(network, x, y, squares)
+    return each_gradient(network, x, y, squares)
 
 
 def gradient_cosines(
@@ -79,7 +79,7 @@ def gradient_cosines(
         rows = torch.cat([grads[name].flatten(1) for name in sizes], dim=1)
         return rows[:, kept] if len(hidden) else rows
 
-    shared = torch.from_numpy(_each_gradient(network, others.x, others.y, flat))
+    shared = torch.from_numpy(each_gradient(network, others.x, others.y, flat))
     basis = torch.linalg.qr(shared.T).Q
 
     def own(rows: Any) -> Any:
@@ -89,10 +89,10 @@ def gradient_cosines(
         [np.concatenate([update[name].ravel() for name in sizes])[told] for update in updates]
     )
     directions = own(torch.from_numpy(sent).double())
-    return _each_gradient(network, records.x, records.y, lambda g: own(flat(g)) @ directions.T)
+    return each_gradient(network, records.x, records.y, lambda g: own(flat(g)) @ directions.T)
 
 
-def _each_gradient(
+def each_gradient(
     network: Any, x: np.ndarray, y: np.ndarray, reduce: Callable[[Any], Any]
 ) -> np.ndarray:
     """`reduce` of the gradients of some records, name -> ``(n, ...)``, for all records in turn.

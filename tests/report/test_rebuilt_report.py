@@ -461,3 +461,13 @@ def test_an_old_detector_without_a_curve_is_still_told(make_rebuilt):
     assert texts_of(detectors.detector(aggregates), "architecture kept") == ["yes"]
     assert not detectors.curved(aggregates)
     assert "Clients tell tampered models" in explain(row)
+
+
+def test_who_was_told_the_candidates_does_not_speak_for_the_others(make_rebuilt):
+    blind, told = make_rebuilt(named=0.2), make_rebuilt(attack="informed_adversary", named=0.9)
+    prior = {"random candidate": told.baselines["mean image"]}
+    told = dataclasses.replace(told, baselines=told.baselines | prior)
+    assert "with imprint" in spoken([blind, told], "fedsgd")
+    assert "who knows all the others and some candidates names" in spoken([told], "fedsgd")
+    drawn = tradeoffs._panels(aggregate([blind, told]))[0].points
+    assert [one.attack for one, _ in drawn] == ["imprint"]
