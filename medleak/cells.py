@@ -123,7 +123,6 @@ class Cell:
             "n_shadows": 0,
             "budget": None,
             "reference": False,
-            "n_trials": 16,
         }
         if self.attack.requires.goal in GAMES:
             block |= self.game.options
@@ -134,7 +133,7 @@ class Cell:
         block |= given
         if block["pool"] not in POOLS:
             raise ConfigError(unknown("attack.knowledge.pool", block["pool"], POOLS))
-        for name, least in {"n_shadows": 0, "budget": 1, "n_trials": 0}.items():
+        for name, least in {"n_shadows": 0, "budget": 1}.items():
             whole(f"attack.knowledge.{name}", block[name], least=least, null=True)
         if block["n_shadows"] and self.config.get("n_shadows"):
             block["n_shadows"] = self.config["n_shadows"]

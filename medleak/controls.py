@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Defense, Estimate, MedleakError, Output, Release, Scored, Secret
+from medleak.api import Defense, Estimate, MedleakError, Output, Release
 from medleak.cells import Cell
 from medleak.components import build, identities
 from medleak.games import World
@@ -104,17 +104,13 @@ def _proof(cell: Cell, store: Store, device: str) -> dict[str, Any]:
 
 def _tampering(facts: Mapping[str, Any]) -> dict[str, Any]:
     """How well clients could tell a tampered model from the honest one."""
-    from medleak.metrics.membership import AUC
+    from medleak.metrics.tampering import detected
 
     noticed = facts.get("tampering")
     if not noticed:
         return {}
-    both = [np.reshape(noticed[kind], (-1, 2)) for kind in ("honest", "tampered")]
-    tampered = np.repeat([False, True], [len(part) for part in both])
-    client, scores = np.concatenate(both).T
-    # A client sees several models of either sort: their mean is one observation.
-    auc = AUC()(Scored(scores, 2 * client.astype(np.int64) + tampered), Secret(tampered))
-    return {"tampering": {"auc": auc, "architecture_kept": noticed["architecture_kept"]}}
+    kept = noticed["architecture_kept"]
+    return {"tampering": {**detected(noticed), "architecture_kept": kept}}
 
 
 def _remembered(store: Store, kind: str, name: Any, make: Any) -> dict[str, Any]:

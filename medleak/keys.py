@@ -16,7 +16,7 @@ KEY_VERSION = 1
 BENCH_VERSION = 1
 """Raised when runs come out otherwise: split, seeding, training. Everything is then trained anew."""
 
-MEASURE_VERSION = 1
+MEASURE_VERSION = 2
 """Raised when the same runs are judged otherwise: attacks' draws, pooling, utility, controls."""
 
 

@@ -50,7 +50,8 @@ class Row:
         controls: "blind_auc" -> Estimate (model-free members against non-members), "replica" ->
             {"ok": bool, "notes": [...]}, "excluded" -> which clients of a federation
             were left out, why and how often; "tampering" -> how well clients can tell the models that a
-            dishonest server sends from honest ones: {"auc": Estimate, "architecture_kept": bool}; "twin" ->
+            dishonest server sends from honest ones: {"auc": Estimate, "tpr_at_1fpr": Estimate, "roc":
+            Curve, ..., "architecture_kept": bool}; "twin" ->
             real encrypted queries beside the plain twin that answered in their place: "n", "error" ...
         cost: seconds and counts: "train_seconds", "shadow_seconds", "attack_seconds", "queries"; of
             federated training "client_bytes", "server_bytes", "client_seconds" and "server_seconds" of

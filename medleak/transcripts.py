@@ -35,6 +35,7 @@ class Recorder:
         }
         arrays = {f"sent/{name}": array for name, array in seen.sent.items()}
         arrays |= {f"update/{name}": array for name, array in seen.update.items()}
+        arrays |= {f"hidden/{name}": array for name, array in seen.hidden.items()}
         arrays["records"] = self._positions[records].astype(np.int64)
         self._store.save(KIND, _name(self._key, len(self.kept)), facts, arrays)
         self.kept.append({"round": seen.round, "n_records": len(records)})
@@ -79,7 +80,12 @@ class Transcript:
             _part(message.arrays, "sent/"),
             _part(message.arrays, "update/"),
             LocalTraining(**facts["local"]),
+            _part(message.arrays, "hidden/"),
         )
+
+    def clients(self, i: int) -> tuple[int, ...]:
+        """Whose updates are in message `i`, without its arrays."""
+        return tuple(self._store.facts(KIND, _name(self._key, i))[0]["clients"])
 
     def truth(self, i: int) -> np.ndarray:
         """Positions of the records behind message `i` in the pool."""

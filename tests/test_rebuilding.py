@@ -14,6 +14,7 @@ from medleak.api import (
     Records,
     Setting,
 )
+from medleak.goals.informed import informed
 from medleak.goals.reconstruction import AGES, measured, pixels, riddle
 from medleak.metrics.reconstruction import PSNR, Identified
 from medleak.store import Store
@@ -59,10 +60,24 @@ def test_messages_come_back_as_they_were_sent(tmp_path):
     assert (seen[1].round, seen[1].clients, seen[1].n_records) == (9, (1,), 3)
     assert np.array_equal(seen[1].update["w"], [1, 1, 1])
     assert seen[-1].local == LocalTraining(1, 2, 0.1)
+    assert not seen[0].hidden
     assert not hasattr(seen, "truth")  # an attack is given the messages alone
     assert read.truth(1).tolist() == [4, 6, 8]  # in the challenge, not in the training set
     with pytest.raises(IndexError):
         seen[2]
+
+
+def test_what_is_hidden_of_a_message_is_written_down(tmp_path):
+    store = Store(tmp_path / "store")
+    store.ready()
+    recorder = Recorder(store, "b" * 16, np.arange(N))
+    arrays, hidden = {"w": np.ones(3, np.float32)}, np.array([False, True, True])
+    local = LocalTraining(1, 2, 0.1)
+    recorder(Observation(0, (0,), 1, arrays, arrays, local, {"w": hidden}), np.arange(1))
+    store.save("runs", "b" * 16, {"messages": recorder.kept})
+    (seen,) = Transcript(store, "b" * 16).messages
+    assert seen.hidden["w"].dtype == bool
+    assert seen.readable("w").tolist() == [True, False, False]
 
 
 def test_a_riddle_asks_about_both_ages_and_about_no_empty_message(tmp_path, world):
@@ -110,3 +125,61 @@ def test_a_promise_bounds_identification_and_a_breach_is_flagged(tmp_path, world
     kappa = 2 * 2 / 21  # two guesses, two classes, twenty-one who may be it
     assert kappa < found["ceilings"]["identified"] < 0.6
     assert found["violations"] == ()  # eight images cannot prove it
+
+
+# --------------------------------------------------------------------------- the informed adversary
+
+
+def told(tmp_path, world, n_candidates=5, **options):
+    member = np.arange(N) < N // 2  # ten of each label are not
+    read = transcript(tmp_path, [2, 3, 2, 3], [0, 1, 8, 9])
+    asked = riddle(read, world, n_trials=9, labels=True)
+    options = {"clip": 1.0, "rng": np.random.default_rng(0)} | options
+    return (
+        asked,
+        informed(asked, read, world, member=member, n_candidates=n_candidates, **options),
+        member,
+    )
+
+
+def test_an_informed_adversary_is_told_all_but_one(tmp_path, world):
+    asked, game, member = told(tmp_path, world)
+    assert game.puzzle.n_records.tolist() == [1, 1, 1, 1]
+    assert game.positions.shape == (4, 1)
+    for t, insight in enumerate(game.puzzle.insight):
+        target, batch = game.positions[t, 0], asked.positions[t][asked.positions[t] >= 0]
+        assert target in batch
+        assert list(insight.others) == [t]  # of the same client and age there is no other message
+        assert set(insight.others[t].patients) == set(batch) - {target}
+        assert insight.clip == 1.0
+        others = set(game.candidates[t]) - {target}
+        assert len(others) == 4
+        assert not member[list(others)].any()
+        assert (world.challenge.y[game.candidates[t]] == world.challenge.y[target]).all()
+        assert game.puzzle.labels[t].tolist() == [world.challenge.y[target]]
+
+
+def test_candidates_tell_nothing_by_their_order_and_are_as_many_as_there_are(tmp_path, world):
+    places = []
+    for seed in range(200):
+        _, game, _ = told(tmp_path / str(seed), world, rng=np.random.default_rng(seed))
+        places += [int(np.flatnonzero(c == t)[0]) for c, (t,) in zip(game.candidates, game.positions, strict=True)]  # fmt: skip
+    counts = np.bincount(places, minlength=5)
+    assert counts.min() > 800 / 5 - 4 * np.sqrt(800 * 0.16)
+    _, game, _ = told(tmp_path / "many", world, n_candidates=1000)
+    assert game.candidates.shape == (4, 11)
+
+
+def test_its_baseline_is_a_random_candidate_and_its_ceiling_one_in_their_number(tmp_path, world):
+    _, game, _ = told(tmp_path, world)
+    mechanism = {"name": "poisson_gaussian", "q": 0.1, "sigma": 2.0, "steps": 50}
+    promise = Guarantee("dp", "record", "all", 8.0, 1e-5, mechanism=mechanism)
+    images = pixels(world.challenge.x)[game.positions]
+    parts = game.part(images, AGES[0], world)
+    options = {"world": world, "n_members": N // 2, "labels": None}
+    found = measured(METRICS, [promise], *parts, **options, candidates=game.named(AGES[0], world))
+    assert found["leakage"]["identified"].value == 1.0
+    assert "random candidate" in found["baselines"]
+    plain = measured(METRICS, [promise], *parts, **options)
+    # One guess among five instead of two labels among twenty-one.
+    assert found["ceilings"]["identified"] > plain["ceilings"]["identified"]

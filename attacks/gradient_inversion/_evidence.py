@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Evidence:
 
     Attributes:
         target: the entries, ``(P,)`` float32.
-        keep: 1 where an entry says something, 0 where it was cut out, ``(P,)``.
+        keep: 1 where an entry says something, 0 where it was cut out or is hidden, ``(P,)``.
         margin: how far the true entry may lie from the one sent, ``(P,)``.
         signs: whether only signs were sent.
     """
@@ -67,7 +68,11 @@ class Question:
         return self.n, o.local, len(o.clients), self.evidence.signs
 
 
-def evidence(update: Mapping[str, np.ndarray], aware: bool = True) -> Evidence:
+def evidence(
+    update: Mapping[str, np.ndarray],
+    aware: bool = True,
+    hidden: Mapping[str, np.ndarray] = MappingProxyType({}),
+) -> Evidence:
     """Read an update, by the order of its arrays.
 
     Arrays of one magnitude are signs. Values that are whole multiples of a step, far fewer than the
@@ -77,22 +82,29 @@ def evidence(update: Mapping[str, np.ndarray], aware: bool = True) -> Evidence:
     Args:
         update: name -> array.
         aware: whether to look at all; else every entry is taken at its word.
+        hidden: as in `medleak.api.Observation`: entries that are left out in any case.
     """
     arrays = [np.asarray(a, dtype=np.float32) for a in update.values()]
-    rows = [a.ravel() for a in arrays]
-    target = np.concatenate(rows)
-    plain = Evidence(target, np.ones_like(target), np.zeros_like(target))
+    told = [_told(a, hidden.get(name)) for name, a in zip(update, arrays, strict=True)]
+    target, seen = (np.concatenate([a.ravel() for a in part]) for part in (arrays, told))
+    plain = Evidence(target, seen.astype(np.float32), np.zeros_like(target))
     if not aware:
         return plain
+    rows = [a[t] for a, t in zip(arrays, told, strict=True)]
     large = [r for r in rows if r.size >= SMALLEST and r.any()]
     steps = [step(r) for r in large]
     if large and all(steps):
         if all(signs_only(r) for r in large):
             return Evidence(target, plain.keep, plain.margin, signs=True)
-        margin = [np.full_like(r, (step(r) or 0.0) / 2) for r in rows]
-        return Evidence(target, plain.keep, np.concatenate(margin))
-    keep = kept(arrays).astype(np.float32)
+        half = [(step(r) or 0.0) / 2 for r in rows]
+        margin = np.repeat(np.array(half, np.float32), [a.size for a in arrays])
+        return Evidence(target, plain.keep, margin)
+    keep = kept(arrays, told).astype(np.float32)
     return Evidence(target, keep, plain.margin)
+
+
+def _told(array: np.ndarray, hidden: np.ndarray | None) -> np.ndarray:
+    return np.ones(array.shape, dtype=bool) if hidden is None else ~hidden
 
 
 def step(row: np.ndarray) -> float | None:
@@ -119,27 +131,32 @@ def signs_only(row: np.ndarray) -> bool:
     return bool(one and len(sizes) >= (1 - SPARSE) * row.size)
 
 
-def kept(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Which entries say something, ``(P,)`` bool: all but the noughts that were cut out.
+def kept(arrays: Sequence[np.ndarray], told: Sequence[np.ndarray]) -> np.ndarray:
+    """Which entries say something, ``(P,)`` bool: all that are told but the noughts that were cut out.
 
     A unit that no record activates has noughts in its whole row, and in its whole column of the next
     layer. Noughts strewn over a matrix are no such thing: then every nought was cut out. Columns
     without any entry in more than `DEAD` of a matrix were hidden (Soteria), rather than inactive.
     """
-    matrices = [a.reshape(len(a), -1) for a in arrays if a.ndim > 1 and len(a) >= ROWS]
+    pairs = list(zip(arrays, told, strict=True))
+    matrices = [
+        (a.reshape(len(a), -1), t.reshape(len(a), -1))
+        for a, t in pairs
+        if a.ndim > 1 and len(a) >= ROWS and t.any()
+    ]
     share = bool(matrices) and np.average(
-        [strewn(m) for m in matrices], weights=[m.size for m in matrices]
+        [strewn(m, t) for m, t in matrices], weights=[t.sum() for _, t in matrices]
     )
     if share > STREWN:
-        return np.concatenate([(a != 0).ravel() for a in arrays])
-    return np.concatenate([shown(a).ravel() for a in arrays])
+        return np.concatenate([((a != 0) & t).ravel() for a, t in pairs])
+    return np.concatenate([(shown(a) & t).ravel() for a, t in pairs])
 
 
-def strewn(matrix: np.ndarray) -> float:
-    """Share of entries that are nought while neither their whole row nor their whole column is."""
-    nought = matrix == 0
+def strewn(matrix: np.ndarray, told: np.ndarray) -> float:
+    """Share of the entries told that are nought while neither their whole row nor column is."""
+    nought = (matrix == 0) | ~told
     row, column = nought.all(axis=1, keepdims=True), nought.all(axis=0, keepdims=True)
-    return float((nought & ~row & ~column).mean())
+    return float((nought & told & ~row & ~column).sum() / told.sum())
 
 
 def shown(array: np.ndarray) -> np.ndarray:

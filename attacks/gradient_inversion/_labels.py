@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medleak.api import NotApplicable
+from medleak.api import NotApplicable, Observation
 
 
 def last_layer(update: Mapping[str, np.ndarray], n_outputs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -26,12 +26,47 @@ def last_layer(update: Mapping[str, np.ndarray], n_outputs: int) -> tuple[np.nda
     Raises:
         NotApplicable: the last matrix has not `n_outputs` rows, or no bias.
     """
+    weight, bias = _last_names(update, n_outputs)
+    return np.asarray(update[weight], np.float64), np.asarray(update[bias], np.float64)
+
+
+def _last_names(update: Mapping[str, np.ndarray], n_outputs: int) -> tuple[str, str]:
     matrices = [name for name, value in update.items() if np.ndim(value) == 2]
     name = matrices[-1] if matrices else ""
     bias = f"{name.removesuffix('weight')}bias"
     if not name or len(update[name]) != n_outputs or np.shape(update.get(bias)) != (n_outputs,):
         raise NotApplicable(f"the update has no last linear layer with {n_outputs} biases")
-    return np.asarray(update[name], np.float64), np.asarray(update[bias], np.float64)
+    return name, bias
+
+
+def told_bias(
+    observation: Observation, n_outputs: int, features: np.ndarray | None = None
+) -> np.ndarray:
+    r"""Gradient of the last layer's bias ``(C,)``, as far as a partly hidden message tells it.
+
+    An entry that is hidden is estimated from what is left of its row,
+
+    .. math:: g_c \approx \sum_j G_{cj} / \sum_j \bar f_j,
+
+    which for a single record with features that are not negative has the right sign. Classes of which
+    nothing is left share what the others leave, because all entries add up to nought.
+
+    Args:
+        features: their mean over other records, ``(D,)``; None: ones, which leaves the scale open.
+
+    Raises:
+        NotApplicable: see `last_layer`.
+    """
+    weight, bias = last_layer(observation.update, n_outputs)
+    rows, told = map(observation.readable, _last_names(observation.update, n_outputs))
+    if told.all():
+        return bias
+    features = np.ones(weight.shape[1]) if features is None else features
+    size = rows @ features
+    found = np.where(told, bias, (weight * rows).sum(axis=1) / np.where(size > 0, size, 1))
+    lost = ~told & (size <= 0)
+    found[lost] = -found[~lost].sum() / max(lost.sum(), 1)
+    return found
 
 
 def single_label(bias: np.ndarray) -> int:

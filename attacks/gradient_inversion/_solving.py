@@ -30,8 +30,9 @@ class MatchingAttack(TranscriptAttack):
 
     The author writes `solve`. Messages of as many records are stacked, whatever their number of
     restarts. Labels that the adversary is not given are recovered from the last layer: of a single
-    record exactly, of several from the mean probabilities of the auxiliary records. Networks answer
-    in evaluation mode, and each record has one class.
+    record exactly, of several from the mean probabilities of the auxiliary records. Entries that are
+    encrypted are not matched, and labels read from what is left of the last layer. Networks answer in
+    evaluation mode, and each record has one class.
     """
 
     iterations: int
@@ -102,5 +103,5 @@ class MatchingAttack(TranscriptAttack):
     def _question(
         self, observation: Observation, n: int, labels: np.ndarray | None, seed: int
     ) -> Question:
-        found = evidence(observation.update, self.aware)
+        found = evidence(observation.update, self.aware, observation.hidden)
         return Question(observation, n, labels, seed, found)

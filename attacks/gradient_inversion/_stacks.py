@@ -20,6 +20,7 @@ from medleak.attacks.gradient_inversion._matching import (
     to_pixels,
 )
 from medleak.attacks.gradient_inversion._transcript import pixels
+from medleak.attacks.membership._whitebox import last_layer
 
 CLASS_RECORDS = 256
 """Auxiliary records that tell the sent model's mean probabilities."""
@@ -97,20 +98,25 @@ def stacked(questions: Sequence[Question], knowledge: Knowledge, restarts: int) 
 def labels_of(question: Question, network: nn.Module, knowledge: Knowledge) -> np.ndarray:
     """Labels given or recovered, sorted ``(n,)``.
 
-    Of a single record exactly, of several from the mean probabilities of the auxiliary records.
+    Of a single record exactly, of several from the mean probabilities of the auxiliary records. Where
+    the whole last layer is hidden, they are those that the network expects of auxiliary records.
     """
     if question.labels is not None:
         return np.sort(np.asarray(question.labels, dtype=np.int64))
-    update, n = question.observation.update, question.n
-    _, bias = _labels.last_layer(update, knowledge.setting.n_outputs)
-    if n == 1:
+    observation, n = question.observation, question.n
+    x = None if knowledge.auxiliary is None else knowledge.auxiliary.x[:CLASS_RECORDS]
+    features = None
+    if observation.hidden and x is not None and len(x):
+        features = last_layer(network, x, knowledge.setting.n_outputs)[0].mean(axis=0)
+    bias = _labels.told_bias(observation, knowledge.setting.n_outputs, features)
+    if n == 1 and bias.any():
         return np.array([_labels.single_label(bias)])
-    if knowledge.auxiliary is None or not len(knowledge.auxiliary):
+    if x is None or not len(x):
         return _labels.corrected_labels(bias, n)
     with torch.no_grad():
-        z = network(torch.from_numpy(pixels(knowledge.auxiliary.x[:CLASS_RECORDS])))
+        z = network(torch.from_numpy(pixels(x)))
     mean = z.softmax(dim=1).mean(dim=0).numpy()
-    return _labels.expected_labels(bias / question.observation.local.steps, n, mean)
+    return _labels.expected_labels(bias / observation.local.steps, n, mean)
 
 
 def best(u: Tensor, loss: Tensor, questions: int) -> np.ndarray:

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Knowledge, Observation, Puzzle, Records, Release, Setting
+from medleak.api import (
+    Attack,
+    Knowledge,
+    NotApplicable,
+    Observation,
+    Puzzle,
+    Records,
+    Release,
+    Setting,
+)
 
 GREY = 0.5
 """Of every pixel of the prior guess where there are no auxiliary records."""
@@ -55,6 +64,19 @@ class TranscriptAttack(Attack):
         Raises:
             NotApplicable: the message has nothing that this attack could read.
         """
+
+
+def told_rows(observation: Observation, layer: str) -> np.ndarray:
+    """Rows of a linear layer whose weights and bias are told in full, ``(R,)`` bool.
+
+    Raises:
+        NotApplicable: there is none.
+    """
+    found = observation.readable(f"{layer}.weight").all(axis=1)
+    found &= observation.readable(f"{layer}.bias")
+    if not found.any():
+        raise NotApplicable(f"no row of {layer} is told in full: it is encrypted")
+    return found
 
 
 def pixels(x: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ from medleak.api import (
     ThreatModel,
     replace,
 )
-from medleak.attacks.gradient_inversion._labels import last_layer, single_label
+from medleak.attacks.gradient_inversion._labels import single_label, told_bias
 from medleak.attacks.gradient_inversion._transcript import completed, prior_guess
 from medleak.attacks.membership import _whitebox
 from medleak.attacks.membership._arguments import number, whole
@@ -186,7 +186,7 @@ class Fishing(Attack):
         single = _Single(release.view("aggregate"))
         n_outputs = self._knowledge.setting.n_outputs
         labels = tuple(
-            np.array([single_label(last_layer(single[int(i)].update, n_outputs)[1])])
+            np.array([single_label(told_bias(single[int(i)], n_outputs))])
             for i in challenge.indices
         )
         ones = np.ones(len(challenge), dtype=np.int64)

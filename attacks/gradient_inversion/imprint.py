@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Knowledge, NotApplicable, Observation, ServerPolicy, ThreatModel
-from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, pixels
+from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, pixels, told_rows
 from medleak.attacks.membership._arguments import number, whole
 
 ROUNDING = 1e-5
@@ -142,21 +142,26 @@ class Bins:
     def of(cls, observation: Observation) -> Bins:
         """Read from a message. Rows that are all alike were sent by a dense imprint: differences.
 
+        Bins that are encrypted, or differ from one that is, are left out.
+
         Raises:
-            NotApplicable: the message has no imprint layer.
+            NotApplicable: the message has no imprint layer, or nothing of it is told.
         """
         if "imprint.weight" not in observation.update:
             raise NotApplicable("the update has no imprint layer: the server was honest")
+        told = told_rows(observation, "imprint")
         weight = np.asarray(observation.update["imprint.weight"], np.float64)
         bias = np.asarray(observation.update["imprint.bias"], np.float64)
         sent = np.asarray(observation.sent["imprint.weight"])
         # An update is the difference of weights in single precision.
         floor = ROUNDING * np.abs(sent).max(axis=1) / observation.local.lr
         if np.ptp(sent, axis=0).max() > 0:
-            return cls(weight, bias, floor)
+            return cls(weight[told], bias[told], floor[told])
         apart = weight - np.append(weight[1:], 0 * weight[:1], axis=0)
         summed = ROUNDING / 10 * np.abs(bias).max()
-        return cls(apart, bias - np.append(bias[1:], 0), np.maximum(floor, summed))
+        told &= np.append(told[1:], True)
+        apart_bias, floor = bias - np.append(bias[1:], 0), np.maximum(floor, summed)
+        return cls(apart[told], apart_bias[told], floor[told])
 
 
 def quotients(bins: Bins) -> np.ndarray:

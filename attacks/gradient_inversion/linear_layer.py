@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Knowledge, NotApplicable, Observation, Release, ThreatModel
-from medleak.attacks.gradient_inversion._transcript import TranscriptAttack
+from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, told_rows
 
 TINY = 1e-6
 """Smallest bias gradient that is divided by, relative to the largest."""
@@ -102,7 +102,7 @@ class LinearLayer(TranscriptAttack):
     scaling before the layer is undone.
 
     Raises:
-        NotApplicable: no linear layer reads the input.
+        NotApplicable: no linear layer reads the input, or all its rows are encrypted.
     """
 
     version = 1
@@ -130,6 +130,7 @@ class LinearLayer(TranscriptAttack):
         if first is None or f"{first.name}.bias" not in update:
             who = type(self).__name__
             raise NotApplicable(f"{who}: no fully connected layer reads the input")
-        bias = np.asarray(update[f"{first.name}.bias"], np.float64)
-        weight = np.asarray(update[f"{first.name}.weight"], np.float64)
+        told = told_rows(observation, first.name)
+        bias = np.asarray(update[f"{first.name}.bias"], np.float64)[told]
+        weight = np.asarray(update[f"{first.name}.weight"], np.float64)[told]
         return (weight - np.outer(bias, first.shift)) / first.scale, bias

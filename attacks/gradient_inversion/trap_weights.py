@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Knowledge, NotApplicable, Observation, ServerPolicy, ThreatModel
-from medleak.attacks.gradient_inversion._transcript import pixels
+from medleak.attacks.gradient_inversion._transcript import pixels, told_rows
 from medleak.attacks.gradient_inversion.imprint import direction, imprinted, inner
 from medleak.attacks.gradient_inversion.linear_layer import FirstLayer, LinearLayer, first_layer
 from medleak.attacks.membership._arguments import number, whole
@@ -152,5 +152,6 @@ class TrapWeights(LinearLayer):
         if "imprint.weight" not in observation.update:
             return super()._gradients(observation)
         layer = (observation.update[f"imprint.{part}"] for part in ("weight", "bias"))
-        weight, bias = (np.asarray(array, np.float64) for array in layer)
+        told = told_rows(observation, "imprint")
+        weight, bias = (np.asarray(array, np.float64)[told] for array in layer)
         return weight, bias

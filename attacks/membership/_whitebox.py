@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,39 +49,50 @@ def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     def squares(grads: Any) -> Any:
         return torch.stack([(g**2).flatten(1).sum(-1) for g in grads.values()], dim=-1)
 
-    return _each_gradient(network, x, y, squares)
+    return each_gradient(network, x, y, squares)
 
 
 def gradient_cosines(
-    network: Any, records: Records, updates: Sequence[Mapping[str, np.ndarray]], others: Records
+    network: Any,
+    records: Records,
+    updates: Sequence[Mapping[str, np.ndarray]],
+    others: Records,
+    *,
+    hidden: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> np.ndarray:
     """Cosines of each record's gradient with `updates`, float64 ``(N, U)``.
 
     Over all parameters, after the directions in which the gradients of `others` lie are taken out of
-    both: what many records share says nothing of one.
+    both: what many records share says nothing of one. Entries that are `hidden` in the updates (name ->
+    bool array) are left out.
     """
     import torch
     from torch.nn.functional import normalize
 
-    names = [name for name, _ in network.named_parameters()]
+    sizes = {name: tuple(p.shape) for name, p in network.named_parameters()}
+    told = np.concatenate(
+        [~np.asarray(hidden.get(n, np.zeros(s, bool))).ravel() for n, s in sizes.items()]
+    )
+    kept = torch.from_numpy(told)
 
     def flat(grads: Any) -> Any:
-        return torch.cat([grads[name].flatten(1) for name in names], dim=1)
+        rows = torch.cat([grads[name].flatten(1) for name in sizes], dim=1)
+        return rows[:, kept] if len(hidden) else rows
 
-    shared = torch.from_numpy(_each_gradient(network, others.x, others.y, flat))
+    shared = torch.from_numpy(each_gradient(network, others.x, others.y, flat))
     basis = torch.linalg.qr(shared.T).Q
 
     def own(rows: Any) -> Any:
         return normalize(rows - (rows @ basis) @ basis.T, dim=1)
 
     sent = np.stack(
-        [np.concatenate([update[name].ravel() for name in names]) for update in updates]
+        [np.concatenate([update[name].ravel() for name in sizes])[told] for update in updates]
     )
     directions = own(torch.from_numpy(sent).double())
-    return _each_gradient(network, records.x, records.y, lambda g: own(flat(g)) @ directions.T)
+    return each_gradient(network, records.x, records.y, lambda g: own(flat(g)) @ directions.T)
 
 
-def _each_gradient(
+def each_gradient(
     network: Any, x: np.ndarray, y: np.ndarray, reduce: Callable[[Any], Any]
 ) -> np.ndarray:
     """`reduce` of the gradients of some records, name -> ``(n, ...)``, for all records in turn.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,7 +29,8 @@ class UpdateCosine(Attack):
     over the observed messages m; P takes out the span of auxiliary records' gradients at the same model,
     in which those of all records largely lie (an addition to the paper). What is left of different
     records is nearly orthogonal, so that a sum of a few still points at each of them. Only members whose
-    batch was observed can be found. Sums of updates are read like single ones, with less to find.
+    batch was observed can be found. Sums of updates are read like single ones, with less to find;
+    entries that are encrypted are left out.
 
     Args:
         n_reference: auxiliary records whose gradients are taken out.
@@ -74,7 +75,9 @@ class UpdateCosine(Attack):
         chosen = self._knowledge.rng.permutation(len(others))[: self.n_reference]
         network = self._knowledge.network(block[0].sent)
         updates = [message.update for message in block]
-        cosines = gradient_cosines(network, challenge.records, updates, others.take(chosen))
+        cosines = gradient_cosines(
+            network, challenge.records, updates, others.take(chosen), hidden=block[0].hidden
+        )
         return cosines.max(axis=1)
 
 
@@ -83,10 +86,13 @@ def _same_model(messages: Sequence[Observation], start: int) -> list[Observation
     block = [messages[start]]
     for i in range(start + 1, len(messages)):
         message = messages[i]
-        same = message.sent.keys() == block[0].sent.keys() and all(
-            np.array_equal(array, block[0].sent[name]) for name, array in message.sent.items()
-        )
-        if not same:
+        if not (_equal(message.sent, block[0].sent) and _equal(message.hidden, block[0].hidden)):
             break
         block.append(message)
     return block
+
+
+def _equal(some: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> bool:
+    return some.keys() == others.keys() and all(
+        np.array_equal(array, others[name]) for name, array in some.items()
+    )

@@ -169,11 +169,11 @@ class CKKSAggregation(Aggregator):
 class PartialCKKSAggregation(CKKSAggregation):
     """Encrypts a contiguous part of each message only: a hybrid, cheaper and weaker.
 
-    The server reads the rest of every message, whose entries `visible` tells. So no view is hidden:
-    attacks on updates remain, on what is left to see. They get zeros in place of the encrypted entries
-    and are not told which these are, so that what they find is a lower bound. A message is the concatenation of the layers in
-    the model's order: the last part holds the classifier, whose gradient gives the labels away, the
-    first part what is nearest to the pixels. Choosing well what to encrypt is the point of FedML-HE.
+    The server reads the rest of every message. So no view is hidden: attacks on updates remain, on what
+    is left to see. Which entries are encrypted is public (`visible`), and each observation says so. A
+    message is the concatenation of the layers in the model's order: the last part holds the classifier,
+    whose gradient gives the labels away, the first part what is nearest to the pixels. Choosing well
+    what to encrypt is the point of FedML-HE.
 
     Args:
         share: of the entries, that are encrypted; above 0, below 1.
@@ -184,7 +184,7 @@ class PartialCKKSAggregation(CKKSAggregation):
     Learning System, 2023.
     """
 
-    version = 1
+    version = 2
     paper = "Jin et al., FedML-HE: An Efficient Homomorphic-Encryption-Based Privacy-Preserving Federated Learning System, 2023"
     hides = {}
 
@@ -220,7 +220,6 @@ class PartialCKKSAggregation(CKKSAggregation):
         return message * self.visible(len(message))
 
     def visible(self, length: int) -> np.ndarray:
-        """Which entries of every message ``(length,)`` the server reads."""
         seen = np.ones(length, dtype=bool)
         seen[self.encrypted(length)] = False
         return seen

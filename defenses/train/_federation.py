@@ -332,17 +332,20 @@ def _show(
     for clients in [told.survivors] if summed else [(client,) for client in told.survivors]:
         behind = [good[client].records for client in clients]
         n = sum(federation.announced(records) for records in behind)
-        update = mean if summed else _seen(aggregate, good[clients[0]].update)
-        sent = parameters(modules[clients[0]])
-        seen = Observation(round, clients, n, sent, update, federation.trainer.local)
+        update, hidden = (mean, {}) if summed else _seen(aggregate, good[clients[0]].update)
+        sent, local = parameters(modules[clients[0]]), federation.trainer.local
+        seen = Observation(round, clients, n, sent, update, local, hidden)
         watch.keep(seen, np.concatenate(behind))
 
 
 def _seen(
     aggregate: Aggregator | None, update: Mapping[str, np.ndarray]
-) -> Mapping[str, np.ndarray]:
-    """A single update as the server reads it."""
+) -> tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]:
+    """A single update as the server reads it, and which of its entries it cannot read."""
     if aggregate is None:
-        return update
+        return update, {}
     layout = Layout.of(update)
-    return layout.arrays(aggregate.seen(layout.vector(update)))
+    vector = layout.vector(update)
+    hidden = layout.arrays(~aggregate.visible(len(vector)), dtype=bool)
+    found = {name: array for name, array in hidden.items() if array.any()}
+    return layout.arrays(aggregate.seen(vector)), found

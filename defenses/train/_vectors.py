@@ -24,12 +24,12 @@ class Layout:
         """The arrays one after the other, ``(P,)`` float64."""
         return np.concatenate([np.asarray(update[n], dtype=np.float64).ravel() for n in self.names])
 
-    def arrays(self, vector: np.ndarray) -> dict[str, np.ndarray]:
-        """The inverse of `vector`, in float32."""
+    def arrays(self, vector: np.ndarray, dtype: type = np.float32) -> dict[str, np.ndarray]:
+        """The inverse of `vector`, of that type."""
         sizes = [int(np.prod(shape)) for shape in self.shapes]
         parts = np.split(vector, np.cumsum(sizes)[:-1])
         return {
-            name: part.reshape(shape).astype(np.float32)
+            name: part.reshape(shape).astype(dtype)
             for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }
 

@@ -32,6 +32,7 @@ from medleak.api.defense import (
 from medleak.api.federation import (
     Aggregated,
     Aggregator,
+    Insight,
     LocalTraining,
     Observation,
     Puzzle,
@@ -87,6 +88,7 @@ __all__ = [
     "Goal",
     "Guarantee",
     "Hidden",
+    "Insight",
     "Knowledge",
     "LocalTraining",
     "MedleakError",

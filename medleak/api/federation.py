@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from medleak.api.data import Records
 from medleak.api.defense import Defense
 from medleak.api.words import Slot
 
@@ -41,6 +42,8 @@ class Observation:
         update: name -> array, ``(sent - returned) / lr``: with one local step, the gradient of the
             mean loss over the `n_records`; summed updates are averaged by number of records.
         local: what each client did.
+        hidden: name -> bool array of the shape of its update: entries that were sent in a form that this
+            adversary cannot read, and are 0 in `update`. Arrays without such entries are not named.
     """
 
     round: int
@@ -49,6 +52,30 @@ class Observation:
     sent: Mapping[str, np.ndarray]
     update: Mapping[str, np.ndarray]
     local: LocalTraining
+    hidden: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def readable(self, name: str) -> np.ndarray:
+        """Which entries of the array `name` of the update are told, bool of its shape."""
+        if name in self.hidden:
+            return ~self.hidden[name]
+        return np.ones(np.shape(self.update[name]), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Insight:
+    """What an informed adversary is told about the one record of a message that it is asked for.
+
+    Attributes:
+        others: position of a message -> every other record in it: of the message asked about, and of
+            those of the same clients and the same age of the model.
+        candidates: records of which one is asked for, each with the same chance, all of its label.
+        clip: norm to which each record's gradient was cut before these were summed and divided by the
+            expected batch; None: messages are mean gradients.
+    """
+
+    others: Mapping[int, Records]
+    candidates: Records
+    clip: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,15 +84,17 @@ class Puzzle:
 
     Attributes:
         indices: ``(T,)`` int, positions in the release's sequence of observations.
-        n_records: ``(T,)`` int, records behind each.
+        n_records: ``(T,)`` int, records behind each; of an informed adversary's, the one asked for.
         in_shape: of one record, ``(C, H, W)``; values in 0..1.
         labels: the sorted labels behind each observation where the adversary is given them.
+        insight: of an adversary that knows "all_but_one", for each question.
     """
 
     indices: np.ndarray
     n_records: np.ndarray
     in_shape: tuple[int, ...]
     labels: tuple[np.ndarray, ...] | None = None
+    insight: tuple[Insight, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -124,6 +153,10 @@ class Aggregator(Defense):
     def seen(self, message: np.ndarray) -> np.ndarray:
         """A single message ``(P,)`` as the server reads it, with zeros where it cannot."""
         return message
+
+    def visible(self, length: int) -> np.ndarray:
+        """Which entries of every single message ``(length,)`` the server reads, bool; public."""
+        return np.ones(length, dtype=bool)
 
     @abstractmethod
     def aggregate(

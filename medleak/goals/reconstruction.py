@@ -7,7 +7,7 @@ bench keeps which records these are; the gallery in which they are looked for is
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +24,11 @@ from medleak.api import (
 from medleak.components import build
 from medleak.games import World
 from medleak.goals.base import Game, Played
+from medleak.keys import rng_for
 from medleak.runs import facts_of
 from medleak.store import Store
 from medleak.transcripts import Transcript
+from medleak.values import whole
 
 if TYPE_CHECKING:
     from medleak.cells import Cell, Duel
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 AGES = ("fresh model", "trained model")
 """Of the attacked checkpoint: the first observed rounds, and the last. Fresh models leak more."""
+CANDIDATE = "random candidate"
+"""The baseline of an adversary that is told whom a record may be."""
 CERTAIN = 1e-6
 """Chance, left out of account, that a record takes part more often than is assumed."""
 
@@ -41,7 +45,11 @@ CERTAIN = 1e-6
 class Reconstruction(Game):
     """The records behind observed messages of federated training."""
 
+    options = {"n_trials": 16, "n_candidates": 32}
+
     def reasons(self, cell: Cell) -> list[str]:
+        for name in self.options:
+            whole(f"attack.knowledge.{name}", cell.knowledge[name], least=1)
         if len(cell.duels) > 1:
             return ["n_targets > 1: a reconstruction game asks about the messages of one run"]
         return []
@@ -69,6 +77,7 @@ class Reconstruction(Game):
                 world=world,
                 n_members=facts_of(duel.target, store)["n_members"],
                 labels=mine,
+                candidates=asked.named(age, world),
             )
             rows.append(cell.row(**played.shared, **found, records=age, unit=world.setting.unit))
         arrays = {"images": output.reconstructions.astype(np.float32), "positions": asked.positions}
@@ -77,9 +86,23 @@ class Reconstruction(Game):
 
 
 def _riddle(cell: Cell, duel: Duel, store: Store) -> Riddle:
-    labels = "labels" in cell.attack.requires.knowledge
-    transcript = Transcript(store, duel.target.key)
-    return riddle(transcript, duel.target.world, n_trials=cell.knowledge["n_trials"], labels=labels)
+    from medleak.goals.informed import informed
+
+    known = cell.attack.requires.knowledge
+    transcript, world = Transcript(store, duel.target.key), duel.target.world
+    n_trials = cell.knowledge["n_trials"]
+    asked = riddle(transcript, world, n_trials=n_trials, labels="labels" in known)
+    if "all_but_one" not in known:
+        return asked
+    return informed(
+        asked,
+        transcript,
+        world,
+        member=world.secret(duel.target.column).member,
+        n_candidates=cell.knowledge["n_candidates"],
+        clip=facts_of(duel.target, store).get("clip"),
+        rng=rng_for("informed", duel.target.key),
+    )
 
 
 @dataclass(frozen=True)
@@ -89,11 +112,13 @@ class Riddle:
     Attributes:
         age: of each message, ``(T,)`` strings.
         positions: in the gallery, ``(T, B)`` int, -1 where padded.
+        candidates: positions of those named to an informed adversary, ``(T, M)``, in random order.
     """
 
     puzzle: Puzzle
     age: np.ndarray
     positions: np.ndarray
+    candidates: np.ndarray | None = None
 
     def part(self, images: np.ndarray, age: str, world: World) -> tuple[Rebuilt, Originals]:
         """What was rebuilt from the messages of one age, and what should have been."""
@@ -103,6 +128,12 @@ class Riddle:
             images[mine], self.puzzle.n_records[mine], pixels(records.x), records.patients
         )
         return rebuilt, Originals(self.positions[mine])
+
+    def named(self, age: str, world: World) -> np.ndarray | None:
+        """The candidates' images of one age, ``(T, M, C, H, W)``; None where none were named."""
+        if self.candidates is None:
+            return None
+        return pixels(world.challenge.records.x[self.candidates[self.age == age]])
 
 
 def pixels(x: np.ndarray) -> np.ndarray:
@@ -122,8 +153,7 @@ def riddle(transcript: Transcript, world: World, *, n_trials: int, labels: bool)
     contents = transcript.contents
     if not contents:
         raise MedleakError("no message was observed: federated training with observe > 0 is needed")
-    middle = (contents[0]["round"] + contents[-1]["round"]) / 2
-    ages = [AGES[message["round"] > middle] for message in contents]
+    ages = ages_of(contents)
     indices: list[int] = []
     for age in AGES:
         full = [i for i, m in enumerate(contents) if ages[i] == age and m["n_records"]]
@@ -142,6 +172,12 @@ def riddle(transcript: Transcript, world: World, *, n_trials: int, labels: bool)
     return Riddle(puzzle, np.array([ages[i] for i in indices]), positions)
 
 
+def ages_of(contents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of the model that each message answers; `contents` as of a `Transcript`."""
+    middle = (contents[0]["round"] + contents[-1]["round"]) / 2
+    return [AGES[message["round"] > middle] for message in contents]
+
+
 def _in_order(y: np.ndarray) -> np.ndarray:
     """Labels sorted, so that their order tells nothing; rows of labels as whole rows."""
     return np.sort(y) if y.ndim == 1 else y[np.lexsort(y.T[::-1])]
@@ -156,12 +192,14 @@ def measured(
     world: World,
     n_members: int,
     labels: Sequence[np.ndarray] | None,
+    candidates: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The parts of a row that are measured on rebuilt images: leakage, baselines, ceilings, violations.
 
     Args:
         n_members: patients of the challenge who were trained on.
         labels: those behind each message, where the adversary is given them.
+        candidates: their images, where they were named: ``(T, M, C, H, W)``, in random order.
     """
     from medleak.metrics import baselines
     from medleak.metrics.ceilings import VIOLATION_LEVEL
@@ -174,9 +212,13 @@ def measured(
     }
     if len(rebuilt.images) > 1:
         priors["other messages"] = baselines.other_observations(rebuilt)
+    if candidates is not None:
+        priors[CANDIDATE] = replace(rebuilt, images=candidates[:, :1])
+    named = None if candidates is None else candidates.shape[1]
     leakage = {name: metric(rebuilt, truth) for name, metric in metrics.items()}
     roofs = {
-        name: _ceiling(m, guarantees, rebuilt, world, n_members) for name, m in metrics.items()
+        name: _ceiling(m, guarantees, rebuilt, world, n_members, named)
+        for name, m in metrics.items()
     }
     violations = [
         name
@@ -210,7 +252,12 @@ def _least(metric: Metric, excesses: Sequence[Estimate]) -> Estimate:
 
 
 def _ceiling(
-    metric: Metric, guarantees: Sequence[Guarantee], rebuilt: Rebuilt, world: World, n_members: int
+    metric: Metric,
+    guarantees: Sequence[Guarantee],
+    rebuilt: Rebuilt,
+    world: World,
+    n_members: int,
+    named: int | None,
 ) -> float | None:
     """What the guarantees allow, given that the scored records were in the scored messages.
 
@@ -231,6 +278,8 @@ def _ceiling(
             known += given_participation([promise], times)
     if not known:
         return None
+    if named is not None:  # all of one label, each with the same chance
+        return metric.ceiling(known, uniform_prior(named, guesses=getattr(metric, "k", 1)))
     # Of the gallery's patients, the other members are known to an informed adversary.
     candidates = max(1, len(np.unique(rebuilt.patients)) - n_members + 1)
     guesses = int(rebuilt.n_records.max(initial=1)) * getattr(metric, "k", 1)

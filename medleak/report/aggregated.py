@@ -35,7 +35,7 @@ class Aggregate:
         ceilings: the largest over seeds; None (vacuous) as soon as one seed's is.
         violations: metric -> number of seeds above the ceiling.
         baselines, excess: means over `seeds`, of reconstruction.
-        tampering: how well clients tell a dishonest server's models from honest ones (AUC).
+        tampering: how well clients tell a dishonest server's models from honest ones, by metric.
         blind: the model-free baseline; `replica`: (ok, notes) of the replica check.
     """
 
@@ -55,7 +55,7 @@ class Aggregate:
     baselines: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     excess: Mapping[str, Estimate] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
-    tampering: Estimate | None = None
+    tampering: Mapping[str, Estimate | Curve] = field(default_factory=dict)
     blind: Estimate | None = None
     replica: tuple[bool, tuple[str, ...]] | None = None
 
@@ -201,7 +201,7 @@ def _merge(rows: Sequence[Row]) -> Aggregate:
         baselines=mean_nested([row.baselines for row in good]),
         excess=mean_block([row.excess for row in good]),
         cost=_mean_numbers([row.cost for row in good]),
-        tampering=mean_block([row.controls.get("tampering", {}) for row in good]).get("auc"),
+        tampering=mean_block([row.controls.get("tampering", {}) for row in good]),
         blind=mean_block([row.controls for row in good]).get("blind_auc"),
         replica=_replica(good),
     )

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def roc(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Figure:
+def roc(
+    aggregates: Sequence[Aggregate], *, tint: Mapping[str, str], floor: float | None = None
+) -> Figure:
     """Log-log ROC: a row per kind of record, a column per defense, a band per attack.
 
-    Where the guarantee has a ceiling at some false-positive rate, a dash marks it.
+    Where the guarantee has a ceiling at some false-positive rate, a dash marks it. Axes begin at `floor`
+    (None: at what the number of patients can tell).
     """
     from matplotlib.figure import Figure
 
@@ -29,7 +32,7 @@ def roc(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Figure:
         figsize=(0.8 + 2.35 * max(2, len(defenses)), 0.7 + 2.35 * len(panels)), layout="constrained"
     )
     axes = figure.subplots(len(panels), len(defenses), sharex=True, sharey=True, squeeze=False)
-    floor = _floor(aggregates)
+    floor = floor or _floor(aggregates)
     for row, (records, unit) in enumerate(panels):
         for column, defense in enumerate(defenses):
             axis = axes[row, column]

@@ -243,7 +243,12 @@ def _controls(row: Row) -> list[str]:
         )
     tampering = row.controls.get("tampering", {})
     if isinstance(tampering.get("auc"), Estimate):
-        told.append(f"Clients tell tampered models: {_line('auc', tampering['auc'], 'model')}")
+        told.append("Clients tell tampered models from honest ones:")
+        told += [
+            f"- {_line(name, found, 'client')}"
+            for name, found in tampering.items()
+            if isinstance(found, Estimate)
+        ]
         kept = "keeps" if tampering.get("architecture_kept") else "does not keep"
         told.append(f"What they are sent {kept} the architecture that was agreed on.")
     evaluator = row.controls.get("evaluator", {})

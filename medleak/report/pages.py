@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.report import drawing, gains, naming, rebuilt_tables, tables, words
+from medleak.report import (
+    budgets,
+    detectors,
+    drawing,
+    gains,
+    naming,
+    rebuilt_tables,
+    tables,
+    words,
+)
 from medleak.report.aggregated import Aggregate, by_goal
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -18,6 +27,7 @@ _LABELS = {
     "rebuilt": "Who is named by what was rebuilt",
     "roc": "ROC curves",
     **{look.slug: look.title for look in gains.LOOKS},
+    "detector": "How well clients tell a dishonest server",
 }
 
 
@@ -82,6 +92,8 @@ def _context(
         "tradeoffs": plots("tradeoff-"),
         "charts": plots("rebuilt-"),
         "curves": plots("roc-"),
+        "detectors": plots("detector-"),
+        "detector": detectors.detector(aggregates),
         "sayings": words.sayings(aggregates),
         "several_targets": len({one.target for one in aggregates}) > 1,
         "tint": tint,
@@ -91,6 +103,7 @@ def _context(
         "targets": tables.targets(members),
         "costs": tables.costs(aggregates),
         "controls": tables.controls(members),
+        "stars": budgets.stars(aggregates),
         "guarantees": words.guarantees(aggregates),
         "missing": _missing(aggregates),
         "intervals": intervals(aggregates),

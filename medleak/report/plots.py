@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import Curve, Estimate
-from medleak.report import charts, curves, gains, naming
+from medleak.report import charts, curves, detectors, gains, naming
 from medleak.report.aggregated import Aggregate, by_goal
 from medleak.report.columns import utility_name
 from medleak.report.drawing import DEFENSES, MARKERS, SOFT, colours, kinds, saved, subject, useful
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def figures(
     aggregates: Sequence[Aggregate], forms: Sequence[str] = ("svg",)
 ) -> dict[str, dict[str, bytes]]:
-    """Plot name -> {form: bytes}: the pictures first, then what was rebuilt, then ROC figures.
+    """Plot name -> {form: bytes}: the pictures first, then what was rebuilt, then ROC figures, those
+    of clients who look at what they are sent last.
 
     Forms are "svg" and "pdf"; the latter takes as long as all the rest.
     """
@@ -60,11 +61,14 @@ def figures(
             for names in charts.chunks(some):
                 add(f"{look.slug}-{_slug(target)}", draw, [o for o in some if o.defense in names])
     curved = [one for one in members if isinstance(one.leakage.get("roc"), Curve)]
-    for target, size in _places(curved):
-        mine = [one for one in curved if (one.target, one.row.n_members) == (target, size)]
-        for names in _chunks([n for n in tint(target) if n in {one.defense for one in mine}]):
-            some = [one for one in mine if one.defense in names]
-            add(f"roc-{_slug(target)}-{size}", partial(curves.roc, tint=tint(target)), some)
+    seen = detectors.curved(measured)
+    for kind, drawable, floor in (("roc", curved, None), ("detector", seen, detectors.FLOOR)):
+        for target, size in _places(drawable):
+            mine = [one for one in drawable if (one.target, one.row.n_members) == (target, size)]
+            for names in _chunks([n for n in tint(target) if n in {one.defense for one in mine}]):
+                some = [one for one in mine if one.defense in names]
+                draw = partial(curves.roc, tint=tint(target), floor=floor)
+                add(f"{kind}-{_slug(target)}-{size}", draw, some)
     return drawn
 
 

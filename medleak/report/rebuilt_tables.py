@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from medleak.report import columns, gains, naming
 from medleak.report.aggregated import Aggregate, metric_names, one_kind
-from medleak.report.columns import Cell, Column, Table, build, coordinate
+from medleak.report.columns import Column, Table, build, coordinate
 
 LIKENESS = ("psnr", "ssim", "recovered")
 NAMED = "identified"
@@ -72,27 +72,13 @@ def further(aggregates: Sequence[Aggregate]) -> Table:
 
 
 def controls(aggregates: Sequence[Aggregate]) -> Table:
-    """Whether clients can tell a dishonest server, and the split's model-free baseline."""
-
-    def kept_shape(one: Aggregate) -> Cell:
-        told = one.row.controls.get("tampering", {}).get("architecture_kept")
-        return columns.text(None if told is None else "yes" if told else "no")
-
-    tampered = [one for one in aggregates if one.tampering is not None]
+    """The split's model-free baseline."""
     place = [column for column in _coordinates() if column.header != "model"]
     made = [
         *place,
-        *(
-            [
-                Column("tampering seen by clients (AUC)", lambda one: columns.estimate(one.tampering)),
-                Column("architecture kept", kept_shape),
-            ]
-            if tampered
-            else []
-        ),
         Column("blind AUC (model never asked)", lambda one: columns.estimate(one.blind)),
-    ]  # fmt: skip
-    kept = [one for one in aggregates if one.tampering is not None or one.blind is not None]
+    ]
+    kept = [one for one in aggregates if one.blind is not None]
     return build("Controls of reconstruction", made, one_kind(kept))
 
 

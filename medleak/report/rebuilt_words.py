@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.goals.reconstruction import AGES
+from medleak.goals.reconstruction import AGES, CANDIDATE
 from medleak.report import naming
 from medleak.report.aggregated import RECONSTRUCTION, Aggregate
 from medleak.report.gains import tidy, without
@@ -46,14 +46,23 @@ def unseen(one: Aggregate) -> bool:
 
 
 def strongest(measured: Sequence[Aggregate]) -> Aggregate:
-    """The attack, and the age of the model, with the largest gain; named shares settle ties."""
+    """The attack, and the age of the model, with the largest gain; named shares settle ties.
 
-    def rank(one: Aggregate) -> tuple[float, float]:
+    One that was told who it may be comes after all that were not.
+    """
+
+    def rank(one: Aggregate) -> tuple[bool, float, float]:
         gain = one.excess.get(NAMED)
         known = gain is not None and gain.value is not None
-        return (gain.value if known else float("-inf"), one.leakage[NAMED].value)
+        gained = gain.value if known else float("-inf")
+        return (not informed(one), gained, one.leakage[NAMED].value)
 
     return max(measured, key=rank)
+
+
+def informed(one: Aggregate) -> bool:
+    """Whether the attack was told every other record of a message, and whom this one may be."""
+    return CANDIDATE in one.baselines
 
 
 def seat(adversary: str) -> str:
@@ -81,7 +90,8 @@ def _found(top: Aggregate, measured: Sequence[Aggregate]) -> str:
     if None not in (found.low, found.high):
         bounds = f" (between {_hundred(found.low)} and {_hundred(found.high)})"
     told = (
-        f"Of 100 images behind an observed message, {seat(top.row.adversary)} names the right patient "
+        f"Of 100 images behind an observed message, {seat(top.row.adversary)} "
+        f"{'who knows all the others and some candidates ' * informed(top)}names the right patient "
         f"for about {_hundred(found.value)}{bounds} with {top.attack}, {how}"
     )
     ages = len({one.row.records for one in measured})

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from medleak.api import Estimate
-from medleak.report import columns, gains, naming, rebuilt_tables
+from medleak.report import budgets, columns, detectors, gains, naming, rebuilt_tables
 from medleak.report.aggregated import Aggregate, by_goal, metric_names, one_kind
 from medleak.report.columns import Cell, Column, Table, build, coordinate
 
@@ -239,7 +239,9 @@ def printed(aggregates: Sequence[Aggregate]) -> list[Table]:
         *main(members, results),
         *main(rebuilt, rebuilt_tables.results),
         *told,
+        budgets.stars(aggregates),
         *made,
+        detectors.detector(aggregates),
         costs(aggregates),
     ]
 
@@ -298,7 +300,9 @@ def flat(aggregates: Iterable[Aggregate]) -> pd.DataFrame:
     """Every aggregate as one flat line, with full precision, for a spreadsheet."""
     import pandas as pd
 
-    return pd.DataFrame([_flat(one) for one in aggregates])
+    aggregates = list(aggregates)
+    kinds = budgets.series(aggregates)
+    return pd.DataFrame([_flat(one) | budgets.flat_star(one, kinds) for one in aggregates])
 
 
 def _flat(one: Aggregate) -> dict[str, object]:
@@ -323,4 +327,8 @@ def _flat(one: Aggregate) -> dict[str, object]:
             line |= {f"{name}_worst_group": group, f"{name}_worst": worst.value}
     line |= gains.flat_gains(one)
     blind = {"blind_auc": one.blind.value} if one.blind else {}
+    for name, found in one.tampering.items():
+        if isinstance(found, Estimate):
+            line |= {f"tampering_{name}": found.value, f"tampering_{name}_low": found.low}
+            line |= {f"tampering_{name}_high": found.high, f"tampering_{name}_n": found.n}
     return line | blind | {"violations": " ".join(one.violations)} | dict(one.cost)

@@ -13,6 +13,7 @@ from medleak.report.aggregated import Aggregate, by_goal
 from medleak.report.columns import utility_name
 from medleak.report.drawing import SOFT, subject, useful
 from medleak.report.rebuilt_tables import headline
+from medleak.report.rebuilt_words import informed
 from medleak.report.words import typical
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def tradeoff(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Fig
 def _panels(aggregates: Sequence[Aggregate]) -> list[Panel]:
     members, rebuilt = by_goal(aggregates)
     head = headline(rebuilt)
-    gained = _strongest(rebuilt, lambda one: one.excess.get(head))
+    blind = [one for one in rebuilt if not informed(one)]
+    gained = _strongest(blind or rebuilt, lambda one: one.excess.get(head))
     found = _strongest(typical(members), lambda one: one.leakage.get("auc"))
     gain = f"gain of the message: {naming.metric(head)}"
     made = [

@@ -18,7 +18,7 @@ from medleak.api import (
     Release,
     Setting,
 )
-from medleak.attacks.gradient_inversion import _informed_adversary, _matching, _priors
+from medleak.attacks.gradient_inversion import _matching, _priors, informed_adversary
 from medleak.attacks.gradient_inversion._evidence import evidence
 from medleak.attacks.gradient_inversion._matching import gradients
 from medleak.attacks.gradient_inversion.dlg import DLG
@@ -462,10 +462,10 @@ def wins(candidates, sigma, steps, trials, rng):
     gradients = 5 * np.eye(candidates)[:, None].repeat(steps, axis=1)
     for _ in range(trials):
         truth, known = rng.integers(candidates), rng.standard_normal((steps, candidates))
-        own = _informed_adversary.clipped(gradients[truth], clip)
+        own = informed_adversary.clipped(gradients[truth], clip)
         noisy = known + own + sigma * clip * rng.standard_normal(own.shape)
-        left = _informed_adversary.residuals(noisy, known)
-        found += _informed_adversary.guess(gradients, left, clip) == truth
+        left = informed_adversary.residuals(noisy, known)
+        found += informed_adversary.guess(gradients, left, clip) == truth
     return found
 
 
@@ -473,7 +473,7 @@ def wins(candidates, sigma, steps, trials, rng):
     ("candidates", "sigma", "steps", "golden"),
     [(8, 2, 1, 0.2577), (8, 10, 100, 0.4402), (2, 1, 1, None)],
 )
-def test_the_informed_adversary_comes_close_to_the_ceiling_and_no_higher(
+def test_theinformed_adversary_comes_close_to_the_ceiling_and_no_higher(
     candidates, sigma, steps, golden
 ):
     ceiling = norm.cdf(norm.ppf(1 / candidates) + np.sqrt(steps) / sigma)
@@ -485,14 +485,14 @@ def test_the_informed_adversary_comes_close_to_the_ceiling_and_no_higher(
     assert found / trials > 0.8 * ceiling
 
 
-def test_without_noise_the_informed_adversary_is_always_right_and_without_signal_guesses():
+def test_without_noise_theinformed_adversary_is_always_right_and_without_signal_guesses():
     assert wins(8, 0.0, 1, 50, np.random.default_rng(0)) == 50
     blind = wins(8, 1e6, 1, 2000, np.random.default_rng(0))
     assert abs(blind / 2000 - 1 / 8) < 3.3 * np.sqrt(7 / 64 / 2000)
 
 
 def test_clipping_scales_long_gradients_only():
-    found = _informed_adversary.clipped(np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]), 1.0)
+    found = informed_adversary.clipped(np.array([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]), 1.0)
     assert np.allclose(found, [[0.6, 0.8], [0.3, 0.4], [0, 0]])
     with pytest.raises(ValueError, match="positive"):
-        _informed_adversary.scores(np.zeros((1, 1, 2)), np.zeros((1, 2)), 0.0)
+        informed_adversary.scores(np.zeros((1, 1, 2)), np.zeros((1, 2)), 0.0)

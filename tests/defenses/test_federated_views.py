@@ -49,6 +49,9 @@ class Halved(Aggregator):
     def seen(self, message):
         return np.where(np.arange(len(message)) < len(message) // 2, message / 2, 0.0)
 
+    def visible(self, length):
+        return np.arange(length) < length // 2
+
     def aggregate(self, messages, *, dropped, rng):
         return Aggregated(sum(messages.values()), tuple(messages))
 
@@ -62,6 +65,10 @@ def test_a_single_message_is_seen_as_the_aggregate_lets_it():
         )
         assert not seen.update["weight"].ravel()[7:].any()
         assert not seen.update["bias"].any()
+        assert not whole.hidden
+        assert whole.readable("bias").all()
+        assert seen.hidden["weight"].ravel().tolist() == [False] * 7 + [True] * 5
+        assert seen.hidden["bias"].all()
 
 
 class Counted(Summed):

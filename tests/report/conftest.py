@@ -206,6 +206,17 @@ def _reconstruction(named, n):
     return {"leakage": leakage, "baselines": baselines, "excess": excess}
 
 
+def _detected():
+    x = np.array([0.0, 0.01, 0.1, 0.5, 1.0])
+    y = np.array([0.6, 0.7, 0.9, 1.0, 1.0])
+    return {
+        "auc": _estimate(0.99, 10),
+        "tpr_at_10fpr": _estimate(0.9, 10),
+        "tpr_at_1fpr": Estimate(0.7, 0.4, 0.9, 10, flag="N*FPR < 10"),
+        "roc": Curve(*(tuple(v.tolist()) for v in (x, y, y - 0.2, np.minimum(1, y + 0.1))), 10),
+    }
+
+
 def make_rebuilt(defense="fedsgd", attack="imprint", seed=0, age="trained model", **changes):
     """A row of reconstruction; figures follow from `FEDERATIONS` and `REBUILDERS`."""
     rng = np.random.default_rng([seed, *defense.encode(), *attack.encode(), *age.encode()])
@@ -228,7 +239,7 @@ def make_rebuilt(defense="fedsgd", attack="imprint", seed=0, age="trained model"
         guarantees=() if epsilon is None else (promise,),
         ceilings={"identified": roof, "recovered": roof, "psnr": None, "ssim": None, "mse": None},
         controls={"blind_auc": _estimate(0.5, 2000),
-                  "tampering": {"auc": _estimate(0.99, 200), "architecture_kept": False}},
+                  "tampering": {**_detected(), "architecture_kept": False}},
         cost={"train_seconds": 30.0, "shadow_seconds": 0, "attack_seconds": 0.4, "queries": 0,
               "client_bytes": 1e6 * sent, "server_bytes": 1e7 * sent, "client_seconds": 0.2,
               "server_seconds": 0.1},

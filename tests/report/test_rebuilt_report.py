@@ -9,6 +9,8 @@ import pytest
 from medleak.api import Estimate
 from medleak.report import (
     aggregate,
+    budgets,
+    detectors,
     explain,
     gains,
     naming,
@@ -78,7 +80,7 @@ def test_tables_of_membership_do_not_know_of_reconstruction(rows, rebuilt_rows):
     beside = tables.printed(aggregate([*rows, *rebuilt_rows]))
     kept = {table.title: table for table in beside}
     for table in alone:
-        if table.lines and table.title != "Cost":
+        if table.lines and table.title not in ("Cost", budgets.TITLE):
             assert kept[table.title].lines == table.lines
             assert kept[table.title].caption == table.caption
 
@@ -123,7 +125,7 @@ def test_seeds_are_averaged_in_baselines_and_gains(make_rebuilt):
     assert both.excess["identified"].low == pytest.approx(low)
     assert both.baselines["other messages"]["identified"].value == pytest.approx(0.01)
     assert gains.without(both, "identified") == pytest.approx(0.01)
-    assert both.tampering.value == pytest.approx(0.99, abs=0.02)
+    assert both.tampering["auc"].value == pytest.approx(0.99, abs=0.02)
 
 
 def test_the_baseline_is_the_one_that_the_gain_is_over(make_rebuilt):
@@ -289,7 +291,12 @@ def test_names_and_reasons_are_escaped(make_rebuilt, bare_row):
 
 def test_plots_of_reconstruction(rebuilt_rows):
     drawn = plots.figures(aggregate(rebuilt_rows), ("svg", "pdf"))
-    assert list(drawn) == ["tradeoff-pneumonia-cnn", "rebuilt-pneumonia-cnn-1000"]
+    assert list(drawn) == [
+        "tradeoff-pneumonia-cnn",
+        "rebuilt-pneumonia-cnn-1000",
+        "detector-pneumonia-cnn-1000",
+        "detector-pneumonia-cnn-1000-3",
+    ]
     for forms in drawn.values():
         assert ET.fromstring(forms["svg"]).tag.endswith("svg")
         assert b"<image" not in forms["svg"]
@@ -359,7 +366,7 @@ def test_plots_do_without_intervals_baselines_or_utility(make_rebuilt):
         dataclasses.replace(row, leakage={"identified": bare}, excess={}, baselines={}, utility={}),
         dataclasses.replace(row, attack="dlg", excess={"identified": bare}),
     ]
-    assert len(plots.figures(aggregate(rows))) == 2
+    assert len(plots.figures(aggregate(rows))) == 3
     assert "no baseline without the message" in spoken(rows[:1], "fedsgd")
 
 
@@ -394,7 +401,7 @@ def test_a_row_explains_itself(make_rebuilt):
         "identified 0.25 [", "- without the message: mean image 0.00, typical image 0.00, other messages 0.01",
         "- gain over the best of them: 0.24 [", "PSNR (dB) 33.0 [29.0, 37.0]",
         "identified: at most 0.800; the whole interval of the evidence lies under it",
-        "Clients tell tampered models: AUC 0.99", "does not keep the architecture",
+        "Clients tell tampered models from honest ones: - AUC 0.99", "does not keep the architecture",
         "client sends 4 MB",
     ):  # fmt: skip
         assert part in text
@@ -415,3 +422,54 @@ def test_fillings_with_names_are_printed_as_calls(make_rebuilt):
     train = {"federated": {"_target_": "a.Federated", "rounds": 2}, "dp": {"_target_": "a.DP"}}
     text = explain(make_rebuilt("hybrid", provenance={"slots": {"train": train}}))
     assert "hybrid, train slot: Federated(rounds=2), then DP()" in text
+
+
+# --------------------------------------------------------------------------- who is noticed
+
+
+def test_the_detector_has_a_table_and_a_curve_of_its_own(make_rebuilt, make_row, tmp_path):
+    rows = [make_rebuilt("fedsgd", age=age) for age in ("fresh model", "trained model")]
+    aggregates = aggregate([*rows, make_row("none", "lira", 1000, 0)])
+    table = detectors.detector(aggregates)
+    (line,) = table.lines  # the age of the attacked model changes nothing
+    cell = {c.header: x.full for c, x in zip(table.columns, line.cells, strict=True)}
+    assert cell["TPR at 10% FPR"].startswith("0.900 [")
+    assert cell["TPR at 1% FPR"].startswith("0.700 * [")
+    assert cell["architecture kept"] == "no"
+    assert "n 10" in table.caption
+    assert "n counts clients" in table.caption
+    drawn = plots.figures(aggregates)
+    assert "detector-pneumonia-cnn-1000" in drawn
+    write([*rows], tmp_path)
+    for name in ("tables.md", "tables.tex", "report.html"):
+        assert "architecture kept" in (tmp_path / name).read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert page.count('aria-label="How well clients tell a dishonest server"') == 1
+    flat = tables.flat(aggregates).iloc[0]
+    assert flat["tampering_tpr_at_1fpr"] == pytest.approx(0.7)
+
+
+def test_without_a_dishonest_server_there_is_no_detector(make_rebuilt):
+    row = make_rebuilt(controls={})
+    aggregates = aggregate([row])
+    assert not detectors.detector(aggregates).lines
+    assert not [name for name in plots.figures(aggregates) if name.startswith("detector")]
+
+
+def test_an_old_detector_without_a_curve_is_still_told(make_rebuilt):
+    row = make_rebuilt()
+    old = {"auc": row.controls["tampering"]["auc"], "architecture_kept": True}
+    aggregates = aggregate([dataclasses.replace(row, controls={"tampering": old})])
+    assert texts_of(detectors.detector(aggregates), "architecture kept") == ["yes"]
+    assert not detectors.curved(aggregates)
+    assert "Clients tell tampered models" in explain(row)
+
+
+def test_who_was_told_the_candidates_does_not_speak_for_the_others(make_rebuilt):
+    blind, told = make_rebuilt(named=0.2), make_rebuilt(attack="informed_adversary", named=0.9)
+    prior = {"random candidate": told.baselines["mean image"]}
+    told = dataclasses.replace(told, baselines=told.baselines | prior)
+    assert "with imprint" in spoken([blind, told], "fedsgd")
+    assert "who knows all the others and some candidates names" in spoken([told], "fedsgd")
+    drawn = tradeoffs._panels(aggregate([blind, told]))[0].points
+    assert [one.attack for one, _ in drawn] == ["imprint"]

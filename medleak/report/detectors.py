@@ -1,0 +1,62 @@
+"""How well clients tell a dishonest server: a table of their detector, and its ROC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from medleak.api import Curve
+from medleak.report import columns, naming
+from medleak.report.aggregated import Aggregate, one_kind
+from medleak.report.columns import Cell, Column, Table, build, coordinate
+
+SENT = "models sent to clients"
+"""What stands in place of the kind of record in the detector's ROC."""
+
+FLOOR = 0.01
+"""Where the axes of that ROC begin: clients are few, but look at several models each."""
+
+
+def watched(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
+    """One line for each cell whose server sent something else than the model."""
+    return [one for one in one_kind(aggregates) if one.tampering]
+
+
+def detector(aggregates: Sequence[Aggregate]) -> Table:
+    """What a client's detector sees of a dishonest server, whose attack is told in the main tables."""
+    mine = watched(aggregates)
+    shares = naming.tpr_names(name for one in mine for name in one.tampering)
+
+    def found(name: str) -> Callable[[Aggregate], Cell]:
+        return lambda one: columns.estimate(one.tampering.get(name))
+
+    def kept_shape(one: Aggregate) -> Cell:
+        told = one.row.controls["tampering"].get("architecture_kept")
+        return columns.text(None if told is None else "yes" if told else "no")
+
+    made = [
+        coordinate("target", lambda one: one.target),
+        coordinate("members", lambda one: one.row.n_members),
+        coordinate("defense", lambda one: one.defense, fold=False),
+        coordinate("attack", lambda one: one.attack, fold=False),
+        Column("AUC", found("auc")),
+        *(Column(naming.metric(name), found(name)) for name in shares.values()),
+        Column("architecture kept", kept_shape),
+        Column("n", lambda one: columns.text(one.tampering["auc"].n), fold=True),
+    ]
+    remark = "n counts clients; FPR: honest models taken for tampered ones"
+    return build("Tampering seen by clients", made, mine, [remark] * bool(mine))
+
+
+def curved(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
+    """The detectors as `curves.roc` draws them: without ceilings, for no promise binds a detector."""
+    return [
+        replace(
+            one,
+            leakage={"roc": one.tampering["roc"]},
+            ceilings={},
+            row=replace(one.row, records=SENT, unit="client"),
+        )
+        for one in watched(aggregates)
+        if isinstance(one.tampering.get("roc"), Curve)
+    ]
