@@ -46,7 +46,14 @@ from medleak.api.metric import (
     Rebuilt,
     Scored,
 )
-from medleak.api.policy import AdversaryPolicy, PoisoningPolicy, ServerPolicy, Watch
+from medleak.api.policy import (
+    OWN,
+    AdversaryPolicy,
+    ClientPolicy,
+    PoisoningPolicy,
+    ServerPolicy,
+    Watch,
+)
 from medleak.api.training import (
     Trained,
     Trainer,
@@ -69,6 +76,7 @@ from medleak.api.words import (
 
 __all__ = [
     "IMPLIED_VIEWS",
+    "OWN",
     "SLOTS",
     "VIEWS",
     "AdversaryPolicy",
@@ -76,6 +84,7 @@ __all__ = [
     "Aggregator",
     "Attack",
     "Challenge",
+    "ClientPolicy",
     "Component",
     "ConfigError",
     "Curve",
