@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from medleak.api import (
+    OWN,
     AdversaryPolicy,
     Challenge,
+    ClientPolicy,
     Knowledge,
     MedleakError,
     PoisoningPolicy,
@@ -106,10 +108,15 @@ class RunSpec:
 
     @property
     def challenge(self) -> Challenge:
-        """Who is asked about, with what a poisoning adversary planted."""
-        challenge = self.world.challenge
-        poisoner = isinstance(self.adversary, PoisoningPolicy)
-        return self.adversary.marked(challenge) if poisoner else challenge
+        """Who is asked about, with what a poisoning adversary planted, and a curious client owns."""
+        challenge, adversary = self.world.challenge, self.adversary
+        if isinstance(adversary, PoisoningPolicy):
+            return adversary.marked(challenge)
+        if isinstance(adversary, ClientPolicy):
+            records, setting = challenge.records, self.world.setting
+            own = make_trainer(self).owned(records, adversary.client, setting)
+            return Challenge(records, np.where(own, OWN, challenge.kind))
+        return challenge
 
     @property
     def cost_class(self) -> str:
@@ -179,9 +186,10 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
     model = build_model(spec.target, world, seed)
     recorder = Recorder(store, spec.key, _positions(records, spec, member))
     policy = spec.adversary if isinstance(spec.adversary, ServerPolicy) else None
+    seat = spec.adversary.client if isinstance(spec.adversary, ClientPolicy) else None
     rng = rng_for("policy", seed)
     knowledge = Knowledge(world.setting, auxiliary=world.auxiliary, rng=rng)
-    trained = trainer.watched(Watch(policy, knowledge, recorder)).fit(
+    trained = trainer.watched(Watch(policy, knowledge, recorder, seat)).fit(
         model,
         records,
         setting=world.setting,
@@ -347,13 +355,15 @@ def release_of(spec: RunSpec, slots: Slots, store: Store, *, device: str = "cpu"
 
     views = {"scores": scores, "labels": labels, "weights": _Lazy(network.arrays)}
     open_to = slots.views()
-    if not open_to["aggregate"]:
+    seated = isinstance(spec.adversary, ClientPolicy)
+    if seated or not open_to["aggregate"]:
         views["aggregate"] = Transcript(store, spec.key).messages
-    if not open_to["updates"]:
+    if not seated and not open_to["updates"]:
         views["updates"] = Transcript(store, spec.key).messages
     if spec.adversary and spec.adversary.exposes:
         views |= spec.adversary.seen(store.facts("runs", spec.key)[0])
-    hidden = {name: reason for name, reason in open_to.items() if name not in views}
+    apart = {"updates": "a client sees sums"} if seated else {}
+    hidden = {name: why for name, why in (open_to | apart).items() if name not in views}
     return slots.release(Release(views, hidden=hidden), spec.world.setting)
 
 

@@ -2,10 +2,11 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from medleak import grid
-from medleak.api import ConfigError
+from medleak.api import OWN, ConfigError
 from medleak.cells import Cell
 from medleak.controls import PROOF, TWIN_ERROR
 from medleak.executors import SerialExecutor
@@ -80,3 +81,60 @@ def test_a_policy_is_part_of_the_runs_key(toy_config):
     assert plain != watched
     with pytest.raises(ConfigError, match="is no AdversaryPolicy"):
         _ = Cell(toy_config(policy={"_target_": "toy.Twin"}), METRICS).target_spec.adversary
+
+
+# --------------------------------------------------------------------------- a client who looks on
+
+
+SUMS = "medleak.defenses.aggregate.secure_aggregation.SecureAggregation"
+
+
+def curious(toy_config, client=0, **plan):
+    """A cell of the curious client against a federation that masks its messages."""
+    plan = {"n_clients": 4, "rounds": 6, "observe": 6, "batch_size": 2, "momentum": 0.0} | plan
+    federated = {"_target_": "medleak.defenses.train.federated.Federated", **plan}
+    config = toy_config(
+        defense={"train": federated, "aggregate": {"_target_": SUMS}},
+        policy={
+            "_target_": "medleak.attacks.membership.curious_client.ClientSeat",
+            "client": client,
+        },
+    )
+    attack = {"name": "curious_client", "n_reference": 10}
+    target = "medleak.attacks.membership.curious_client.CuriousClient"
+    config["attack"] |= attack | {"_target_": target}
+    config["target"]["recipe"] = {"_target_": "medleak.targets.recipes.SGD"}
+    return config
+
+
+def test_a_client_finds_patients_of_others_behind_masks(rows, toy_config):
+    (row,) = rows(curious(toy_config))
+    assert (row.status, row.adversary) == ("ok", "honest-but-curious client")
+    assert row.records == "natural"  # its own are not asked about
+    assert row.leakage["auc"].n < 80
+    assert row.leakage["auc"].low > 0.5
+    binding = [one for one in row.guarantees if "client" in one["adversaries"]]
+    assert not binding  # masks are meant for the server
+
+
+def test_its_own_patients_are_a_kind_apart_and_the_same_for_every_seed(toy_config):
+    cells = [Cell(curious(toy_config) | {"seed": seed}, METRICS) for seed in (0, 1)]
+    kinds = [cell.target_spec.challenge.kind for cell in cells]
+    assert set(kinds[0]) == {"natural", OWN}
+    assert np.array_equal(*kinds)
+    other = Cell(curious(toy_config, client=1), METRICS).target_spec.challenge.kind
+    assert not ((other == OWN) & (kinds[0] == OWN)).any()
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        ({"participation": 0.8}, "sits out misses models"),
+        ({"client": 9}, "client 9 is not one of 4"),
+    ],
+)
+def test_where_no_client_can_look_on(rows, toy_config, plan, reason):
+    every = rows(toy_config(), curious(toy_config, **plan))
+    refused = next(row for row in every if row.attack == "curious_client")
+    assert refused.status == "not_applicable"
+    assert reason in refused.reason

@@ -86,6 +86,9 @@ class CentralDP(Aggregator):
         """Clients clip before they send."""
         return clipped(message, self.clip)
 
+    def added(self, message: np.ndarray) -> np.ndarray:
+        return clipped(message, self.clip)
+
     def aggregate(
         self,
         messages: Mapping[int, np.ndarray],

@@ -146,6 +146,10 @@ class DistributedDP(Aggregator):
         )
         return [masking, *both_units(promise, setting, price)]
 
+    def added(self, message: np.ndarray) -> np.ndarray:
+        """Clipped; the client's own noise, a part of all of it, is left in the sum."""
+        return clipped(message, self.clip)
+
     def aggregate(
         self,
         messages: Mapping[int, np.ndarray],

@@ -285,7 +285,8 @@ def _finish(
     rng = rng_for("aggregate", federation.seed, round)
     gone = [client for client in good if rng.random() < plan.dropout]
     layout, most = Layout.of(next(iter(good.values())).update), max(weight.values())
-    vectors = {c: layout.vector(m.update) * (weight[c] / most) for c, m in good.items()}
+    shares = {client: value / most for client, value in weight.items()}
+    vectors = {c: layout.vector(m.update) * shares[c] for c, m in good.items()}
     told = _sum(trainer, vectors, gone, rng)
     for client, reason in told.excluded.items():
         ledger.exclude(client, reason)
@@ -293,7 +294,12 @@ def _finish(
     total_weight = sum(weight[client] for client in told.survivors) / most
     mean = layout.arrays(told.total / total_weight)
     if federation.observed(round) and trainer.watch is not None:
-        _show(federation, round, modules, good, told, mean)
+        if trainer.watch.seat is None:
+            _show(federation, round, modules, good, told, mean)
+        elif others := _less_own(trainer, told, vectors):
+            clients, total = others
+            rest = layout.arrays(total / sum(shares[client] for client in clients))
+            _show_sum(federation, round, good, clients, rest)
     policy = trainer.watch.policy if trainer.watch is not None else None
     if policy is not None and federation.observed(round):
         mean = policy.kept(mean)
@@ -336,6 +342,34 @@ def _show(
         sent, local = parameters(modules[clients[0]]), federation.trainer.local
         seen = Observation(round, clients, n, sent, update, local, hidden)
         watch.keep(seen, np.concatenate(behind))
+
+
+def _less_own(
+    trainer: FederatedTrainer, told: Aggregated, vectors: Mapping[int, np.ndarray]
+) -> tuple[tuple[int, ...], np.ndarray] | None:
+    """The other clients in a sum, and their part of it; None where there are none."""
+    seat, aggregate, total = trainer.watch.seat, trainer.aggregate, told.total
+    clients = tuple(client for client in told.survivors if client != seat)
+    if seat in told.survivors:
+        own = vectors[seat] if aggregate is None else aggregate.added(vectors[seat])
+        total = total - own
+    return (clients, total) if clients else None
+
+
+def _show_sum(
+    federation: Federation,
+    round: int,
+    good: Mapping[int, Message],
+    clients: tuple[int, ...],
+    rest: Mapping[str, np.ndarray],
+) -> None:
+    """Keep what a client can tell of the others: successive models differ by a step whose momentum it
+    knows, so that the mean message of a round follows, and what it sent itself is subtracted."""
+    behind = [good[client].records for client in clients]
+    n = sum(federation.announced(records) for records in behind)
+    local = federation.trainer.local
+    seen = Observation(round, clients, n, federation.weights, rest, local)
+    federation.trainer.watch.keep(seen, np.concatenate(behind))
 
 
 def _seen(

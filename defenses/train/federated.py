@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from medleak.api import (
     Aggregator,
     Defense,
@@ -160,7 +162,7 @@ class FederatedTrainer(Trainer):
         rate: probability with which each of a client's records joins a batch (None: batches of
             `batch_size`, or of all it has, in shuffled passes over its records).
         update, aggregate: fillings of these slots.
-        watch: the adversary at the server.
+        watch: the adversary who looks on.
     """
 
     def __init__(
@@ -214,6 +216,23 @@ class FederatedTrainer(Trainer):
     def untamperable(self) -> str:
         flower = self.plan.engine == "flower"
         return "engine=flower sends weights, not networks: use engine=lean" if flower else ""
+
+    def unwatchable(self, client: int) -> str:
+        if not 0 <= client < self.n_clients or self.n_clients < 2:
+            return f"client {client} is not one of {self.n_clients} with somebody to look at"
+        if self.participation < 1:
+            return (
+                "participation < 1: a client that sits out misses models, and cannot subtract them"
+            )
+        return ""
+
+    def owned(self, records: Records, client: int, setting: Setting) -> np.ndarray:
+        from medleak.defenses.train._partition import partition
+
+        homes = partition(records, self.plan, n_outputs=setting.n_outputs, seed=0)
+        found = np.zeros(len(records), dtype=bool)
+        found[homes[client]] = True
+        return found
 
     def watched(self, watch: Watch) -> FederatedTrainer:
         return changed(self, watch=watch)

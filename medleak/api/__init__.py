@@ -47,7 +47,14 @@ from medleak.api.metric import (
     Rebuilt,
     Scored,
 )
-from medleak.api.policy import AdversaryPolicy, PoisoningPolicy, ServerPolicy, Watch
+from medleak.api.policy import (
+    OWN,
+    AdversaryPolicy,
+    ClientPolicy,
+    PoisoningPolicy,
+    ServerPolicy,
+    Watch,
+)
 from medleak.api.training import (
     Trained,
     Trainer,
@@ -70,6 +77,7 @@ from medleak.api.words import (
 
 __all__ = [
     "IMPLIED_VIEWS",
+    "OWN",
     "SLOTS",
     "VIEWS",
     "AdversaryPolicy",
@@ -77,6 +85,7 @@ __all__ = [
     "Aggregator",
     "Attack",
     "Challenge",
+    "ClientPolicy",
     "Component",
     "ConfigError",
     "Curve",

@@ -154,6 +154,10 @@ class Aggregator(Defense):
         """A single message ``(P,)`` as the server reads it, with zeros where it cannot."""
         return message
 
+    def added(self, message: np.ndarray) -> np.ndarray:
+        """What a client knows to be of its own message ``(P,)`` in the sum."""
+        return message
+
     def visible(self, length: int) -> np.ndarray:
         """Which entries of every single message ``(length,)`` the server reads, bool; public."""
         return np.ones(length, dtype=bool)

@@ -78,17 +78,38 @@ class ServerPolicy(AdversaryPolicy):
         return update
 
 
+class ClientPolicy(AdversaryPolicy):
+    """A curious client: it does its part, and looks at the global models that it is sent.
+
+    What it observes is the view "aggregate": of each round the sum of the others' messages, which it
+    has from two successive models and its own message. Its own patients are known to it, and of the
+    kind `OWN`, which nobody is asked about. `client` says which one it is.
+    """
+
+    client: int
+
+    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+        reason = trainer.unwatchable(self.client)
+        return [reason] if reason else []
+
+
+OWN = "own"
+"""The kind of challenge record that belongs to the client who looks on."""
+
+
 @dataclass(frozen=True)
 class Watch:
-    """The adversary at the server of a run, as its trainer meets them.
+    """The adversary who looks at a run, as its trainer meets them.
 
     Attributes:
-        policy: what is changed; None for a curious server.
+        policy: what is changed; None for a curious one.
         knowledge: what the policy may use.
         keep: called with each observed message and the positions ``(n,)`` of the records behind it
             among those trained on; writes both to disk.
+        seat: the client that looks on; None: the server.
     """
 
     policy: ServerPolicy | None
     knowledge: Knowledge
     keep: Callable[[Observation, np.ndarray], None]
+    seat: int | None = None

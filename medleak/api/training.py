@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from medleak.api.data import Records, Setting
 from medleak.api.words import Component, NotApplicable, Slot
 
@@ -51,6 +53,14 @@ class Trainer(Component, ABC):
     def untamperable(self) -> str:
         """Why no dishonest server can be met here; "" where one can."""
         return "a dishonest server needs federated training"
+
+    def unwatchable(self, client: int) -> str:
+        """Why nobody can look on from the seat of this client; "" where one can."""
+        return "a curious client needs federated training"
+
+    def owned(self, records: Records, client: int, setting: Setting) -> np.ndarray:
+        """Which records belong to this client, ``(N,)`` bool; nobody's where there are no clients."""
+        return np.zeros(len(records), dtype=bool)
 
     def watched(self, watch: Any) -> Trainer:
         """The same trainer, whose messages a `medleak.api.Watch` sees; itself if there are none."""

@@ -1,11 +1,15 @@
 """What the server of a federation sees, and what clients see of a dishonest one."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from small_federation import (
     PLAIN,
+    SETTING,
     Doubled,
+    Kept,
     Summed,
     fitted,
     fresh_model,
@@ -17,11 +21,14 @@ from torch import nn
 from medleak.api import (
     Aggregated,
     Aggregator,
+    Knowledge,
     ServerPolicy,
+    Watch,
 )
 from medleak.defenses.train._partition import partition
 from medleak.defenses.train._tampering import LARGEST, disaggregation
 from medleak.defenses.train.federated import Federated
+from medleak.targets.recipes import SGD
 
 
 def test_a_hidden_update_is_seen_as_part_of_a_sum():
@@ -133,3 +140,79 @@ def test_disaggregation_by_hand():
 def test_a_crowd_of_one_tells_nothing_of_tampering():
     done, _, _ = fitted(observe=2, rounds=4, batch_size=1, policy=Behind())
     assert done.facts["tampering"] == {"honest": [], "tampered": [], "architecture_kept": False}
+
+
+# --------------------------------------------------------------------------- from a client's seat
+
+
+def seated(client=1, aggregate=None, **plan):
+    """What client `client` keeps of a run, and what the server keeps of the same one."""
+    trainer = Federated(**PLAIN | plan).apply(SGD(), setting=SETTING)
+    if aggregate is not None:
+        trainer = trainer.carrying("aggregate", [aggregate])
+    kept, records = Kept(), some_records()
+    look = Watch(None, Knowledge(SETTING), kept, client)
+    trainer.watched(look).fit(fresh_model(), records, setting=SETTING, seed=7)
+    return kept, fitted(aggregate=None, **plan)[1], records
+
+
+@pytest.mark.parametrize("aggregate", [None, Summed()])
+def test_a_client_sees_the_sum_of_the_others(aggregate):
+    kept, _, records = seated(observe=1, aggregate=aggregate)
+    assert len(kept) == 2
+    for seen, behind in kept:
+        assert seen.clients == (0, 2, 3)
+        assert seen.n_records == len(behind) == 15
+        expected = gradient(seen.sent, records.take(behind))
+        for name, array in seen.update.items():
+            assert np.allclose(array, expected[name], atol=1e-5)
+
+
+def test_it_is_what_successive_models_tell():
+    plan = {"momentum": 0.5, "observe": 3, "rounds": 3}
+    kept, server, _ = seated(**plan)
+    own = {seen.round: seen for seen, _ in server if seen.clients == (1,)}
+    velocity = 0.0
+    for (now, _), (then, _) in itertools.pairwise(kept):
+        step = (now.sent["weight"] - then.sent["weight"]) / PLAIN["lr"]
+        mean, velocity = step - 0.5 * velocity, step
+        total = now.n_records + own[now.round].n_records
+        others = total * mean - own[now.round].n_records * own[now.round].update["weight"]
+        assert np.allclose(now.update["weight"], others / now.n_records, atol=1e-4)
+
+
+def test_a_message_that_did_not_arrive_is_not_subtracted():
+    kept, _, records = seated(observe=3, dropout=0.5)
+    for seen, behind in kept:
+        assert 1 not in seen.clients
+        expected = gradient(seen.sent, records.take(behind))
+        assert np.allclose(seen.update["weight"], expected["weight"], atol=1e-5)
+
+
+def test_clipping_is_known_to_the_client_that_clips():
+    from medleak.defenses.aggregate.central_dp import CentralDP
+
+    kept, server, _ = seated(
+        observe=1, rounds=2, aggregate=CentralDP(noise_multiplier=0, clip=0.01)
+    )
+    first = {seen.clients[0]: seen.update for seen, _ in server[:4]}
+    norm = {c: np.sqrt(sum((a**2).sum() for a in u.values())) for c, u in first.items()}
+    expected = np.mean([0.01 * first[c]["weight"] / norm[c] for c in (0, 2, 3)], axis=0)
+    assert np.allclose(kept[0][0].update["weight"], expected, atol=1e-6)
+
+
+def test_whose_a_patient_is_does_not_depend_on_who_is_a_member():
+    trainer, records = Federated(**PLAIN).apply(SGD(), setting=SETTING), some_records()
+    whole = [trainer.owned(records, client, SETTING) for client in range(4)]
+    assert np.sum(whole, axis=0).tolist() == [1] * 80
+    some = np.arange(0, 80, 3)
+    assert np.array_equal(trainer.owned(records.take(some), 2, SETTING), whole[2][some])
+
+
+def test_there_are_seats_only_in_federations_that_send_every_model():
+    trainer = Federated(**PLAIN).apply(SGD(), setting=SETTING)
+    assert trainer.unwatchable(3) == ""
+    assert "client 4 is not one of 4" in trainer.unwatchable(4)
+    some = Federated(**PLAIN | {"participation": 0.5}).apply(SGD(), setting=SETTING)
+    assert "sits out" in some.unwatchable(0)
+    assert "federated training" in SGD().unwatchable(0)
