@@ -125,6 +125,8 @@ class Cell:
             "reference": False,
             "n_trials": 16,
         }
+        if self.attack.requires.goal in GAMES:
+            block |= self.game.options
         given = self.config["attack"].get("knowledge") or {}
         for name in given:
             if name not in block:

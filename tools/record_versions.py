@@ -25,6 +25,7 @@ RECORD = ROOT / "tests" / "versions.json"
 BENCH = {
     "medleak.controls": MEASURE_VERSION,
     "medleak.games": BENCH_VERSION,
+    "medleak.goals.attribute": MEASURE_VERSION,
     "medleak.goals.membership": MEASURE_VERSION,
     "medleak.goals.reconstruction": MEASURE_VERSION,
     "medleak.measure": MEASURE_VERSION,

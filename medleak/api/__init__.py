@@ -18,6 +18,7 @@ from medleak.api.attack import (
     Shadows,
     ThreatModel,
 )
+from medleak.api.attribute import Attributes, Guesses, Inquiry
 from medleak.api.data import (
     Dataset,
     DatasetSource,
@@ -74,6 +75,7 @@ __all__ = [
     "Aggregated",
     "Aggregator",
     "Attack",
+    "Attributes",
     "Challenge",
     "Component",
     "ConfigError",
@@ -85,7 +87,9 @@ __all__ = [
     "Estimate",
     "Goal",
     "Guarantee",
+    "Guesses",
     "Hidden",
+    "Inquiry",
     "Knowledge",
     "LocalTraining",
     "MedleakError",

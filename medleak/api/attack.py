@@ -14,6 +14,9 @@ from medleak.api.data import Records, Setting
 from medleak.api.defense import Release
 from medleak.api.words import Component, Goal, MedleakError, View
 
+SCORED = ("membership", "attribute")
+"""Goals that are pursued by scores; the others by records that are rebuilt."""
+
 
 @dataclass(frozen=True)
 class ThreatModel:
@@ -130,7 +133,8 @@ class Knowledge:
 @dataclass(frozen=True)
 class Output:
     """What an attack returned: `scores` ``(N,)`` float64 (higher: more likely a member) for
-    membership, or `reconstructions` ``(N, ...)``; seconds and queries as the base class counted."""
+    membership, ``(N, V)`` for an attribute of V values, or `reconstructions` ``(N, ...)``; seconds and
+    queries as the base class counted."""
 
     scores: np.ndarray | None = None
     reconstructions: np.ndarray | None = None
@@ -165,7 +169,7 @@ class Attack(Component, ABC):
 
     @abstractmethod
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
-        """Scores ``(N,)``, higher for members, or reconstructions ``(N, ...)``."""
+        """Scores ``(N,)``, higher for members; ``(N, V)`` for an attribute; reconstructions ``(N, ...)``."""
 
     def execute(self, release: Release, challenge: Challenge, knowledge: Knowledge) -> Output:
         """Fit and run, timed, counted and checked: what the bench calls.
@@ -181,16 +185,17 @@ class Attack(Component, ABC):
         if knowledge.budget is not None and queries > knowledge.budget:
             raise MedleakError(f"{queries} queries overdraw the budget of {knowledge.budget}")
         seconds = time.perf_counter() - start
-        self._check(result, len(challenge))
-        name = "scores" if self.requires.goal == "membership" else "reconstructions"
+        self._check(result, challenge)
+        name = "scores" if self.requires.goal in SCORED else "reconstructions"
         return Output(**{name: result}, seconds=seconds, queries=queries)
 
-    def _check(self, result: np.ndarray, n: int) -> None:
-        who = type(self).__name__
+    def _check(self, result: np.ndarray, asked: Any) -> None:
+        who, n = type(self).__name__, len(asked)
         if not np.issubdtype(result.dtype, np.number):
             raise MedleakError(f"{who} returned {result.dtype} values: numbers are needed")
-        wanted = f"({n},)" if self.requires.goal == "membership" else f"({n}, ...)"
-        if result.shape[:1] != (n,) or (self.requires.goal == "membership" and result.ndim != 1):
+        shape = getattr(asked, "shape", (n,)) if self.requires.goal in SCORED else None
+        if result.shape[:1] != (n,) or (shape and result.shape != shape):
+            wanted = shape or f"({n}, ...)"
             raise MedleakError(f"{who} returned shape {result.shape}: {wanted} is needed")
         if np.isnan(result).any():
             count = int(np.isnan(result).sum())

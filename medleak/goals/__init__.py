@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 GAMES = {
     "membership": "Membership",
     "reconstruction": "Reconstruction",
+    "attribute": "Attribute",
 }
 """Goal -> the class that plays it, in the module of the goal's name."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from medleak.api import Output
+from medleak.api import Estimate, Metric, Output
 from medleak.store import Store
 
 if TYPE_CHECKING:
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 class Game(ABC):
-    """How one goal is pursued and judged. It has no state: the bench asks one object about every cell."""
+    """How one goal is pursued and judged. It has no state: the bench asks one object about every cell.
+
+    `options` are the keys of ``attack.knowledge`` that only this game reads, with their defaults.
+    """
+
+    options: ClassVar[Mapping[str, Any]] = {}
 
     def reasons(self, cell: Cell) -> list[str]:
         """Every reason why the game cannot be played in this cell."""
@@ -51,3 +56,10 @@ class Game(ABC):
             shared: what all rows have in common, as keyword arguments of `Cell.row`.
             device: where models are asked.
         """
+
+
+def gain(metric: Metric, excesses: Sequence[Estimate]) -> Estimate:
+    """The excess over the best of the baselines; negative is a gain where lower is leakier."""
+    known = [one for one in excesses if one.value is not None]
+    best = min if metric.higher_is_leakier else max
+    return best(known, key=lambda one: one.value) if known else excesses[0]

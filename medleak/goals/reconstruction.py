@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medleak.api import (
-    Estimate,
     Guarantee,
     MedleakError,
     Metric,
@@ -24,7 +23,7 @@ from medleak.api import (
 )
 from medleak.components import build
 from medleak.games import World
-from medleak.goals.base import Game
+from medleak.goals.base import Game, gain
 from medleak.runs import facts_of
 from medleak.store import Store
 from medleak.transcripts import Transcript
@@ -203,19 +202,10 @@ def measured(
             for prior, guess in priors.items()
         },
         "excess": {
-            name: _least(
-                metric, [metric.excess(rebuilt, guess, truth) for guess in priors.values()]
-            )
+            name: gain(metric, [metric.excess(rebuilt, guess, truth) for guess in priors.values()])
             for name, metric in metrics.items()
         },
     }
-
-
-def _least(metric: Metric, excesses: Sequence[Estimate]) -> Estimate:
-    """The gain over the best of the baselines; negative is a gain where lower is leakier."""
-    known = [one for one in excesses if one.value is not None]
-    best = min if metric.higher_is_leakier else max
-    return best(known, key=lambda one: one.value) if known else excesses[0]
 
 
 def _ceiling(
