@@ -153,7 +153,7 @@ def test_what_training_added_is_told_apart():
     value = np.arange(80) % 2
     known = Sample(value, np.arange(80), joint=True).of([np.eye(2)[value]])
     blind = Sample(value, np.arange(80), joint=True).of([np.zeros((80, 2))])
-    found = added(METRICS, known, blind)["attribute_auc"]
+    found = added(METRICS, known, blind)["attribute_auc_added"]
     assert found.value == 0.5
     assert found.low > 0.2
 
@@ -186,8 +186,8 @@ def test_a_cell_has_a_row_for_members_and_one_for_the_others(rows):
         assert row.leakage["attribute_auc"].low <= 0.5 <= row.leakage["attribute_auc"].high
         assert row.excess["attribute_auc"].low <= 0.0
     assert members.controls["asked"]["attribute"] == "sex"
-    assert set(members.controls["training"]) == set(BLOCKS)
-    assert "training" not in others.controls
+    assert {f"{name}_added" for name in BLOCKS} | set(BLOCKS) == set(members.leakage)
+    assert set(others.leakage) == set(BLOCKS)
     assert members.cost["queries"] == 80
 
 

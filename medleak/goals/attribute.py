@@ -115,7 +115,7 @@ class Attribute(Game):
             measured = figures(metrics, judged[part], known)
             controls = {**shared["controls"], "asked": column.described()}
             if part == PARTS[0]:
-                controls["training"] = added(metrics, *judged.values())
+                measured["leakage"] |= added(metrics, *judged.values())
             kept = {**shared, "controls": controls}
             rows.append(cell.row(**kept, **measured, records=part, unit=unit))
         return rows
@@ -257,7 +257,7 @@ def _features(cell: Cell, release: Release, hidden: Records) -> np.ndarray:
 def baselines(world: World, column: Column) -> dict[str, np.ndarray]:
     """What is guessed without the model, ``(N, V)`` each, learned on the same auxiliary patients.
 
-    From the label alone; on a table, from the other features as well. Those of images are not the
+    By chance; from the label alone; on a table, from the other features as well. Those of images are not the
     adversary's, so that "the image itself" is no baseline but shows what could be seen in it.
     """
     from medleak.metrics.guessing import learned, one_hot
@@ -271,7 +271,7 @@ def baselines(world: World, column: Column) -> dict[str, np.ndarray]:
         told = learned(own, column.known_value, known.patients, n_values=len(column.values))
         return told(theirs)
 
-    found = {"label": guess(*labels)}
+    found = {"guessing": np.zeros((len(hidden), len(column.values))), "label": guess(*labels)}
     if known.x.ndim == 2:
         rest = [i for i in range(known.x.shape[1]) if i != column.feature]
         both = zip((known, hidden), labels, strict=True)
@@ -359,8 +359,8 @@ def figures(
 
 
 def added(metrics: Mapping[str, Metric], members: Judged, others: Judged) -> dict[str, Any]:
-    """Metric -> how much higher it is on members than on non-members."""
+    """``<metric>_added`` -> how much higher it is on members than on non-members."""
     from medleak.metrics.attribute import training_added
 
     sides = [(one.guesses, one.truth) for one in (members, others)]
-    return {name: training_added(metric, *sides) for name, metric in metrics.items()}
+    return {f"{name}_added": training_added(metric, *sides) for name, metric in metrics.items()}

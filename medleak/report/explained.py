@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from medleak.api import Curve, Estimate
-from medleak.report import naming, rebuilt_words, words
-from medleak.report.aggregated import RECONSTRUCTION, Aggregate, aggregate
+from medleak.report import inferred_words, naming, rebuilt_words, words
+from medleak.report.aggregated import INFERRED, RECONSTRUCTION, Aggregate, aggregate
 from medleak.rows import Row
 
 _ADVERSARIES = {"": "The attacker", "client": "a client of the federation", "server": "the server"}
@@ -74,6 +74,8 @@ def _game(row: Row) -> list[str]:
     unit = row.unit or "record"
     if row.goal == RECONSTRUCTION:
         return rebuilt_words.game(row)
+    if row.goal in INFERRED and row.records:
+        return inferred_words.game(row)
     if row.goal != "membership":
         return [f"Goal: {row.goal}. Unit: {unit}. Data: {row.data or 'unknown'}."]
     told = [

@@ -29,6 +29,10 @@ _METRICS = {
     "psnr": "PSNR",
     "ssim": "SSIM",
     "mse": "MSE",
+    "attribute_auc": "attribute AUC",
+    "attribute_accuracy": "attribute balanced accuracy",
+    "attribute_auc_added": "attribute AUC added by training",
+    "attribute_accuracy_added": "attribute balanced accuracy added by training",
 }
 _UNITS = {"psnr": " (dB)"}
 _DIGITS = {"psnr": 1, "ssim": 2, "mse": 4, "identified": 2, "recovered": 2}

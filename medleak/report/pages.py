@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.report import drawing, naming, rebuilt_tables, tables, words
+from medleak.report import drawing, inferred_tables, naming, rebuilt_tables, tables, words
 from medleak.report.aggregated import Aggregate, by_goal
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -88,6 +88,10 @@ def _context(
         "further": tables.further(members),
         "subgroups": groups if groups.lines else None,
         "targets": tables.targets(members),
+        "inferred": [
+            *(table for table, _ in inferred_tables.main(aggregates)),
+            *(table for table in [inferred_tables.baselines(aggregates)] if table.lines),
+        ],
         "costs": tables.costs(aggregates),
         "controls": tables.controls(members),
         "guarantees": words.guarantees(aggregates),

@@ -8,7 +8,7 @@ from typing import Any
 from medleak.api import Estimate
 from medleak.goals.reconstruction import AGES
 from medleak.report import naming
-from medleak.report.aggregated import Aggregate
+from medleak.report.aggregated import RECONSTRUCTION, Aggregate
 from medleak.report.rebuilt_tables import NAMED, tidy, without
 from medleak.rows import Row
 
@@ -164,7 +164,8 @@ def game(row: Row) -> list[str]:
 
 
 def beside(row: Row, name: str) -> list[str]:
-    """What the baselines reach without the message, and what the message adds to the best."""
+    """What the baselines reach without the message or model, and what it adds to the best."""
+    source = "message" if row.goal == RECONSTRUCTION else "model"
     digits = naming.digits(name)
     gain = tidy(row.excess.get(name), digits)
     known = [
@@ -172,7 +173,7 @@ def beside(row: Row, name: str) -> list[str]:
         for prior, block in row.baselines.items()
         if name in block
     ]
-    told = [f"- without the message: {', '.join(known)}"] if known else []
+    told = [f"- without the {source}: {', '.join(known)}"] if known else []
     if gain is not None and gain.value is not None:
         bounds = naming.interval(gain.low, gain.high, digits)
         said = f"{naming.number(gain.value, digits)} {bounds}".rstrip()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from medleak.api import Estimate
-from medleak.report import columns, naming, rebuilt_tables
+from medleak.report import columns, inferred_tables, naming, rebuilt_tables
 from medleak.report.aggregated import Aggregate, by_goal, metric_names, one_kind
 from medleak.report.columns import Cell, Column, Table, build, coordinate
 
@@ -232,7 +232,9 @@ def printed(aggregates: Sequence[Aggregate]) -> list[Table]:
     return [
         *main(members, results),
         *main(rebuilt, rebuilt_tables.results),
+        *(table for table, _ in inferred_tables.main(aggregates)),
         *made,
+        inferred_tables.baselines(aggregates),
         costs(aggregates),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from medleak.report import naming, rebuilt_tables
+from medleak.report import inferred_tables, naming, rebuilt_tables
 from medleak.report.aggregated import Aggregate, aggregate, by_goal
 from medleak.report.columns import Cell, Column, Table
 from medleak.report.tables import blocks, results
@@ -14,15 +14,17 @@ from medleak.rows import Row
 WIDTH = 136
 _SHORT = (
     (" at ", "@"), (" FPR", ""), ("worst-group", "worst"), ("AUC c", "c"), ("identified c", "c"),
-    ("without message", "without"),
+    ("without message", "without"), ("without the model", "without"), ("attribute", "attr."),
 )  # fmt: skip
 
 
 def terminal(rows: Iterable[Row]) -> str:
     """The results over seeds as text of at most `WIDTH` columns, a block per kind of record."""
-    members, rebuilt = by_goal(aggregate(rows))
+    aggregates = aggregate(rows)
+    members, rebuilt = by_goal(aggregates)
     made = [(results(block), block) for block in blocks(members)]
     made += [(rebuilt_tables.results(block), block) for block in blocks(rebuilt)]
+    made += inferred_tables.main(aggregates)
     return "\n\n".join(_terminal(*one) for one in made) if made else "no rows"
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.report import naming, rebuilt_words
-from medleak.report.aggregated import Aggregate, by_goal
+from medleak.report import inferred_words, naming, rebuilt_words
+from medleak.report.aggregated import Aggregate, by_goal, inferred_of
 
 _ROLES = {"outsider", "client", "server"}
 
@@ -33,7 +33,7 @@ def sayings(aggregates: Sequence[Aggregate]) -> list[Saying]:
 
 def _about(mine: Sequence[Aggregate], everything: Sequence[Aggregate]) -> list[str]:
     members, rebuilt = by_goal(mine)
-    told = rebuilt_words.sentences(rebuilt)
+    told = rebuilt_words.sentences(rebuilt) + inferred_words.sentences(mine)
     found = [one for one in members if one.status == "ok"]
     if found:
         told += _members(found)
@@ -270,6 +270,8 @@ METHOD = (
 def method(aggregates: Sequence[Aggregate]) -> list[str]:
     """How to read the page, as far as its goals go."""
     members, rebuilt = by_goal(aggregates)
-    if not rebuilt:
-        return list(METHOD)
-    return [*(METHOD if members else (_MEANS, _CEILING)), *rebuilt_words.METHOD]
+    told = list(METHOD if members or not aggregates else (_MEANS, _CEILING))
+    told += rebuilt_words.METHOD if rebuilt else ()
+    for goal, paragraphs in inferred_words.METHOD.items():
+        told += paragraphs if inferred_of(aggregates, goal) else ()
+    return told
