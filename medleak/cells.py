@@ -98,6 +98,8 @@ class Cell:
     def _spec(self, pool: str, column: int) -> RunSpec:
         slots, policy = training_blocks(self.config["defense"].get("slots")), self.policy
         members = self.config.get("n_members")
+        if self.attack.requires.goal in GAMES:
+            pool = self.game.pool(self, pool)
         return RunSpec(self.config["target"], slots, members, pool, column, policy)
 
     @property

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from medleak import skews
 from medleak.api import (
     AdversaryPolicy,
     Challenge,
@@ -45,7 +46,7 @@ class RunSpec:
         target: the resolved target YAML.
         slots: the fillings that change training (`slots.training_blocks`).
         n_members: expected number of member patients (None: the target's own).
-        pool: "audit" (challenge patients) or "auxiliary".
+        pool: "audit" (challenge patients) or "auxiliary", or a skewed one of them (`medleak.skews`).
         column: column of the membership matrix.
         policy: of an active adversary (None: none).
     """
@@ -70,9 +71,7 @@ class RunSpec:
             {
                 "recipe": self.recipe_key,
                 "data": world.dataset.fingerprint,
-                "members": member_digest(
-                    world.pool(self.pool), world.member(self.pool, self.column)
-                ),
+                "members": member_digest(self.records, self.member),
                 "validation": self._validation_digest(),
                 "bench": BENCH_VERSION,
                 "setting": list(world.setting.__dict__.values()),
@@ -80,6 +79,21 @@ class RunSpec:
                 "column": self.column,
             }
         )
+
+    @property
+    def base(self) -> str:
+        """Whose patients it is trained on: "audit" or "auxiliary"."""
+        return skews.read(self.pool)[0]
+
+    @property
+    def records(self) -> Records:
+        """The records of the pool, members or not."""
+        return self.world.pool(self.base)
+
+    @property
+    def member(self) -> np.ndarray:
+        """Which of them it is trained on, ``(N,)`` bool."""
+        return skews.member(self.world, self.pool, self.column)
 
     def _validation_digest(self) -> str:
         """Only what may be read: of what is shipped, early stopping and the fillings that say so."""
@@ -190,7 +204,7 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
         device=device,
     )
     seconds = time.perf_counter() - start
-    n_members = len(np.unique(world.pool(spec.pool).patients[member]))
+    n_members = len(np.unique(spec.records.patients[member]))
     facts = {**trained.facts, "n_members": n_members, "seconds": seconds}
     facts |= {"messages": recorder.kept} if recorder.kept else {}
     network = Network(spec, store, device, trained.model)
@@ -208,12 +222,12 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
 def _prepared(spec: RunSpec, seed: int) -> tuple[Trainer, Records, np.ndarray]:
     """The trainer, the records and which of the pool they are."""
     world = spec.world
-    member = world.member(spec.pool, spec.column)
-    trainer, records = make_trainer(spec), world.pool(spec.pool).take(member)
+    member = spec.member
+    trainer, records = make_trainer(spec), spec.records.take(member)
     if isinstance(spec.adversary, PoisoningPolicy):
         # Who is planted among the shadows of pool "auxiliary" is nobody of the challenge.
         natural = Challenge(world.auxiliary, np.full(len(world.auxiliary), "natural"))
-        asked = spec.challenge if spec.pool == "audit" else natural
+        asked = spec.challenge if spec.base == "audit" else natural
         trainer, records = spec.adversary.poison(trainer, asked, member, seed=seed)
     return trainer, Slots(spec.slots).records(records, world.setting), member
 
@@ -221,7 +235,7 @@ def _prepared(spec: RunSpec, seed: int) -> tuple[Trainer, Records, np.ndarray]:
 def _positions(records: Records, spec: RunSpec, member: np.ndarray) -> np.ndarray:
     """Where the training records lie in their pool, if a defense has not replaced them; else -1."""
     positions = np.flatnonzero(member)
-    same = np.array_equal(records.patients, spec.world.pool(spec.pool).patients[positions])
+    same = np.array_equal(records.patients, spec.records.patients[positions])
     return positions if same else np.full(len(records), -1)
 
 

@@ -47,6 +47,7 @@ from medleak.api.metric import (
     Scored,
 )
 from medleak.api.policy import AdversaryPolicy, PoisoningPolicy, ServerPolicy, Watch
+from medleak.api.property import Shares, Suspicion, Verdicts
 from medleak.api.training import (
     Trained,
     Trainer,
@@ -109,12 +110,15 @@ __all__ = [
     "Setting",
     "Shadow",
     "Shadows",
+    "Shares",
     "Slot",
+    "Suspicion",
     "Task",
     "ThreatModel",
     "Trained",
     "Trainer",
     "UpdateDefense",
+    "Verdicts",
     "View",
     "Watch",
     "replace",

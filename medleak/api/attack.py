@@ -14,7 +14,7 @@ from medleak.api.data import Records, Setting
 from medleak.api.defense import Release
 from medleak.api.words import Component, Goal, MedleakError, View
 
-SCORED = ("membership", "attribute")
+SCORED = ("membership", "attribute", "property")
 """Goals that are pursued by scores; the others by records that are rebuilt."""
 
 
@@ -133,7 +133,7 @@ class Knowledge:
 @dataclass(frozen=True)
 class Output:
     """What an attack returned: `scores` ``(N,)`` float64 (higher: more likely a member) for
-    membership, ``(N, V)`` for an attribute of V values, or `reconstructions` ``(N, ...)``; seconds and
+    membership, ``(N, V)`` for an attribute of V values, ``(1,)`` for a property, or `reconstructions` ``(N, ...)``; seconds and
     queries as the base class counted."""
 
     scores: np.ndarray | None = None

@@ -13,6 +13,7 @@ GAMES = {
     "membership": "Membership",
     "reconstruction": "Reconstruction",
     "attribute": "Attribute",
+    "property": "Property",
 }
 """Goal -> the class that plays it, in the module of the goal's name."""
 

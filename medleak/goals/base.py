@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 class Game(ABC):
     """How one goal is pursued and judged. It has no state: the bench asks one object about every cell.
 
-    `options` are the keys of ``attack.knowledge`` that only this game reads, with their defaults.
+    `options` are the keys of ``attack.knowledge`` that only this game reads, with their defaults; `blind` says
+    whether members and non-members are drawn alike, so that nothing may tell them apart without the model.
     """
 
     options: ClassVar[Mapping[str, Any]] = {}
+    blind: ClassVar[bool] = True
+
+    def pool(self, cell: Cell, pool: str) -> str:
+        """The pool that runs of "audit" or "auxiliary" patients are drawn from in this cell."""
+        return pool
 
     def reasons(self, cell: Cell) -> list[str]:
         """Every reason why the game cannot be played in this cell."""

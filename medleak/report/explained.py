@@ -175,9 +175,9 @@ def _line(name: str, estimate: Estimate | Curve, unit: str) -> str:
 
 
 def _evidence(row: Row) -> list[str]:
-    told = []
+    told, unit = [], "target" if row.goal == "property" else _counted(row)
     for name, estimate in row.leakage.items():
-        told += [_line(name, estimate, _counted(row)), *rebuilt_words.beside(row, name)]
+        told += [_line(name, estimate, unit), *rebuilt_words.beside(row, name)]
     for name, spread in row.spread.items():
         values = ", ".join(f"{part} {spread[part]:.3f}" for part in ("mean", "sd", "min", "max"))
         told.append(f"{naming.metric(name)} over {spread['n']} targets in turn: {values}")

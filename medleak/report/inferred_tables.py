@@ -1,4 +1,4 @@
-"""Tables of attributes: what was told of patients, beside what is told without the model."""
+"""Tables of attributes, of patients and beside what is told without the model; and of training sets."""
 
 from __future__ import annotations
 
@@ -87,5 +87,26 @@ def baselines(aggregates: Sequence[Aggregate]) -> Table:
     return build("Attributes without the model", made, mine)
 
 
-MAKERS = {"attribute": attributes}
+def properties(aggregates: Sequence[Aggregate]) -> Table:
+    """The main table of properties: utility, which share was told over the targets, promise."""
+    shadows = Column("shadows", lambda one: columns.text(one.row.n_shadows), fold=True)
+    made = [
+        coordinate("target", lambda one: one.target),
+        coordinate("members", lambda one: one.row.n_members),
+        coordinate("defense", lambda one: one.defense, fold=False),
+        coordinate("attack", lambda one: one.attack, fold=False),
+        coordinate("share of", lambda one: one.row.records),
+        Column(columns.utility_name(aggregates), columns.utility),
+        Column(naming.metric("property_auc"), columns.metric("property_auc"), brief=False),
+        Column(naming.metric("property_accuracy"), columns.metric("property_accuracy"), brief=False),
+        Column(f"{naming.metric('property_auc')} ceiling", columns.ceiling("property_auc"), fold=True),
+        Column("ε", columns.epsilon),
+        shadows,
+        Column("targets", lambda one: columns.size(one, "property_auc"), fold=True),
+        *columns.outcome(seeds_in_terminal=False),
+    ]  # fmt: skip
+    return build("Properties of training sets", made, aggregates)
+
+
+MAKERS = {"attribute": attributes, "property": properties}
 """Goal -> its main table."""

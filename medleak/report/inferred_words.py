@@ -1,4 +1,4 @@
-"""Attributes in words: who is asked about, what was told, and what of it the model told."""
+"""Attributes and properties in words: what is asked, what was told, and what of it the model told."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from medleak.report.inferred_tables import HEAD, attribute
 from medleak.report.rebuilt_tables import without
 from medleak.rows import Row
 
+SHARE = "property_auc"
+
 
 def sentences(mine: Sequence[Aggregate]) -> list[str]:
     """What one defense of one target tells of its patients; empty without such attacks."""
+    return _attributes(mine) + _properties(mine)
+
+
+def _attributes(mine: Sequence[Aggregate]) -> list[str]:
     asked = inferred_of(mine, "attribute")
     found = [one for one in asked if one.status == "ok" and _known(one, HEAD)]
     told = []
@@ -53,6 +59,26 @@ def _attribute(name: str, mine: Sequence[Aggregate]) -> list[str]:
     return told
 
 
+def _properties(mine: Sequence[Aggregate]) -> list[str]:
+    """The strongest attack on each share that was asked for."""
+    asked = inferred_of(mine, "property")
+    found = [one for one in asked if one.status == "ok" and _known(one, SHARE)]
+    told = []
+    for name in dict.fromkeys(one.row.records for one in found):
+        some = [one for one in found if one.row.records == name]
+        top = max(some, key=lambda one: one.leakage[SHARE].value)
+        auc = top.leakage[SHARE]
+        told.append(
+            f"Of two training sets with different shares ({name}), {top.row.attack} tells which is "
+            f"which in {naming.hundred(auc.value)} of 100 cases (50 is guessing)."
+        )
+        sure = auc.low is not None and auc.low > 0.5
+        few = f"This cannot be told from guessing with {auc.n} targets; it does not show that nothing leaks."
+        told.append("That is more than guessing would explain." if sure else few)
+    reasons = "; ".join(dict.fromkeys(one.note for one in asked if one.note))
+    return told or ([f"No share was told ({reasons or 'no figure'})."] if asked else [])
+
+
 def _gained(one: Aggregate) -> bool:
     gain = one.excess.get(HEAD)
     return gain is not None and gain.value is not None
@@ -65,24 +91,37 @@ def _known(one: Aggregate, name: str) -> bool:
 
 def game(row: Row) -> list[str]:
     """What is asked of the attack, and of whom."""
+    return [
+        _share(row) if row.goal == "property" else _hidden(row),
+        f"Unit: {row.unit or 'record'}. Data: {row.data or 'unknown'}"
+        + (f" ({row.data_note})" if row.data_note else "")
+        + f". Seed {row.seed}.",
+        *(["The data are simulated: no real patient is concerned."] if row.simulated else []),
+    ]
+
+
+def _share(row: Row) -> str:
+    return (
+        f"Property inference: each of {row.n_targets} targets was trained on about {row.n_members:,} "
+        f"patients, among whom a value has one of two shares ({row.records}), by a coin. The attack says "
+        "which; its shadows were drawn alike from auxiliary patients. Targets share the patients that "
+        "they are drawn from."
+    )
+
+
+def _hidden(row: Row) -> str:
     asked = row.controls.get("asked", {})
     values = ", ".join(asked.get("values", ()))
     left = asked.get("left_out", 0)
-    told = [
+    return (
         f"Attribute inference: which {asked.get('attribute', 'value')} has a record that the attack does "
         f"not hold ({values})? It has auxiliary patients with theirs, and of the record the label and "
         "what the model says of it. "
         + (f"Asked about: {row.records}. " if row.records else "")
         + (f"{left} records have another value or none, and are left out. " if left else "")
         + "What is told of non-members goes with the picture in everybody; what is told of members "
-        "beyond that, training added.",
-        f"Unit: {row.unit or 'record'}. Data: {row.data or 'unknown'}"
-        + (f" ({row.data_note})" if row.data_note else "")
-        + f". Seed {row.seed}.",
-    ]
-    if row.simulated:
-        told.append("The data are simulated: no real patient is concerned.")
-    return told
+        "beyond that, training added."
+    )
 
 
 METHOD = {
@@ -96,6 +135,12 @@ METHOD = {
         "image itself” shows what could be seen in a picture that the attacker does not have.",
         "Members and non-members are asked about apart. Their difference is what training added; the "
         "rest goes with the picture in everybody, and no promise of differential privacy limits it.",
+    ),
+    "property": (
+        "Properties. Each target is trained with one of two shares of a value among its patients; the "
+        "attacker says which, from shadows of either share. AUC over targets: how often one of the "
+        "higher share outranks one of the lower; 0.5 is guessing. The unit is a training set: a promise "
+        "about single patients says nothing of a share of them.",
     ),
 }
 """Goal -> how to read its tables."""

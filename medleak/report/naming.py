@@ -29,6 +29,8 @@ _METRICS = {
     "psnr": "PSNR",
     "ssim": "SSIM",
     "mse": "MSE",
+    "property_auc": "AUC over targets",
+    "property_accuracy": "accuracy over targets",
     "attribute_auc": "attribute AUC",
     "attribute_accuracy": "attribute balanced accuracy",
     "attribute_auc_added": "attribute AUC added by training",

@@ -115,3 +115,32 @@ def test_it_may_be_published(rows, tmp_path):
     assert "What is told of patients" in page
     assert "without the model" in page
     assert "attribute_auc_gain" in (folder / "tables.csv").read_text().splitlines()[0]
+
+
+def share(auc, attack="neuron_sets"):
+    return Row(
+        key=attack, cell="c", status="ok", target="phantom_cnn", defense="dp_sgd_eps8", attack=attack,
+        n_members=100, seed=0, goal="property", access="weights", n_targets=16, n_shadows=32,
+        adversary="honest-but-curious outsider", records="sex=F, 0.3 or 0.7", unit="training set",
+        data="phantom", simulated=True, pool="auxiliary", guarantees=(PROMISE,),
+        leakage={"property_auc": Estimate(auc, auc - 0.2, auc + 0.05, 16, 0.95, "ranks")},
+        ceilings={"property_auc": None}, utility={"accuracy": estimate(0.8)},
+    )  # fmt: skip
+
+
+def test_a_share_has_a_table_and_words_of_its_own(tmp_path):
+    rows = [share(0.9), share(0.55, "score_property")]
+    text = terminal(rows)
+    assert "share of sex=F, 0.3 or 0.7" in text
+    assert "targets 16" in text
+    assert "0.900 [0.700, 0.950]" in text
+    said = " ".join(sayings(aggregate(rows))[0].sentences)
+    assert "neuron_sets tells which is which in 90 of 100 cases" in said
+    assert "more than guessing would explain" in said
+    told = " ".join(explain(rows[0]).split())
+    assert "each of 16 targets was trained on about 100 patients" in told
+    assert "n = 16 targets" in told
+    weak = " ".join(sayings(aggregate([share(0.55)]))[0].sentences)
+    assert "cannot be told from guessing with 16 targets" in weak
+    folder = publish(rows, "shares", manifest={"name": "shares"}, root=tmp_path)
+    assert "Properties of training sets" in (folder / "tables.md").read_text()
