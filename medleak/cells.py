@@ -98,6 +98,8 @@ class Cell:
     def _spec(self, pool: str, column: int) -> RunSpec:
         slots, policy = training_blocks(self.config["defense"].get("slots")), self.policy
         members = self.config.get("n_members")
+        if self.attack.requires.goal in GAMES:
+            pool = self.game.pool(self, pool)
         return RunSpec(self.config["target"], slots, members, pool, column, policy)
 
     @property
@@ -279,6 +281,10 @@ class Cell:
         requires = static(self.config["attack"]["_target_"]).requires or self.attack.requires
         if requires.goal in GAMES:
             found += self.game.reasons(self)
+            if self.target_spec.world.identities and not self.game.persons:
+                found.append(
+                    "the classes are the patients: all of them are members, with some scans"
+                )
         else:
             found.append(f"no game for goal '{requires.goal}'")
         views = self.slots.views() | dict.fromkeys(self._policy_views, "")

@@ -40,8 +40,9 @@ def shared_parts(
     recipe = build(cell.config["target"]["recipe"])
     guarantees = [asdict(g) for g in cell.slots.guarantees(recipe, world.setting)]
     utilities = [_utility(cell, duel.target, store, device) for duel in cell.duels]
-    blinds = [_blind(cell, duel.target, store) for duel in cell.duels[:MOST_BLIND]]
-    blind = mean_estimate([found["blind_auc"] for found in blinds])
+    drawn = cell.duels[:MOST_BLIND] if cell.game.blind else []
+    blinds = [_blind(cell, duel.target, store) for duel in drawn]
+    blind = mean_estimate([found["blind_auc"] for found in blinds]) if blinds else None
     replica = _replica(cell, store, device) if shadows else {"reasons": (), "collapsed": 0}
     notes = list(replica["reasons"])
     if replica["collapsed"]:
@@ -66,7 +67,7 @@ def shared_parts(
         "utility_groups": mean_nested([found["groups"] for found in utilities]),
         "guarantees": tuple(guarantees),
         "controls": {
-            "blind_auc": blind,
+            **({"blind_auc": blind} if blind else {}),
             "replica": {"ok": not reasons, "notes": notes},
             **_tampering(facts_of(cell.target_spec, store)),
             **({"twin": proof} if proof else {}),

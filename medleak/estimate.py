@@ -98,7 +98,7 @@ def _one_epoch(spec: RunSpec) -> tuple[RunSpec, int]:
 
 def _fit(spec: RunSpec, device: str) -> float:
     world = spec.world
-    records = world.pool(spec.pool).take(world.member(spec.pool, spec.column))
+    records = spec.records.take(spec.member)
     model, trainer = build_model(spec.target, world, 0), make_trainer(spec)
     start = time.perf_counter()
     trainer.fit(

@@ -6,12 +6,13 @@ from __future__ import annotations
 import functools
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from medleak import skews
 from medleak.api import (
     OWN,
     AdversaryPolicy,
@@ -47,7 +48,7 @@ class RunSpec:
         target: the resolved target YAML.
         slots: the fillings that change training (`slots.training_blocks`).
         n_members: expected number of member patients (None: the target's own).
-        pool: "audit" (challenge patients) or "auxiliary".
+        pool: "audit" (challenge patients) or "auxiliary", or a skewed one of them (`medleak.skews`).
         column: column of the membership matrix.
         policy: of an active adversary (None: none).
     """
@@ -72,9 +73,7 @@ class RunSpec:
             {
                 "recipe": self.recipe_key,
                 "data": world.dataset.fingerprint,
-                "members": member_digest(
-                    world.pool(self.pool), world.member(self.pool, self.column)
-                ),
+                "members": member_digest(self.records, self.member),
                 "validation": self._validation_digest(),
                 "bench": BENCH_VERSION,
                 "setting": list(world.setting.__dict__.values()),
@@ -82,6 +81,21 @@ class RunSpec:
                 "column": self.column,
             }
         )
+
+    @property
+    def base(self) -> str:
+        """Whose patients it is trained on: "audit" or "auxiliary"."""
+        return skews.read(self.pool)[0]
+
+    @property
+    def records(self) -> Records:
+        """The records of the pool, members or not."""
+        return self.world.pool(self.base)
+
+    @property
+    def member(self) -> np.ndarray:
+        """Which of them it is trained on, ``(N,)`` bool."""
+        return skews.member(self.world, self.pool, self.column)
 
     def _validation_digest(self) -> str:
         """Only what may be read: of what is shipped, early stopping and the fillings that say so."""
@@ -198,7 +212,7 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
         device=device,
     )
     seconds = time.perf_counter() - start
-    n_members = len(np.unique(world.pool(spec.pool).patients[member]))
+    n_members = len(np.unique(spec.records.patients[member]))
     facts = {**trained.facts, "n_members": n_members, "seconds": seconds}
     facts |= {"messages": recorder.kept} if recorder.kept else {}
     network = Network(spec, store, device, trained.model)
@@ -216,12 +230,12 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
 def _prepared(spec: RunSpec, seed: int) -> tuple[Trainer, Records, np.ndarray]:
     """The trainer, the records and which of the pool they are."""
     world = spec.world
-    member = world.member(spec.pool, spec.column)
-    trainer, records = make_trainer(spec), world.pool(spec.pool).take(member)
+    member = spec.member
+    trainer, records = make_trainer(spec), spec.records.take(member)
     if isinstance(spec.adversary, PoisoningPolicy):
         # Who is planted among the shadows of pool "auxiliary" is nobody of the challenge.
         natural = Challenge(world.auxiliary, np.full(len(world.auxiliary), "natural"))
-        asked = spec.challenge if spec.pool == "audit" else natural
+        asked = spec.challenge if spec.base == "audit" else natural
         trainer, records = spec.adversary.poison(trainer, asked, member, seed=seed)
     return trainer, Slots(spec.slots).records(records, world.setting), member
 
@@ -229,7 +243,7 @@ def _prepared(spec: RunSpec, seed: int) -> tuple[Trainer, Records, np.ndarray]:
 def _positions(records: Records, spec: RunSpec, member: np.ndarray) -> np.ndarray:
     """Where the training records lie in their pool, if a defense has not replaced them; else -1."""
     positions = np.flatnonzero(member)
-    same = np.array_equal(records.patients, spec.world.pool(spec.pool).patients[positions])
+    same = np.array_equal(records.patients, spec.records.patients[positions])
     return positions if same else np.full(len(records), -1)
 
 
@@ -304,31 +318,24 @@ class Network:
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """As `logits`, computed anew."""
-        return np.concatenate(list(self._batches(x)))
-
-    def activations(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits ``(N, outputs)`` and penultimate activations ``(N, D)``: what the last linear layer
-        receives; computed anew."""
-        from torch import nn
-
-        model, seen = self._load(), []
-        last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-        hook = last.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-        try:
-            logits = self.forward(x)
-        finally:
-            hook.remove()
-        return logits, np.concatenate([one.float().cpu().numpy() for one in seen])
-
-    def _batches(self, x: np.ndarray) -> Iterator[np.ndarray]:
         import torch
 
         model = self._load().to(self.device).eval()
+        rows = []
         with torch.inference_mode():
             for start in range(0, len(x), BATCH):
                 batch = torch.from_numpy(np.array(x[start : start + BATCH])).to(self.device)
                 batch = batch.float() / 255 if batch.dtype == torch.uint8 else batch.float()
-                yield model(batch).float().cpu().numpy()
+                rows.append(model(batch).float().cpu().numpy())
+        return np.concatenate(rows)
+
+    def activations(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits ``(N, outputs)`` and what the last linear layer receives, ``(N, D)``; computed anew."""
+        from medleak.features import last_layer
+
+        network = self._load().cpu().eval()
+        features, _, answers = last_layer(network, x, self.spec.world.setting.n_outputs)
+        return answers, features
 
     def _load(self) -> Any:
         if self.model is None:

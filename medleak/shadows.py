@@ -47,10 +47,9 @@ class Pool:
     def open(self, spec: RunSpec) -> Shadow:
         """One run as the attacker sees it."""
         world = spec.world
-        member = world.member(spec.pool, spec.column)
-        nobody = {"audit": len(world.auxiliary), "auxiliary": len(world.challenge)}[spec.pool]
+        nobody = {"audit": len(world.auxiliary), "auxiliary": len(world.challenge)}[spec.base]
         nobody = np.zeros(nobody, dtype=bool)
-        inside = (member, nobody) if spec.pool == "audit" else (nobody, member)
+        inside = (spec.member, nobody) if spec.base == "audit" else (nobody, spec.member)
         release = release_of(spec, self.slots, self.store, device=self.device)
         return Shadow(*inside, release.granting(self.access))
 

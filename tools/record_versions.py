@@ -25,8 +25,10 @@ RECORD = ROOT / "tests" / "versions.json"
 BENCH = {
     "medleak.controls": MEASURE_VERSION,
     "medleak.games": BENCH_VERSION,
+    "medleak.goals.attribute": MEASURE_VERSION,
     "medleak.goals.informed": MEASURE_VERSION,
     "medleak.goals.inversion": MEASURE_VERSION,
+    "medleak.goals.property": MEASURE_VERSION,
     "medleak.goals.membership": MEASURE_VERSION,
     "medleak.goals.reconstruction": MEASURE_VERSION,
     "medleak.measure": MEASURE_VERSION,
@@ -35,6 +37,7 @@ BENCH = {
     "medleak.metrics.utility": MEASURE_VERSION,
     "medleak.runs": BENCH_VERSION,
     "medleak.shadows": MEASURE_VERSION,
+    "medleak.skews": BENCH_VERSION,
     "medleak.slots": BENCH_VERSION,
 }
 FAMILIES = ("medleak.attacks.", "medleak.defenses.", "medleak.targets.", "medleak.metrics.")

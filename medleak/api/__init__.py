@@ -18,6 +18,7 @@ from medleak.api.attack import (
     Shadows,
     ThreatModel,
 )
+from medleak.api.attribute import Attributes, Guesses, Inquiry
 from medleak.api.data import (
     Dataset,
     DatasetSource,
@@ -55,6 +56,7 @@ from medleak.api.policy import (
     ServerPolicy,
     Watch,
 )
+from medleak.api.property import Shares, Suspicion, Verdicts
 from medleak.api.training import (
     Trained,
     Trainer,
@@ -84,6 +86,7 @@ __all__ = [
     "Aggregated",
     "Aggregator",
     "Attack",
+    "Attributes",
     "Challenge",
     "ClientPolicy",
     "Component",
@@ -96,7 +99,9 @@ __all__ = [
     "Estimate",
     "Goal",
     "Guarantee",
+    "Guesses",
     "Hidden",
+    "Inquiry",
     "Insight",
     "Knowledge",
     "LocalTraining",
@@ -118,14 +123,17 @@ __all__ = [
     "Setting",
     "Shadow",
     "Shadows",
+    "Shares",
     "Sitters",
     "Sittings",
     "Slot",
+    "Suspicion",
     "Task",
     "ThreatModel",
     "Trained",
     "Trainer",
     "UpdateDefense",
+    "Verdicts",
     "View",
     "Watch",
     "replace",

@@ -14,6 +14,9 @@ from medleak.api.data import Records, Setting
 from medleak.api.defense import Release
 from medleak.api.words import Component, Goal, MedleakError, View
 
+SCORED = ("membership", "attribute", "property")
+"""Goals that are pursued by scores; the others by records that are rebuilt."""
+
 
 @dataclass(frozen=True)
 class ThreatModel:
@@ -140,8 +143,9 @@ Make = Callable[[np.random.Generator], Mapping[str, np.ndarray]]
 @dataclass(frozen=True)
 class Output:
     """What an attack returned: `scores` ``(N,)`` float64 (higher: more likely a member) for
-    membership, or `reconstructions` ``(N, ...)``, with what `Attack.unguided` says beside them;
-    seconds and queries as the base class counted."""
+    membership, ``(N, V)`` for an attribute of V values, ``(1,)`` for a property, or `reconstructions`
+    ``(N, ...)``, with what `Attack.unguided` says beside them; seconds and queries as the base class
+    counted."""
 
     scores: np.ndarray | None = None
     reconstructions: np.ndarray | None = None
@@ -177,7 +181,7 @@ class Attack(Component, ABC):
 
     @abstractmethod
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
-        """Scores ``(N,)``, higher for members, or reconstructions ``(N, ...)``."""
+        """Scores ``(N,)``, higher for members; ``(N, V)`` for an attribute; reconstructions ``(N, ...)``."""
 
     def unguided(self, challenge: Any) -> np.ndarray | None:
         """Of an inversion attack: the like of `run`'s answer, drawn from its prior without the model.
@@ -200,18 +204,19 @@ class Attack(Component, ABC):
         if knowledge.budget is not None and queries > knowledge.budget:
             raise MedleakError(f"{queries} queries overdraw the budget of {knowledge.budget}")
         seconds = time.perf_counter() - start
-        self._check(result, len(challenge))
-        if self.requires.goal == "membership":
+        self._check(result, challenge)
+        if self.requires.goal in SCORED:
             return Output(scores=result, seconds=seconds, queries=queries)
         prior = self.unguided(challenge)
         return Output(reconstructions=result, unguided=prior, seconds=seconds, queries=queries)
 
-    def _check(self, result: np.ndarray, n: int) -> None:
-        who = type(self).__name__
+    def _check(self, result: np.ndarray, asked: Any) -> None:
+        who, n = type(self).__name__, len(asked)
         if not np.issubdtype(result.dtype, np.number):
             raise MedleakError(f"{who} returned {result.dtype} values: numbers are needed")
-        wanted = f"({n},)" if self.requires.goal == "membership" else f"({n}, ...)"
-        if result.shape[:1] != (n,) or (self.requires.goal == "membership" and result.ndim != 1):
+        shape = getattr(asked, "shape", (n,)) if self.requires.goal in SCORED else None
+        if result.shape[:1] != (n,) or (shape and result.shape != shape):
+            wanted = shape or f"({n}, ...)"
             raise MedleakError(f"{who} returned shape {result.shape}: {wanted} is needed")
         if np.isnan(result).any():
             count = int(np.isnan(result).sum())

@@ -13,6 +13,8 @@ GAMES = {
     "membership": "Membership",
     "reconstruction": "Reconstruction",
     "inversion": "Inversion",
+    "attribute": "Attribute",
+    "property": "Property",
 }
 """Goal -> the class that plays it, in the module of the goal's name."""
 

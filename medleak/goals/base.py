@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from medleak.api import Output
+from medleak.api import Estimate, Metric, Output
 from medleak.store import Store
 
 if TYPE_CHECKING:
@@ -36,10 +36,18 @@ class Played:
 class Game(ABC):
     """How one goal is pursued and judged. It has no state: the bench asks one object about every cell.
 
-    `options` are keys of an attack's knowledge block that only this game reads, with their defaults.
+    `options` are the keys of ``attack.knowledge`` that only this game reads, with their defaults; `blind` says
+    whether members and non-members are drawn alike, so that nothing may tell them apart without the model;
+    `persons` whether it can be played where the classes are the patients, all of whom are members.
     """
 
     options: ClassVar[Mapping[str, Any]] = {}
+    blind: ClassVar[bool] = True
+    persons: ClassVar[bool] = False
+
+    def pool(self, cell: Cell, pool: str) -> str:
+        """The pool that runs of "audit" or "auxiliary" patients are drawn from in this cell."""
+        return pool
 
     def reasons(self, cell: Cell) -> list[str]:
         """Every reason why the game cannot be played in this cell.
@@ -64,3 +72,10 @@ class Game(ABC):
     @abstractmethod
     def rows(self, cell: Cell, store: Store, played: Played) -> list[Row]:
         """The rows of a cell."""
+
+
+def gain(metric: Metric, excesses: Sequence[Estimate]) -> Estimate:
+    """The excess over the best of the baselines; negative is a gain where lower is leakier."""
+    known = [one for one in excesses if one.value is not None]
+    best = min if metric.higher_is_leakier else max
+    return best(known, key=lambda one: one.value) if known else excesses[0]

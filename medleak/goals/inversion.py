@@ -15,7 +15,7 @@ import numpy as np
 
 from medleak.api import ConfigError, Estimate, Metric, Portraits, Release, Sitters, Sittings
 from medleak.components import build
-from medleak.goals.base import Game, Played
+from medleak.goals.base import Game, Played, gain
 from medleak.goals.reconstruction import pixels
 from medleak.keys import rng_for
 from medleak.runs import Network, RunSpec, log_probabilities, release_of
@@ -37,6 +37,7 @@ BLOCKS = ("model", "recipe")
 class Inversion(Game):
     """How the classes of a model look."""
 
+    persons = True
     options = {"n_classes": None, "n_images": 5}
 
     def reasons(self, cell: Cell) -> list[str]:
@@ -238,17 +239,10 @@ def _figures(
             for prior, guess in baselines.items()
         },
         "excess": {
-            name: _least(metric, [metric.excess(pictures, g, truth) for g in baselines.values()])
+            name: gain(metric, [metric.excess(pictures, g, truth) for g in baselines.values()])
             for name, metric in metrics.items()
         },
     }
-
-
-def _least(metric: Metric, excesses: list[Estimate]) -> Estimate:
-    """The gain over the best of the baselines; negative is a gain where lower is leakier."""
-    known = [one for one in excesses if one.value is not None]
-    best = min if metric.higher_is_leakier else max
-    return best(known, key=lambda one: one.value) if known else excesses[0]
 
 
 def _by_class(

@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 class Membership(Game):
     """Who was trained on."""
 
-    def reasons(self, cell: Cell) -> list[str]:
-        if cell.target_spec.world.identities:
-            return [
-                "the classes are the patients: all of them are members, with some of their scans"
-            ]
-        return []
-
     def asked(self, cell: Cell, duel: Duel, store: Store) -> Challenge:
         return duel.target.challenge
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medleak.api import (
-    Estimate,
     Guarantee,
     MedleakError,
     Metric,
@@ -23,7 +22,7 @@ from medleak.api import (
 )
 from medleak.components import build
 from medleak.games import World
-from medleak.goals.base import Game, Played
+from medleak.goals.base import Game, Played, gain
 from medleak.keys import rng_for
 from medleak.runs import facts_of
 from medleak.store import Store
@@ -45,6 +44,7 @@ CERTAIN = 1e-6
 class Reconstruction(Game):
     """The records behind observed messages of federated training."""
 
+    persons = True
     options = {"n_trials": 16, "n_candidates": 32}
 
     def reasons(self, cell: Cell) -> list[str]:
@@ -236,19 +236,10 @@ def measured(
             for prior, guess in priors.items()
         },
         "excess": {
-            name: _least(
-                metric, [metric.excess(rebuilt, guess, truth) for guess in priors.values()]
-            )
+            name: gain(metric, [metric.excess(rebuilt, guess, truth) for guess in priors.values()])
             for name, metric in metrics.items()
         },
     }
-
-
-def _least(metric: Metric, excesses: Sequence[Estimate]) -> Estimate:
-    """The gain over the best of the baselines; negative is a gain where lower is leakier."""
-    known = [one for one in excesses if one.value is not None]
-    best = min if metric.higher_is_leakier else max
-    return best(known, key=lambda one: one.value) if known else excesses[0]
 
 
 def _ceiling(

@@ -99,8 +99,16 @@ def auc_interval(
 def delong_error(scores: np.ndarray, member: np.ndarray, patients: np.ndarray) -> float:
     """Standard error of the AUC by patients; DeLong's where each patient has one record.
 
+    NaN with fewer than two patients in a class.
+    """
+    return clustered_error(delong_parts(scores, member, patients), patients)
+
+
+def delong_parts(scores: np.ndarray, member: np.ndarray, patients: np.ndarray) -> np.ndarray:
+    """What each record adds to the error of the AUC, ``(N,)``; NaN with fewer than two patients in a class.
+
     With ``V`` the share of the other class that a record is ordered rightly against, a patient's part
-    is ``sum (V - AUC) / n_class`` over their records. NaN with fewer than two patients in a class.
+    is ``sum (V - AUC) / n_class`` over their records.
     """
     from scipy.stats import rankdata
 
@@ -108,7 +116,7 @@ def delong_error(scores: np.ndarray, member: np.ndarray, patients: np.ndarray) -
     n1, n0 = int(member.sum()), int((~member).sum())
     units1, units0 = len(np.unique(patients[member])), len(np.unique(patients[~member]))
     if min(units1, units0) < 2:
-        return float("nan")
+        return np.full(len(member), np.nan)
     joint = rankdata(scores)
     right = np.empty(len(joint))
     right[member] = (joint[member] - rankdata(scores[member])) / n0
@@ -116,8 +124,32 @@ def delong_error(scores: np.ndarray, member: np.ndarray, patients: np.ndarray) -
     part = right - right[member].mean()
     part[member] *= np.sqrt(units1 / (units1 - 1)) / n1
     part[~member] *= np.sqrt(units0 / (units0 - 1)) / n0
+    return part
+
+
+def clustered_error(parts: np.ndarray, patients: np.ndarray) -> float:
+    """Standard error from each record's part of it: those of a patient err together."""
     inverse = np.unique(patients, return_inverse=True)[1]
-    return float(np.sqrt((np.bincount(inverse, weights=part) ** 2).sum()))
+    return float(np.sqrt((np.bincount(inverse, weights=parts) ** 2).sum()))
+
+
+def paired_difference(
+    ours: tuple[float, float, float],
+    theirs: tuple[float, float, float],
+    correlation: float,
+) -> tuple[float, float]:
+    """Interval of the difference of two estimates, ``value, low, high`` each, on the same patients.
+
+    Distances of the limits are joined as the errors are correlated, so that the result covers where
+    each of the two does. (Zou 2007, Toward using confidence intervals to compare correlations,
+    Psychological Methods.)
+    """
+    (a, low1, high1), (b, low0, high0) = ours, theirs
+
+    def joined(one: float, other: float) -> float:
+        return float(np.sqrt(max(0.0, one**2 + other**2 - 2 * correlation * one * other)))
+
+    return a - b - joined(a - low1, high0 - b), a - b + joined(high1 - a, b - low0)
 
 
 def _newcombe(value: float, n1: float, n0: float, z: float) -> float:

@@ -18,6 +18,8 @@ from medleak.rows import Row
 
 _SEVERITY = ("failed", "invalid", "not_run", "not_applicable")
 RECONSTRUCTION = "reconstruction"
+INFERRED = ("attribute", "property")
+"""Goals that say something of patients, or of all of them, whoever was in training."""
 _ATTACK = ("attack", "n_shadows", "pool", "knowledge", "budget")
 
 
@@ -79,6 +81,11 @@ class Aggregate:
     def rebuilt(self) -> bool:
         """Whether images were to be rebuilt from messages."""
         return self.row.goal == RECONSTRUCTION
+
+    @property
+    def inferred(self) -> bool:
+        """Whether an attribute or a property was to be told."""
+        return self.row.goal in INFERRED
 
     @property
     def role(self) -> str:
@@ -259,10 +266,11 @@ def _ordered(found: list[Aggregate]) -> list[Aggregate]:
     def place(one: Aggregate) -> tuple:
         plain = one.row.defense != "none"
         records = one.row.records or "natural"
-        kind = (False, "") if one.rebuilt else (records != "natural", records)
+        beside = one.rebuilt or one.inferred
+        kind = (False, "") if beside else (records != "natural", records)
         defense = (plain, -weakest[one.defense], one.defense, attacks[one.attack])
-        # A fresh and a trained model stand side by side, under each attack.
-        age = one.row.records if one.rebuilt else ""
+        # A fresh and a trained model, members and the others stand side by side, under each attack.
+        age = one.row.records if beside else ""
         return targets[one.target], one.row.n_members, *kind, *defense, age, one.row.unit
 
     return sorted(found, key=place)

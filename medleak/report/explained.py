@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from medleak.api import Curve, Estimate
-from medleak.report import gained_words, naming, rebuilt_words, words
-from medleak.report.aggregated import RECONSTRUCTION, Aggregate, aggregate
+from medleak.report import gained_words, inferred_words, naming, rebuilt_words, words
+from medleak.report.aggregated import INFERRED, RECONSTRUCTION, Aggregate, aggregate
 from medleak.rows import Row
 
 _ADVERSARIES = {"": "The attacker", "client": "a client of the federation", "server": "the server"}
@@ -74,6 +74,10 @@ def _game(row: Row) -> list[str]:
     unit = row.unit or "record"
     if row.goal == RECONSTRUCTION:
         return rebuilt_words.game(row)
+    if row.goal != "membership" and not row.records:
+        return [f"Goal: {row.goal}. Unit: {unit}. Data: {row.data or 'unknown'}."]
+    if row.goal in INFERRED:
+        return inferred_words.game(row)
     if row.goal != "membership":
         return gained_words.game(row)
     told = [
@@ -173,9 +177,9 @@ def _line(name: str, estimate: Estimate | Curve, unit: str) -> str:
 
 
 def _evidence(row: Row) -> list[str]:
-    told = []
+    told, unit = [], "target" if row.goal == "property" else _counted(row)
     for name, estimate in row.leakage.items():
-        told += [_line(name, estimate, _counted(row)), *rebuilt_words.beside(row, name)]
+        told += [_line(name, estimate, unit), *rebuilt_words.beside(row, name)]
     for name, spread in row.spread.items():
         values = ", ".join(f"{part} {spread[part]:.3f}" for part in ("mean", "sd", "min", "max"))
         told.append(f"{naming.metric(name)} over {spread['n']} targets in turn: {values}")

@@ -35,6 +35,12 @@ _METRICS = {
     "ssim_trained": "SSIM to trained",
     "ssim_others": "SSIM to others",
     "ssim_gap": "SSIM gap",
+    "property_auc": "AUC over targets",
+    "property_accuracy": "accuracy over targets",
+    "attribute_auc": "attribute AUC",
+    "attribute_accuracy": "attribute balanced accuracy",
+    "attribute_auc_added": "attribute AUC added by training",
+    "attribute_accuracy_added": "attribute balanced accuracy added by training",
 }
 _UNITS = {"psnr": " (dB)"}
 _DIGITS = {

@@ -13,6 +13,7 @@ from medleak.report import (
     detectors,
     drawing,
     gains,
+    inferred_tables,
     naming,
     rebuilt_tables,
     tables,
@@ -101,6 +102,10 @@ def _context(
         "further": tables.further(members),
         "subgroups": groups if groups.lines else None,
         "targets": tables.targets(members),
+        "inferred": [
+            *(table for table, _ in inferred_tables.main(aggregates)),
+            *(table for table in [inferred_tables.baselines(aggregates)] if table.lines),
+        ],
         "costs": tables.costs(aggregates),
         "controls": tables.controls(members),
         "stars": budgets.stars(aggregates),

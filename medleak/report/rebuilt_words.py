@@ -175,7 +175,8 @@ def game(row: Row) -> list[str]:
 
 
 def beside(row: Row, name: str) -> list[str]:
-    """What the baselines reach without the message, and what the message adds to the best."""
+    """What the baselines reach without the message or model, and what it adds to the best."""
+    source = "message" if row.goal == RECONSTRUCTION else "model"
     digits = naming.digits(name)
     gain = tidy(row.excess.get(name), digits)
     known = [
@@ -183,8 +184,7 @@ def beside(row: Row, name: str) -> list[str]:
         for prior, block in row.baselines.items()
         if name in block
     ]
-    without = "message" if row.goal == RECONSTRUCTION else "model"
-    told = [f"- without the {without}: {', '.join(known)}"] if known else []
+    told = [f"- without the {source}: {', '.join(known)}"] if known else []
     if gain is not None and gain.value is not None:
         bounds = naming.interval(gain.low, gain.high, digits)
         said = f"{naming.number(gain.value, digits)} {bounds}".rstrip()

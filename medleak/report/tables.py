@@ -12,7 +12,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from medleak.api import Estimate
-from medleak.report import budgets, columns, detectors, gains, naming, rebuilt_tables
+from medleak.report import (
+    budgets,
+    columns,
+    detectors,
+    gains,
+    inferred_tables,
+    naming,
+    rebuilt_tables,
+)
 from medleak.report.aggregated import Aggregate, by_goal, metric_names, one_kind
 from medleak.report.columns import Cell, Column, Table, build, coordinate
 
@@ -239,8 +247,10 @@ def printed(aggregates: Sequence[Aggregate]) -> list[Table]:
         *main(members, results),
         *main(rebuilt, rebuilt_tables.results),
         *told,
+        *(table for table, _ in inferred_tables.main(aggregates)),
         budgets.stars(aggregates),
         *made,
+        inferred_tables.baselines(aggregates),
         detectors.detector(aggregates),
         costs(aggregates),
     ]

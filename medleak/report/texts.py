@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from medleak.report import gains, naming, rebuilt_tables
+from medleak.report import gains, inferred_tables, naming, rebuilt_tables
 from medleak.report.aggregated import Aggregate, aggregate, by_goal
 from medleak.report.columns import Cell, Column, Table
 from medleak.report.tables import blocks, results
@@ -14,7 +14,7 @@ from medleak.rows import Row
 WIDTH = 136
 _SHORT = (
     (" at ", "@"), (" FPR", ""), ("worst-group", "worst"), ("AUC c", "c"), ("identified c", "c"),
-    ("without message", "without"),
+    ("without message", "without"), ("without the model", "without"), ("attribute", "attr."),
 )  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def terminal(rows: Iterable[Row]) -> str:
         for look, mine in gains.looks(found)
         for block in blocks(mine)
     ]
+    made += inferred_tables.main(found)
     return "\n\n".join(_terminal(*one) for one in made) if made else "no rows"
 
 

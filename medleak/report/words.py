@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.report import gained_words, gains, naming, rebuilt_words
-from medleak.report.aggregated import Aggregate, by_goal
+from medleak.report import gained_words, gains, inferred_words, naming, rebuilt_words
+from medleak.report.aggregated import Aggregate, by_goal, of_goal
 
 _ROLES = {"outsider", "client", "server"}
 
@@ -36,6 +36,7 @@ def _about(mine: Sequence[Aggregate], everything: Sequence[Aggregate]) -> list[s
     told = rebuilt_words.sentences(rebuilt)
     for look, some in gains.looks(mine):
         told += gained_words.sentences(some, look)
+    told += inferred_words.sentences(mine)
     found = [one for one in members if one.status == "ok"]
     if found:
         told += _members(found)
@@ -276,4 +277,6 @@ def method(aggregates: Sequence[Aggregate]) -> list[str]:
     told += rebuilt_words.METHOD if rebuilt else ()
     for look, _ in gains.looks(aggregates):
         told += gained_words.METHOD[look.goal]
+    for goal, paragraphs in inferred_words.METHOD.items():
+        told += paragraphs if of_goal(aggregates, goal) else ()
     return told

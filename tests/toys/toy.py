@@ -43,6 +43,19 @@ class Blobs(DatasetSource):
         return Dataset(records, source, "blobs", ("a", "b"), array_digest(x, y), simulated=True)
 
 
+class Halves(Blobs):
+    """Women's class is that of the first feature, men's that of the second: a model says whom it saw."""
+
+    def load(self):
+        data = super().load()
+        x, groups = data.records.x, data.records.groups
+        y = np.where(groups["sex"] == "F", x[:, 0] > 0, x[:, 1] > 0).astype(np.int64)
+        records = Records(x, y, data.records.patients, groups)
+        return Dataset(
+            records, data.source, "halves", ("a", "b"), array_digest(x, y), simulated=True
+        )
+
+
 class Linear(torch.nn.Linear):
     """Logits of a linear model."""
 

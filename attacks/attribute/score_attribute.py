@@ -1,0 +1,70 @@
+"""An attribute from the scores of the model."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medleak.api import Attack, Inquiry, Knowledge, Release, ThreatModel
+from medleak.attacks.attribute._held import outcomes, table, with_label
+from medleak.messages import unknown
+from medleak.metrics.guessing import learned
+
+CLASSIFIERS = ("logistic", "trees")
+
+
+class ScoreAttribute(Attack):
+    r"""A classifier of the attribute on the model's answers, learned on auxiliary patients.
+
+    .. math:: s(v) = \log \Pr[v \mid f(x), y]
+
+    from the log-odds of each outcome, the label, and their products. On a table the adversary also holds
+    the other features; where the attribute is one of the features, it fills each value in and asks
+    the model (the paper's inversion), and the classifier weighs these answers with the rest.
+
+    Args:
+        classifier: "logistic" (ridge regression, penalty chosen on held-out patients) or "trees" (gradient
+            boosting, scikit-learn).
+    """
+
+    version = 1
+    requires = ThreatModel(goal="attribute", access="scores", knowledge=("auxiliary", "labels"))
+    paper = (
+        "Fredrikson et al. 2014, Privacy in Pharmacogenetics, USENIX Security; "
+        "Yeom et al. 2018, Privacy Risk in Machine Learning, CSF"
+    )
+
+    def __init__(self, *, classifier: str = "logistic"):
+        self.classifier = classifier
+
+    def faults(self) -> list[str]:
+        known = self.classifier in CLASSIFIERS
+        return [] if known else [unknown("classifier", self.classifier, CLASSIFIERS)]
+
+    def fit(self, release: Release, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+
+    def run(self, release: Release, inquiry: Inquiry) -> np.ndarray:
+        setting, known = self._knowledge.setting, inquiry.known
+        own = with_label(outcomes(release.scores(known.x)), known.y, setting)
+        theirs = with_label(outcomes(inquiry.scores), inquiry.y, setting)
+        if (more := table(inquiry, release)) is not None:
+            own, theirs = (np.concatenate(p, axis=1) for p in zip((own, theirs), more, strict=True))
+        seed, n_values = int(self._knowledge.rng.integers(2**31)), len(inquiry.values)
+        value, patients = inquiry.known_value, known.patients
+        if self.classifier == "trees":
+            return _trees(own, value, n_values, seed)(theirs)
+        return learned(own, value, patients, n_values=n_values, seed=seed)(theirs)
+
+
+def _trees(features: np.ndarray, value: np.ndarray, n_values: int, seed: int):
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    model = HistGradientBoostingClassifier(
+        max_iter=60,
+        max_leaf_nodes=8,
+        learning_rate=0.05,
+        class_weight="balanced",
+        early_stopping=False,
+        random_state=seed,
+    ).fit(features, value)
+    return lambda new: np.log(np.maximum(model.predict_proba(new), np.exp(-30)))

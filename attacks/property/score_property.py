@@ -1,0 +1,64 @@
+"""A property of the training set from the model's answers about other patients."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medleak.api import Attack, Knowledge, Records, Release, Shadow, Suspicion, ThreatModel
+from medleak.attacks.membership._kernels import logit_score, zero_floor
+from medleak.attacks.property._meta import judged
+
+
+class ScoreProperty(Attack):
+    r"""A meta-classifier on how sure the model is of patients with the value, and of those without.
+
+    .. math:: \text{mean and spread of } \log p_y - \log \sum_{j \ne y} p_j
+
+    over the auxiliary records of each class with and without the value: a model that has seen few women is less sure
+    of women. Of a shadow only those count that it was not trained on, as the target was trained on none.
+    The log-odds of a ridge regression over shadows are the score.
+    """
+
+    version = 1
+    requires = ThreatModel(
+        goal="property", access="scores", knowledge=("auxiliary", "labels", "shadows")
+    )
+    paper = (
+        "Parisot et al. 2021, Property Inference Attacks on Convolutional Neural Networks, SECRYPT"
+    )
+
+    def fit(self, release: Release, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+
+    def run(self, release: Release, suspicion: Suspicion) -> np.ndarray:
+        records = self._knowledge.auxiliary
+        own = np.asarray(records.groups[suspicion.attribute]) == suspicion.value
+        everybody = np.ones(len(records), dtype=bool)
+
+        def observe(shadow: Shadow) -> np.ndarray:
+            return confidence(shadow.release, records, own, ~shadow.auxiliary_member)
+
+        return judged(
+            confidence(release, records, own, everybody), observe, self._knowledge, suspicion
+        )
+
+
+def confidence(
+    release: Release, records: Records, own: np.ndarray, asked: np.ndarray
+) -> np.ndarray:
+    """Mean and spread of the logit score by label, value and class, float64 ``(F,)``; 0 where nobody is.
+
+    Args:
+        own: who has the value, ``(N,)`` bool.
+        asked: whose answers count, ``(N,)`` bool.
+    """
+    log_p = release.scores(records.x)
+    scores = logit_score(log_p, records.y, floor=zero_floor(log_p))
+    labels = records.y if records.y.ndim == 2 else records.y[:, None]
+    found = []
+    for told, label in zip(scores.T, labels.T, strict=True):
+        for side in (own, ~own):
+            for c in range(log_p.shape[-1]):
+                some = told[asked & side & (label == c)]
+                found += [some.mean(), some.std()] if len(some) else [0.0, 0.0]
+    return np.array(found)

@@ -1,0 +1,69 @@
+"""What is asked of an attack that infers an attribute, and what its answer is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from medleak.api.data import Records
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """An attribute of N records that the adversary does not hold, of which it knows something else.
+
+    Attributes:
+        attribute: the column's name.
+        values: the V values that it may take.
+        known: M auxiliary records, whom the adversary may ask the model about as it likes.
+        known_value: ``(M,)`` int, place of their attribute in `values`.
+        y: labels of the records asked about, ``(N,)`` or ``(N, L)``.
+        labels: the classes that the model said of them, shaped like `y`.
+        scores: its log-probabilities, as `medleak.api.Release` has them; None where it shows none.
+        features: what enters the last linear layer, ``(N, D)``; None without the weights.
+        x: of a table, the records themselves, ``(N, F)``, with NaN where the attribute is one of their
+            own columns; None for images.
+        column: which of them that is; None where it is none.
+        centres: ``(V,)``, what stands for each value there.
+    """
+
+    attribute: str
+    values: tuple[str, ...]
+    known: Records
+    known_value: np.ndarray
+    y: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray | None = None
+    features: np.ndarray | None = None
+    x: np.ndarray | None = None
+    column: int | None = None
+    centres: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the answer: one score a record and value, higher where it is the likelier one."""
+        return len(self), len(self.values)
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """What an attribute metric reads beside the secret.
+
+    Attributes:
+        scores: ``(N, V)``, comparable within a record: the largest is the guess.
+        patients: ``(N,)``.
+    """
+
+    scores: np.ndarray
+    patients: np.ndarray
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The truth about `Guesses`: `value` ``(N,)`` int, a place among the V values."""
+
+    value: np.ndarray
