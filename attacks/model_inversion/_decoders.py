@@ -35,8 +35,11 @@ class Decoder(ABC):
         """The nearest points that may be asked about, ``(n, dim)`` -> ``(n, dim)``."""
         return z
 
-    def penalty(self, z: Tensor) -> Tensor:
-        """How unlikely the points are, differentiable, ``(n, dim)`` -> ``(n,)``."""
+    def penalty(self, z: Tensor, images: Tensor) -> Tensor:
+        """How unlikely points and their images are, differentiable.
+
+        Shapes: ``(n, dim)``, ``(n, C, H, W)`` -> ``(n,)``.
+        """
         return torch.zeros(len(z))
 
 
@@ -65,8 +68,8 @@ class PixelDecoder(Decoder):
     def clip(self, z: Tensor) -> Tensor:
         return z.clamp(0, 1)
 
-    def penalty(self, z: Tensor) -> Tensor:
-        return total_variation(self.decode(z)[:, None])
+    def penalty(self, z: Tensor, images: Tensor) -> Tensor:
+        return total_variation(images[:, None])
 
 
 class ComponentDecoder(Decoder):
@@ -99,5 +102,5 @@ class ComponentDecoder(Decoder):
     def clip(self, z: Tensor) -> Tensor:
         return z.clamp(-self.reach, self.reach)
 
-    def penalty(self, z: Tensor) -> Tensor:
+    def penalty(self, z: Tensor, images: Tensor) -> Tensor:
         return z.square().mean(dim=1)
