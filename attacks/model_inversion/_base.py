@@ -126,10 +126,11 @@ class GuidedInversion(ModelInversion):
         """What is made small, ``(n, dim)``, ``(n,)`` -> ``(n,)``."""
         decoder, loss = self._scene.decoder, self.judged()
         images = decoder.decode(z, classes)
-        if self.crops is not None:
-            images = self.crops(images, self._scene.rng)
-        value = loss(images, classes)
-        return value + self.prior_weight * decoder.penalty(z) if self.prior_weight else value
+        seen = images if self.crops is None else self.crops(images, self._scene.rng)
+        value = loss(seen, classes)
+        if not self.prior_weight:
+            return value
+        return value + self.prior_weight * decoder.penalty(z, images)
 
     def judged(self) -> Loss:
         """Images and classes to a loss each, ``(n, C, H, W)``, ``(n,)`` -> ``(n,)``."""

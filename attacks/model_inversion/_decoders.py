@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medleak.attacks.gradient_inversion._priors import PrincipalComponents, total_variation
 
@@ -35,8 +36,11 @@ class Decoder(ABC):
         """The nearest points that may be asked about, ``(n, dim)`` -> ``(n, dim)``."""
         return z
 
-    def penalty(self, z: Tensor) -> Tensor:
-        """How unlikely the points are, differentiable, ``(n, dim)`` -> ``(n,)``."""
+    def penalty(self, z: Tensor, images: Tensor) -> Tensor:
+        """How unlikely points and their images are, differentiable.
+
+        Shapes: ``(n, dim)``, ``(n, C, H, W)`` -> ``(n,)``.
+        """
         return torch.zeros(len(z))
 
 
@@ -65,8 +69,8 @@ class PixelDecoder(Decoder):
     def clip(self, z: Tensor) -> Tensor:
         return z.clamp(0, 1)
 
-    def penalty(self, z: Tensor) -> Tensor:
-        return total_variation(self.decode(z)[:, None])
+    def penalty(self, z: Tensor, images: Tensor) -> Tensor:
+        return total_variation(images[:, None])
 
 
 class ComponentDecoder(Decoder):
@@ -99,5 +103,36 @@ class ComponentDecoder(Decoder):
     def clip(self, z: Tensor) -> Tensor:
         return z.clamp(-self.reach, self.reach)
 
-    def penalty(self, z: Tensor) -> Tensor:
+    def penalty(self, z: Tensor, images: Tensor) -> Tensor:
         return z.square().mean(dim=1)
+
+
+class GeneratorDecoder(Decoder):
+    r"""Points of a generator, :math:`z \sim N(0, I)` cut at `reach`.
+
+    Args:
+        generator: a `Generator`, of one that knows classes see `ClassedDecoder`.
+        reach: largest size of a number in a point.
+        unlikely: images ``(n, C, H, W)`` to a penalty each ``(n,)`` (None: no penalty).
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        reach: float,
+        unlikely: Callable[[Tensor], Tensor] | None = None,
+    ):
+        self.generator, self.reach, self.unlikely = generator, reach, unlikely
+        self.dim = generator.project.in_features
+
+    def sample(self, n: int, rng: np.random.Generator) -> Tensor:
+        return self.clip(torch.from_numpy(rng.standard_normal((n, self.dim), dtype=np.float32)))
+
+    def decode(self, z: Tensor, classes: Tensor | None = None) -> Tensor:
+        return self.generator(z)
+
+    def clip(self, z: Tensor) -> Tensor:
+        return z.clamp(-self.reach, self.reach)
+
+    def penalty(self, z: Tensor, images: Tensor) -> Tensor:
+        return super().penalty(z, images) if self.unlikely is None else self.unlikely(images)

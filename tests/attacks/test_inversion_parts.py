@@ -96,7 +96,7 @@ def test_components_span_what_they_saw():
     assert np.allclose(drawn.mean(0), rows.mean(0), atol=2e-3)
     assert np.allclose(np.cov(drawn.T), np.cov(rows.T), atol=1.5e-4)  # of a Gaussian cut at 3 sd
     assert z.abs().max() == 3
-    assert torch.equal(decoder.penalty(torch.tensor([[1.0, 2.0]])), torch.tensor([2.5]))
+    assert torch.equal(decoder.penalty(torch.tensor([[1.0, 2.0]]), None), torch.tensor([2.5]))
     with pytest.raises(NotApplicable, match="needs 10 auxiliary images, has 9"):
         Components().fit(knowledge(x[:9]), None)
 
@@ -105,7 +105,7 @@ def test_the_penalty_of_pixels_is_their_total_variation():
     x = torch.zeros(2, 1, 8, 8)
     x[1, 0, :, 4:] = 1.0  # one edge: 8 steps of 1 among 8 * 7 neighbours, none downwards
     decoder = Pixels().fit(knowledge(), None)
-    assert torch.allclose(decoder.penalty(x.flatten(1)), torch.tensor([0.0, 8 / 56]))
+    assert torch.allclose(decoder.penalty(x.flatten(1), x), torch.tensor([0.0, 8 / 56]))
 
 
 # --------------------------------------------------------------------------- views

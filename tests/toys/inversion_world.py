@@ -1,5 +1,8 @@
 """A model that knows a few smooth faces by heart, and an attacker's own faces, for tests of inversion."""
 
+import json
+from functools import partial
+
 import numpy as np
 import torch
 from torch import nn
@@ -8,6 +11,7 @@ from medleak.api import Knowledge, Records, Release, Setting, Sittings
 
 SIDE, WAVES, PEOPLE = 12, 3, 4
 N_AUXILIARY = 120
+KEPT = {}
 
 
 def faces(n, seed):
@@ -56,10 +60,19 @@ def world(*, knows=True, budget=None, n_images=3, seed=0):
         auxiliary=auxiliary,
         rng=np.random.default_rng([seed, 3]),
         budget=budget,
+        keep=partial(keep, seed),
         network=lambda weights: Heart(weights["known"].copy()).eval(),
     )
     sittings = Sittings(np.arange(PEOPLE), n_images, (1, SIDE, SIDE))
     return release, sittings, knowledge, people
+
+
+def keep(seed, name, make):
+    """As the bench does: computed once for these auxiliary images and this name."""
+    key = (seed, json.dumps(name, sort_keys=True))
+    if key not in KEPT:
+        KEPT[key] = make(np.random.default_rng([seed, 4]))
+    return KEPT[key]
 
 
 def recognised(images, people):
