@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from medleak.attacks.gradient_inversion._stacks import Stack
 
-TOGETHER = 32
+TOGETHER = 64
 """Records in one batch: fewer leave the overhead of each step unshared, more outgrow the caches."""
 
 
