@@ -45,6 +45,19 @@ def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return _each_gradient(network, x, y, squares)
 
 
+def gradients(network: Any, records: Records) -> np.ndarray:
+    """Each record's gradient over all parameters, in the network's order, float64 ``(N, P)``."""
+    return _each_gradient(network, records.x, records.y, _flat(network))
+
+
+def _flat(network: Any) -> Callable[[Any], Any]:
+    """Gradients by name, ``(n, ...)`` each, to ``(n, P)``."""
+    import torch
+
+    names = [name for name, _ in network.named_parameters()]
+    return lambda grads: torch.cat([grads[name].flatten(1) for name in names], dim=1)
+
+
 def gradient_cosines(
     network: Any, records: Records, updates: Sequence[Mapping[str, np.ndarray]], others: Records
 ) -> np.ndarray:
@@ -57,10 +70,7 @@ def gradient_cosines(
     from torch.nn.functional import normalize
 
     names = [name for name, _ in network.named_parameters()]
-
-    def flat(grads: Any) -> Any:
-        return torch.cat([grads[name].flatten(1) for name in names], dim=1)
-
+    flat = _flat(network)
     shared = torch.from_numpy(_each_gradient(network, others.x, others.y, flat))
     basis = torch.linalg.qr(shared.T).Q
 

@@ -18,7 +18,7 @@ from medleak.api.attack import (
     Shadows,
     ThreatModel,
 )
-from medleak.api.attribute import Attributes, Guesses, Inquiry
+from medleak.api.attribute import Attributes, Composition, Guesses, Inquiry
 from medleak.api.data import (
     Dataset,
     DatasetSource,
@@ -79,6 +79,7 @@ __all__ = [
     "Attributes",
     "Challenge",
     "Component",
+    "Composition",
     "ConfigError",
     "Curve",
     "DataError",
