@@ -9,7 +9,9 @@ from medleak import grid
 from medleak.api import Challenge, ConfigError, Dataset, Records, Setting
 from medleak.executors import SerialExecutor
 from medleak.games import World
-from medleak.goals.attribute import Sample, added, baselines, column_of, figures
+from medleak.goals.attribute import baselines
+from medleak.goals.columns import column_of
+from medleak.goals.guesses import Sample, added, figures
 from medleak.metrics.attribute import AttributeAccuracy, AttributeAUC
 
 N = 200
@@ -227,3 +229,46 @@ def test_membership_attacks_know_no_attribute(toy_config):
     from medleak.cells import Cell
 
     assert "attribute" not in Cell(toy_config(), {}).knowledge
+
+
+# --------------------------------------------------------------------------- messages
+
+
+@pytest.fixture
+def message_rows(toy_config, tmp_path):
+    def go(*, seeing=None, **options):
+        plan = {
+            "momentum": 0.0,
+            "lr": 0.1,
+            "n_clients": 8,
+            "rounds": 6,
+            "batch_size": 5,
+            "observe": 2,
+        }
+        train = {"_target_": "medleak.defenses.train.federated.Federated", **plan, **(seeing or {})}
+        config = toy_config(defense={"train": {"federated": train}}, **options)
+        config["target"]["recipe"] = {"_target_": "medleak.targets.recipes.SGD", "epochs": 3}
+        target = "medleak.attacks.attribute.update_attribute.UpdateAttribute"
+        config["attack"] |= {"name": "update_attribute", "_target_": target}
+        jobs = [SimpleNamespace(config=config, axes={}, overrides=())]
+        places = {"out": tmp_path / "out", "store": tmp_path / "store"}
+        plan = grid.plan(jobs, metrics=BLOCKS, name="g", **places)
+        return grid.execute(plan, executor=SerialExecutor()).rows
+
+    return go
+
+
+def test_messages_are_asked_about_at_both_ages(message_rows):
+    fresh, trained = message_rows(knowledge={"attribute": "sex"})
+    assert (fresh.status, fresh.reason) == ("ok", "")
+    assert (fresh.records, trained.records) == ("fresh model", "trained model")
+    assert fresh.unit == "message"
+    assert fresh.leakage["attribute_auc"].n <= 8  # clients
+    assert set(fresh.baselines) == {"guessing", "labels behind the message"}
+    assert fresh.controls["asked"]["values"] == ("F", "M")
+
+
+def test_where_nothing_was_observed_there_is_nothing_to_ask_about(message_rows):
+    (row,) = message_rows(knowledge={"attribute": "sex"}, seeing={"observe": 0})
+    assert row.status == "not_applicable"
+    assert "no message was observed" in row.reason

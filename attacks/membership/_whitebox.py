@@ -46,6 +46,19 @@ def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return each_gradient(network, x, y, squares)
 
 
+def gradients(network: Any, records: Records) -> np.ndarray:
+    """Each record's gradient over all parameters, in the network's order, float64 ``(N, P)``."""
+    return each_gradient(network, records.x, records.y, _flat(network))
+
+
+def _flat(network: Any) -> Callable[[Any], Any]:
+    """Gradients by name, ``(n, ...)`` each, to ``(n, P)``."""
+    import torch
+
+    names = [name for name, _ in network.named_parameters()]
+    return lambda grads: torch.cat([grads[name].flatten(1) for name in names], dim=1)
+
+
 def gradient_cosines(
     network: Any,
     records: Records,
@@ -69,9 +82,10 @@ def gradient_cosines(
     )
     kept = torch.from_numpy(told)
 
+    whole = _flat(network)
+
     def flat(grads: Any) -> Any:
-        rows = torch.cat([grads[name].flatten(1) for name in sizes], dim=1)
-        return rows[:, kept] if len(hidden) else rows
+        return whole(grads)[:, kept] if len(hidden) else whole(grads)
 
     shared = torch.from_numpy(each_gradient(network, others.x, others.y, flat))
     basis = torch.linalg.qr(shared.T).Q

@@ -18,7 +18,7 @@ from medleak.api.attack import (
     Shadows,
     ThreatModel,
 )
-from medleak.api.attribute import Attributes, Guesses, Inquiry
+from medleak.api.attribute import Attributes, Composition, Guesses, Inquiry
 from medleak.api.data import (
     Dataset,
     DatasetSource,
@@ -90,6 +90,7 @@ __all__ = [
     "Challenge",
     "ClientPolicy",
     "Component",
+    "Composition",
     "ConfigError",
     "Curve",
     "DataError",

@@ -50,6 +50,32 @@ class Inquiry:
 
 
 @dataclass(frozen=True)
+class Composition:
+    """Which value of an attribute most of the records behind an observed message have; T messages.
+
+    Attributes:
+        attribute, values, known, known_value: see `Inquiry`.
+        indices: ``(T,)`` int, positions in the release's sequence of observations.
+        n_records: ``(T,)`` int, records behind each.
+    """
+
+    attribute: str
+    values: tuple[str, ...]
+    known: Records
+    known_value: np.ndarray
+    indices: np.ndarray
+    n_records: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the answer: one score a message and value."""
+        return len(self), len(self.values)
+
+
+@dataclass(frozen=True)
 class Guesses:
     """What an attribute metric reads beside the secret.
 

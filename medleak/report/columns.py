@@ -223,6 +223,7 @@ def build(
     )
     if any(column.header == "n" for column in columns):
         told += ["n counts patients"] * any(one.row.unit == "record" for one in aggregates)
+        told += ["n counts clients"] * any(one.row.unit == "message" for one in aggregates)
     starred = any(cell.text.endswith(" *") for line in lines for cell in line.cells)
     few = ["* fewer than 10 false alarms behind the figure"] * starred
     caption = " · ".join([*told, *_sayings(aggregates), *remarks, *few])

@@ -177,7 +177,8 @@ def _line(name: str, estimate: Estimate | Curve, unit: str) -> str:
 
 
 def _evidence(row: Row) -> list[str]:
-    told, unit = [], "target" if row.goal == "property" else _counted(row)
+    units = {"training set": "target", "message": "client"}
+    told, unit = [], units.get(row.unit, _counted(row))
     for name, estimate in row.leakage.items():
         told += [_line(name, estimate, unit), *rebuilt_words.beside(row, name)]
     for name, spread in row.spread.items():

@@ -12,6 +12,8 @@ from medleak.report.inferred_tables import HEAD, attribute
 from medleak.rows import Row
 
 SHARE = "property_auc"
+MESSAGE = "message"
+"""The unit, where messages of federated training are asked about."""
 
 
 def sentences(mine: Sequence[Aggregate]) -> list[str]:
@@ -44,12 +46,17 @@ def _attribute(name: str, mine: Sequence[Aggregate]) -> list[str]:
         for one in mine
         if (one.attack, one.row.n_members) == (top.attack, top.row.n_members)
     }
-    rates = " and ".join(f"{naming.hundred(v)} of 100 among {part}" for part, v in both.items())
+    message = top.row.unit == MESSAGE
+    among, source = ("with the", "message") if message else ("among", "model")
+    what = (
+        "a message whose patients mostly have a value" if message else "a patient who has a value"
+    )
+    rates = " and ".join(f"{naming.hundred(v)} of 100 {among} {part}" for part, v in both.items())
     prior = without(top, HEAD)
-    known = f"; without the model {naming.hundred(prior)}" if prior is not None else ""
+    known = f"; without the {source} {naming.hundred(prior)}" if prior is not None else ""
     told = [
-        f"Asked for {name}, {top.row.attack} tells a patient who has a value from one who has not: "
-        f"{rates} (50 is guessing){known}."
+        f"Asked for {name}, {top.row.attack} tells {what} from one {'that' if message else 'who'} "
+        f"has not: {rates} (50 is guessing){known}."
     ]
     gain = top.excess.get(HEAD)
     if gain is not None and gain.low is not None:
@@ -92,7 +99,7 @@ def _known(one: Aggregate, name: str) -> bool:
 def game(row: Row) -> list[str]:
     """What is asked of the attack, and of whom."""
     return [
-        _share(row) if row.goal == "property" else _hidden(row),
+        _share(row) if row.goal == "property" else _told(row),
         f"Unit: {row.unit or 'record'}. Data: {row.data or 'unknown'}"
         + (f" ({row.data_note})" if row.data_note else "")
         + f". Seed {row.seed}.",
@@ -109,10 +116,18 @@ def _share(row: Row) -> str:
     )
 
 
-def _hidden(row: Row) -> str:
+def _told(row: Row) -> str:
     asked = row.controls.get("asked", {})
     values = ", ".join(asked.get("values", ()))
     left = asked.get("left_out", 0)
+    if row.unit == MESSAGE:
+        return (
+            f"Attribute inference: which {asked.get('attribute', 'value')} have most of the records behind "
+            f"an observed message of federated training ({values})? The attack has auxiliary patients "
+            f"with theirs, and the message. Attacked: the {row.records}. "
+            + (f"{left} messages have no majority, and are left out. " if left else "")
+            + "A client's messages are one observation."
+        )
     return (
         f"Attribute inference: which {asked.get('attribute', 'value')} has a record that the attack does "
         f"not hold ({values})? It has auxiliary patients with theirs, and of the record the label and "

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from medleak.api import Inquiry, Knowledge, Records, Release, Setting
+from medleak.attacks.attribute.art_attribute import ARTAttribute
 from medleak.attacks.attribute.embedding_attribute import EmbeddingAttribute
 from medleak.attacks.attribute.score_attribute import ScoreAttribute
 from medleak.metrics.roc import auc
@@ -157,3 +158,37 @@ def test_features_tell_what_scores_do_not(kept, least, most):
 
 def test_an_unknown_classifier_is_a_fault():
     assert "did you mean 'trees'" in ScoreAttribute(classifier="tree").faults()[0]
+
+
+def hard_table(weight):
+    """`table`, whose answers are near enough to classes for decisions to say much."""
+    release, hidden, value = table(weight)
+    return release, hidden, 1 - value
+
+
+@pytest.mark.parametrize("model", ["rf", "lr", "dt"])
+def test_art_finds_a_column_that_the_class_gives_away(model):
+    release, hidden, value = hard_table(6.0)
+    attack = ARTAttribute(model=model)
+    before = np.random.get_state()[1].tolist()
+    output = attack.execute(release, hidden, Knowledge(setting((5,))))
+    assert np.random.get_state()[1].tolist() == before
+    assert output.scores.shape == (N, 2)
+    assert (output.scores.argmax(1) == value).mean() > 0.8
+    again = ARTAttribute(model=model).execute(release, hidden, Knowledge(setting((5,))))
+    assert np.array_equal(output.scores, again.scores)
+    assert output.queries == N
+
+
+def test_art_finds_nothing_in_a_model_that_ignores_the_column():
+    release, hidden, value = hard_table(0.0)
+    told = ARTAttribute(label=False).execute(release, hidden, Knowledge(setting((5,)))).scores
+    assert abs((told.argmax(1) == value).mean() - 0.5) < 3.29 * 0.5 / np.sqrt(N)
+
+
+def test_art_refuses_what_is_no_column_of_a_table():
+    attack = ARTAttribute()
+    assert attack.refusals(setting((5,)), {"attribute": "feature:1"}) == []
+    assert "own columns" in attack.refusals(setting((5,)), {"attribute": "sex"})[0]
+    assert "own columns" in attack.refusals(setting((1, 8, 8)), {"attribute": "feature:1"})[0]
+    assert "did you mean 'rf'" in ARTAttribute(model="rff").faults()[0]

@@ -1,0 +1,73 @@
+"""The attribute attack of the Adversarial Robustness Toolbox, on tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medleak.api import Attack, Inquiry, Knowledge, Release, Setting, ThreatModel
+from medleak.attacks.membership.art import MODELS, classifier, one_hot, seeded
+from medleak.messages import unknown
+
+
+class ARTAttribute(Attack):
+    """ART's ``AttributeInferenceBlackBox``: the feature from the others, the predicted class and the label.
+
+    It learns on auxiliary patients. ART sees a classifier whose ``predict`` is ``exp(scores)`` and answers with
+    decisions: the score of a value is 1 where it is the decision, else 0, so that the AUC is that of one
+    operating point. ART draws from global generators: they are seeded from the attack's own and put
+    back afterwards.
+
+    Args:
+        model: ART's ``attack_model_type``: "nn", "rf", "gb", "lr", "dt", "knn" or "svm".
+        label: whether it is told the true label as well.
+    """
+
+    version = 1
+    requires = ThreatModel(goal="attribute", access="scores", knowledge=("auxiliary", "labels"))
+    paper = "Nicolae et al. 2018, Adversarial Robustness Toolbox, arXiv:1807.01069"
+
+    def __init__(self, *, model: str = "rf", label: bool = True):
+        self.model = model
+        self.label = label
+
+    def faults(self) -> list[str]:
+        return [] if self.model in MODELS else [unknown("model", self.model, MODELS)]
+
+    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+        reasons = []
+        own = str(knowledge.get("attribute", "")).startswith("feature:")
+        if len(setting.in_shape) != 1 or not own:
+            reasons.append(
+                "ART's attribute attack is for a table's own columns (attribute=feature:3)"
+            )
+        if setting.task == "multilabel":
+            reasons.append("ART's attribute attack reads one class per record")
+        return reasons
+
+    def fit(self, release: Release, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+
+    def run(self, release: Release, inquiry: Inquiry) -> np.ndarray:
+        from art.attacks.inference.attribute_inference import AttributeInferenceBlackBox
+
+        setting, known = self._knowledge.setting, inquiry.known
+        answers = release.scores(known.x)
+        # ART asks about the table that it is fitted on, in which the column holds places of values.
+        asked = classifier(Release({"scores": lambda x: answers}), setting)
+        table = known.x.copy()
+        table[:, inquiry.column] = inquiry.known_value
+        labels = [one_hot(y, setting) if self.label else None for y in (known.y, inquiry.y)]
+        with seeded(int(self._knowledge.rng.integers(2**32))):
+            art = AttributeInferenceBlackBox(
+                asked, attack_model_type=self.model, attack_feature=inquiry.column
+            )
+            art.fit(table, labels[0])
+            told = art.infer(
+                np.delete(inquiry.x, inquiry.column, axis=1),
+                labels[1],
+                pred=inquiry.labels[:, None],
+            )
+        return np.eye(len(inquiry.values))[np.asarray(told).ravel().astype(np.int64)]

@@ -1,0 +1,112 @@
+"""An attribute of those behind a message of federated training."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from medleak.api import (
+    Attack,
+    Composition,
+    Knowledge,
+    NotApplicable,
+    Observation,
+    Release,
+    ThreatModel,
+)
+from medleak.attacks.membership._whitebox import gradients
+from medleak.metrics.batches import drawn
+from medleak.metrics.guessing import learned
+
+
+class UpdateAttribute(Attack):
+    r"""A classifier of the majority's value on updates, learned on updates of auxiliary batches.
+
+    .. math:: s(v) = \log \Pr[v \mid P_\theta u, |P_\theta u|], \qquad
+              u_B = \frac{1}{|B|} \sum_{i \in B} \nabla \ell(\theta; x_i, y_i)
+
+    At the very model that the clients were sent, batches of auxiliary records of the message's size give
+    updates whose majority is known; P takes the `n_directions` in which the gradients of auxiliary records
+    vary the most; moduli are seen beside, because the sign of a gradient is that of the label's residual.
+    Updates over several local steps are read as one. A sum of several clients' updates
+    is read like one large batch.
+
+    Args:
+        n_reference: most auxiliary records whose gradients are taken.
+        n_directions: principal directions that the classifier sees.
+    """
+
+    version = 1
+    requires = ThreatModel(
+        goal="attribute",
+        access="aggregate",
+        knowledge=("auxiliary", "architecture"),
+        adversary="server",
+    )
+    paper = "Melis et al. 2019, Exploiting Unintended Feature Leakage in Collaborative Learning, IEEE S&P"
+
+    def __init__(self, *, n_reference: int = 400, n_directions: int = 64):
+        self.n_reference = n_reference
+        self.n_directions = n_directions
+
+    def faults(self) -> list[str]:
+        least = {"n_reference": 20, "n_directions": 1}
+        return [
+            f"{name} {getattr(self, name)!r}: a whole number from {low} up is needed"
+            for name, low in least.items()
+            if type(getattr(self, name)) is not int or getattr(self, name) < low
+        ]
+
+    def fit(self, release: Release, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+
+    def run(self, release: Release, asked: Composition) -> np.ndarray:
+        messages = release.view("aggregate")
+        if not len(messages):
+            raise NotApplicable("no message was observed: federated training with observe > 0")
+        rng, known = self._knowledge.rng, asked.known
+        chosen = np.sort(rng.permutation(len(known))[: self.n_reference])
+        self._records, self._value = known.take(chosen), asked.known_value[chosen]
+        learnt: dict[tuple[str, int], tuple] = {}
+        seed, scores = int(rng.integers(2**31)), np.zeros(asked.shape)
+        for t, (i, size) in enumerate(zip(asked.indices, asked.n_records, strict=True)):
+            message = messages[int(i)]
+            place = _digest(message), int(size)
+            if place not in learnt:
+                learnt[place] = self._learnt(message, int(size), asked.shape[1], seed)
+            view, told = learnt[place]
+            scores[t] = told(view(message.update)[None])[0]
+            self._knowledge.progress((t + 1) / len(asked))
+        return scores
+
+    def _learnt(self, message: Observation, size: int, n_values: int, seed: int) -> tuple:
+        """How an update is seen, and the classifier of what is seen."""
+        network = self._knowledge.network(message.sent)
+        names = [name for name, _ in network.named_parameters()]
+        rows = gradients(network, self._records)
+        centre = rows.mean(axis=0)
+        basis = np.linalg.svd(rows - centre, full_matrices=False)[2][: self.n_directions]
+        seen = (rows - centre) @ basis.T
+        rng = np.random.default_rng([seed, size])
+        batches, value, group = drawn(self._value, self._records.patients, size, rng)
+        examples = _with_moduli(seen[batches].mean(axis=1))
+        told = learned(examples, value, group, n_values=n_values, seed=seed)
+
+        def view(update: dict[str, np.ndarray]) -> np.ndarray:
+            flat = np.concatenate([np.asarray(update[name], float).ravel() for name in names])
+            return _with_moduli((flat - centre) @ basis.T)
+
+        return view, told
+
+
+def _with_moduli(seen: np.ndarray) -> np.ndarray:
+    return np.concatenate([seen, np.abs(seen)], axis=-1)
+
+
+def _digest(message: Observation) -> str:
+    """Of the model that a message answers: gradients are computed once for all of them."""
+    found = hashlib.blake2b(digest_size=16)
+    for name in sorted(message.sent):
+        found.update(np.ascontiguousarray(message.sent[name]).data)
+    return found.hexdigest()

@@ -1,0 +1,100 @@
+"""Guesses of an attribute, their truth, and the figures of a row that are measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medleak.api import Attributes, Guesses
+from medleak.goals.base import gain
+
+if TYPE_CHECKING:
+    from medleak.api import Metric
+
+IMAGE = "the image itself"
+"""Not the adversary's: shown beside the baselines, and none of them."""
+HUGE = 1e100
+"""Stands for infinity in a mean."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Guesses, one for each record or patient and target, and their truth."""
+
+    guesses: Guesses
+    truth: Attributes
+
+    def take(self, index: np.ndarray) -> Judged:
+        """Those at `index`."""
+        guesses = Guesses(self.guesses.scores[index], self.guesses.patients[index])
+        return Judged(guesses, Attributes(self.truth.value[index]))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Who is asked about: the truth and the patient of each record, ``(N,)``.
+
+    With `joint` a patient's records, which all have one value, are scored by the mean over them: one
+    guess a patient.
+    """
+
+    value: np.ndarray
+    patients: np.ndarray
+    joint: bool
+
+    @property
+    def first(self) -> np.ndarray:
+        """Positions of the records that stand for what is guessed."""
+        if not self.joint:
+            return np.arange(len(self.value))
+        return np.unique(self.patients, return_index=True)[1]
+
+    def of(self, scores: Sequence[np.ndarray]) -> Judged:
+        """The guesses for each target, under one another."""
+        n, first = len(scores), self.first
+        told = np.concatenate([self._joined(one) for one in scores])
+        truth = Attributes(np.tile(self.value[first], n))
+        return Judged(Guesses(told, np.tile(self.patients[first], n)), truth)
+
+    def _joined(self, scores: np.ndarray) -> np.ndarray:
+        if not self.joint:
+            return scores
+        inverse, counts = np.unique(self.patients, return_inverse=True, return_counts=True)[1:]
+        total = np.zeros((len(counts), scores.shape[1]))
+        np.add.at(total, inverse, np.clip(scores, -HUGE, HUGE))
+        return total / counts[:, None]
+
+
+def figures(
+    metrics: Mapping[str, Metric], judged: Judged, blind: Mapping[str, Judged]
+) -> dict[str, Any]:
+    """The parts of a row that are measured on guesses: leakage, baselines, excess.
+
+    The ceilings are vacuous: a promise about who was in training says nothing of what is true of
+    everybody.
+    """
+    guesses, truth = judged.guesses, judged.truth
+    fair = [one.guesses for name, one in blind.items() if name != IMAGE]
+    return {
+        "leakage": {name: metric(guesses, truth) for name, metric in metrics.items()},
+        "baselines": {
+            prior: {name: metric(one.guesses, truth) for name, metric in metrics.items()}
+            for prior, one in blind.items()
+        },
+        "excess": {
+            name: gain(metric, [metric.excess(guesses, one, truth) for one in fair])
+            for name, metric in metrics.items()
+        },
+        "ceilings": dict.fromkeys(metrics),
+    }
+
+
+def added(metrics: Mapping[str, Metric], members: Judged, others: Judged) -> dict[str, Any]:
+    """``<metric>_added`` -> how much higher it is on members than on non-members."""
+    from medleak.metrics.attribute import training_added
+
+    sides = [(one.guesses, one.truth) for one in (members, others)]
+    return {f"{name}_added": training_added(metric, *sides) for name, metric in metrics.items()}
