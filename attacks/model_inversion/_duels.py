@@ -24,6 +24,9 @@ Batch = tuple[Tensor, Tensor | None]
 Rule = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """Real images, drawn ones, and what is told of the real ones, to a loss."""
 
+Margin = Callable[[Tensor, Tensor], Tensor]
+"""Images and their classes to a loss each."""
+
 
 @dataclass(frozen=True)
 class Duel:
@@ -182,3 +185,50 @@ def distilling(
 def unreal(logits: Tensor) -> Tensor:
     r""":math:`-\log D`, of the critic's K logits; ``(n, K)`` -> ``(n,)``."""
     return nn.functional.softplus(-logits.logsumexp(dim=1))
+
+
+# --------------------------------------------------------------------------- with pseudo-labels
+
+
+def labelled(
+    images: np.ndarray, best: Tensor, margin: Margin, *, dim: int, width: int, plan: Plan, seed: int
+) -> dict[str, np.ndarray]:
+    r"""A generator of images of a class, as arrays "generator...", from images that a model labelled.
+
+    Critic and generator, both told the class y, minimise
+
+    .. math:: E \max(0, 1 - D(x, y)) + E \max(0, 1 + D(G(z, y), y)), \qquad
+        -E\, D(G(z, y), y) + E\, m(G(z, y), y)
+
+    with spectral norms in D (Miyato et al. 2018, Spectral Normalization for Generative Adversarial
+    Networks, ICLR). Every class is drawn as often.
+
+    Args:
+        images: ``(M, C, H, W)`` in 0..1.
+        best: positions of the images of each class, ``(K, n)``.
+        margin: m, of images ``(B, C, H, W)`` and their classes ``(B,)``, ``(B,)``.
+
+    Yuan et al. 2023, Pseudo Label-Guided Model Inversion Attack via Conditional Generative
+    Adversarial Network, AAAI.
+    """
+    with training(seed):
+        x_all, n_classes = torch.from_numpy(images), len(best)
+        generator = Generator(dim, images.shape[1:], width, n_classes)
+        critic = Encoder(images.shape[1:], width, 1, n_classes)
+        for module in [m for m in critic.modules() if isinstance(m, _WEIGHED)]:
+            nn.utils.parametrizations.spectral_norm(module)
+
+        def real() -> Batch:
+            classes = torch.randint(n_classes, (BATCH,))
+            return x_all[best[classes, torch.randint(best.shape[1], (BATCH,))]], classes
+
+        def judging(x: Tensor, fake: Tensor, classes: Tensor) -> Tensor:
+            return ((1 - critic(x, classes)).relu() + (1 + critic(fake, classes)).relu()).mean()
+
+        def drawing(x: Tensor, fake: Tensor, classes: Tensor) -> Tensor:
+            return margin(fake, classes).mean() - critic(fake, classes).mean()
+
+        return packed(generator=fought(generator, critic, Duel(real, judging, drawing), plan))
+
+
+_WEIGHED = (nn.Conv2d, nn.Linear, nn.Embedding)
