@@ -69,7 +69,7 @@ class ModelInversion(Attack):
         z = self.first.starts(self._scene, classes, n)
         z = self.improve(z.flatten(0, 1), classes.repeat_interleave(n)).unflatten(0, (-1, n))
         z = self.last.finals(self._scene, z, classes, sittings.n_images)
-        return self._images(z, classes)
+        return self._images(z, classes.repeat_interleave(z.shape[1]))
 
     @abstractmethod
     def improve(self, z: Tensor, classes: Tensor) -> Tensor:
@@ -78,15 +78,17 @@ class ModelInversion(Attack):
     def unguided(self, sittings: Sittings) -> np.ndarray:
         import torch
 
-        classes = torch.from_numpy(np.asarray(sittings.classes, dtype=np.int64))
         decoder, rng = self._scene.decoder, self._scene.rng
-        z = torch.stack([decoder.sample(sittings.n_images, rng) for _ in classes])
-        return self._images(z, classes)
+        k, m = len(sittings), sittings.n_images
+        z = torch.stack([decoder.sample(m, rng) for _ in range(k)])
+        # A conditional prior knows from the target what a class looks like: each image shows any class.
+        shown = rng.integers(self._knowledge.setting.n_outputs, size=k * m)
+        return self._images(z, torch.from_numpy(shown))
 
-    def _images(self, z: Tensor, classes: Tensor) -> np.ndarray:
+    def _images(self, z: Tensor, owner: Tensor) -> np.ndarray:
+        """Of points ``(K, M, dim)``, the image of each in turn showing its `owner`, ``(K M,)``."""
         import torch
 
-        owner = classes.repeat_interleave(z.shape[1])
         with torch.no_grad():
             images = self._scene.decoder.decode(z.flatten(0, 1), owner)
         return images.unflatten(0, z.shape[:2]).numpy()

@@ -136,3 +136,12 @@ class GeneratorDecoder(Decoder):
 
     def penalty(self, z: Tensor, images: Tensor) -> Tensor:
         return super().penalty(z, images) if self.unlikely is None else self.unlikely(images)
+
+
+class ClassedDecoder(GeneratorDecoder):
+    """Points of a generator that knows classes: a point stands for an image of each class."""
+
+    conditional = True
+
+    def decode(self, z: Tensor, classes: Tensor | None = None) -> Tensor:
+        return self.generator(z, classes)

@@ -20,9 +20,12 @@ MEMORY = 0.99
 """Of the mean over the generators that training passes through, which is what is kept."""
 
 Batch = tuple[Tensor, Tensor | None]
-"""Images ``(B, C, H, W)`` and, of a conditional pair, their classes ``(B,)``."""
+"""Images ``(B, C, H, W)`` and what is told of them."""
 Rule = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Real images, drawn ones, and the classes of both, to a loss."""
+"""Real images, drawn ones, and what is told of the real ones, to a loss."""
+
+Margin = Callable[[Tensor, Tensor], Tensor]
+"""Images and their classes to a loss each."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Duel:
     """What the two are told.
 
     Attributes:
-        real: called for each batch of real images.
+        real: called for each batch of real images; a generator that knows classes draws those told.
         judging: what the critic makes small.
         drawing: what the generator makes small.
     """
@@ -61,17 +64,17 @@ def fought(generator: Generator, critic: nn.Module, duel: Duel, plan: Plan) -> G
     draws, judges = (torch.optim.Adam(p, lr=plan.lr, betas=(0.0, 0.9)) for p in (ours, theirs))
     dim = generator.project.in_features
 
-    def drawn(x: Tensor, classes: Tensor | None) -> Tensor:
-        return generator(torch.randn(len(x), dim), classes)
+    def drawn(x: Tensor, told: Tensor | None) -> Tensor:
+        return generator(torch.randn(len(x), dim), told if generator.n_classes else None)
 
     for i in range(plan.steps):
         for _ in range(plan.critic_steps):
-            x, classes = duel.real()
+            x, told = duel.real()
             with torch.no_grad():
-                fake = drawn(x, classes)
-            _step(judges, theirs, duel.judging(x, fake, classes))
-        x, classes = duel.real()
-        _step(draws, ours, duel.drawing(x, drawn(x, classes), classes))
+                fake = drawn(x, told)
+            _step(judges, theirs, duel.judging(x, fake, told))
+        x, told = duel.real()
+        _step(draws, ours, duel.drawing(x, drawn(x, told), told))
         with torch.no_grad():
             share = 1 - min(MEMORY, (1 + i) / (10 + i))
             for mean, now in zip(kept.parameters(), ours, strict=True):
@@ -126,3 +129,106 @@ def steepness(critic: nn.Module, x: Tensor, fake: Tensor) -> Tensor:
     between = x.lerp(fake, torch.rand(len(x), 1, 1, 1)).requires_grad_(True)
     (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+
+
+# --------------------------------------------------------------------------- distilling a classifier
+
+SHARPNESS = 1e-4
+"""Weight of the entropy of what the critic sees in drawn images."""
+
+
+def distilling(
+    images: np.ndarray, answers: Tensor, *, dim: int, width: int, plan: Plan, seed: int
+) -> dict[str, np.ndarray]:
+    r"""A generator and a critic that also learns a classifier's answers T, as arrays.
+
+    With K logits l of the critic, :math:`q = \mathrm{softmax}(l)` and
+    :math:`D = Z / (Z + 1)`, :math:`Z = \sum_k e^{l_k}` (Salimans et al. 2016, Improved Techniques for
+    Training GANs, NeurIPS),
+
+    .. math:: \min_D -E \sum_k T_k(x) \log q_k(x) - E \log D(x) - E \log (1 - D(G(z))),
+
+        \min_G \lVert E f(x) - E f(G(z)) \rVert^2 + 10^{-4} E\, H(q(G(z)))
+
+    with f what enters the critic's last layer, as a mean over its D numbers, and H the entropy.
+
+    Args:
+        images: ``(M, C, H, W)`` in 0..1.
+        answers: ``(M, K)`` probabilities.
+
+    Chen et al. 2021, Knowledge-Enriched Distributional Model Inversion Attacks, ICCV.
+    """
+    with training(seed):
+        generator = Generator(dim, images.shape[1:], width)
+        critic = Encoder(images.shape[1:], width, answers.shape[1])
+        x_all, softplus = torch.from_numpy(images), nn.functional.softplus
+
+        def real() -> Batch:
+            chosen = torch.randint(len(x_all), (BATCH,))
+            return x_all[chosen], answers[chosen]
+
+        def judging(x: Tensor, fake: Tensor, told: Tensor) -> Tensor:
+            seen = critic(x)
+            taught = -(told * seen.log_softmax(dim=1)).sum(dim=1)
+            return (taught + unreal(seen) + softplus(critic(fake).logsumexp(dim=1))).mean()
+
+        def drawing(x: Tensor, fake: Tensor, _: Tensor) -> Tensor:
+            features = critic.features(fake)
+            gap = features.mean(dim=0) - critic.features(x).mean(dim=0)
+            q = critic.output(features).log_softmax(dim=1)
+            return gap.square().mean() - SHARPNESS * (q.exp() * q).sum(dim=1).mean()
+
+        kept = fought(generator, critic, Duel(real, judging, drawing), plan)
+        return packed(generator=kept, critic=critic)
+
+
+def unreal(logits: Tensor) -> Tensor:
+    r""":math:`-\log D`, of the critic's K logits; ``(n, K)`` -> ``(n,)``."""
+    return nn.functional.softplus(-logits.logsumexp(dim=1))
+
+
+# --------------------------------------------------------------------------- with pseudo-labels
+
+
+def labelled(
+    images: np.ndarray, best: Tensor, margin: Margin, *, dim: int, width: int, plan: Plan, seed: int
+) -> dict[str, np.ndarray]:
+    r"""A generator of images of a class, as arrays "generator...", from images that a model labelled.
+
+    Critic and generator, both told the class y, minimise
+
+    .. math:: E \max(0, 1 - D(x, y)) + E \max(0, 1 + D(G(z, y), y)), \qquad
+        -E\, D(G(z, y), y) + E\, m(G(z, y), y)
+
+    with spectral norms in D (Miyato et al. 2018, Spectral Normalization for Generative Adversarial
+    Networks, ICLR). Every class is drawn as often.
+
+    Args:
+        images: ``(M, C, H, W)`` in 0..1.
+        best: positions of the images of each class, ``(K, n)``.
+        margin: m, of images ``(B, C, H, W)`` and their classes ``(B,)``, ``(B,)``.
+
+    Yuan et al. 2023, Pseudo Label-Guided Model Inversion Attack via Conditional Generative
+    Adversarial Network, AAAI.
+    """
+    with training(seed):
+        x_all, n_classes = torch.from_numpy(images), len(best)
+        generator = Generator(dim, images.shape[1:], width, n_classes)
+        critic = Encoder(images.shape[1:], width, 1, n_classes)
+        for module in [m for m in critic.modules() if isinstance(m, _WEIGHED)]:
+            nn.utils.parametrizations.spectral_norm(module)
+
+        def real() -> Batch:
+            classes = torch.randint(n_classes, (BATCH,))
+            return x_all[best[classes, torch.randint(best.shape[1], (BATCH,))]], classes
+
+        def judging(x: Tensor, fake: Tensor, classes: Tensor) -> Tensor:
+            return ((1 - critic(x, classes)).relu() + (1 + critic(fake, classes)).relu()).mean()
+
+        def drawing(x: Tensor, fake: Tensor, classes: Tensor) -> Tensor:
+            return margin(fake, classes).mean() - critic(fake, classes).mean()
+
+        return packed(generator=fought(generator, critic, Duel(real, judging, drawing), plan))
+
+
+_WEIGHED = (nn.Conv2d, nn.Linear, nn.Embedding)

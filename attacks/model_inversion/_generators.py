@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from medleak.api import Knowledge
 from medleak.attacks.membership._arguments import number, whole
 from medleak.attacks.model_inversion._priors import Prior, public_images
+from medleak.keys import array_digest
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
     from medleak.attacks.model_inversion._decoders import Decoder
     from medleak.attacks.model_inversion._oracle import Oracle
@@ -79,6 +81,145 @@ class GAN(Prior):
         generator = unpacked(lambda: Generator(self.dim, shape, width), "generator", arrays)
         critic = unpacked(lambda: Encoder(shape, width), "critic", arrays)
         return GeneratorDecoder(generator, self.reach, lambda x: -critic(x).squeeze(1))
+
+
+class DistillingGAN(Prior):
+    r"""A GAN whose critic also learns what the target says of the auxiliary images.
+
+    .. math:: x(z) = G(z), \qquad z \sim N(0, I), \qquad R(z) = -\log D(G(z))
+
+    See `distilling`. What tells the target's classes apart is then what images are made of. The
+    generator is drawn towards the critic's features, which needs no gradient penalty: a step costs less
+    than that of `GAN`.
+
+    Args:
+        dim: numbers in a point.
+        width: channels of the finest grid, a multiple of 8.
+        steps: of the generator, each after one of the critic.
+        lr: of Adam.
+        reach: largest size of a number in a point that is asked about.
+
+    Chen et al. 2021, Knowledge-Enriched Distributional Model Inversion Attacks, ICCV.
+    """
+
+    version = 1
+
+    def __init__(
+        self,
+        *,
+        dim: int = 64,
+        width: int = 16,
+        steps: int = 1000,
+        lr: float = 0.001,
+        reach: float = 3.0,
+    ):
+        self.dim = dim
+        self.width = width
+        self.steps = steps
+        self.lr = lr
+        self.reach = reach
+
+    def faults(self) -> list[str]:
+        return faults_of(self)
+
+    def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
+        from medleak.attacks.model_inversion._decoders import GeneratorDecoder
+        from medleak.attacks.model_inversion._duels import Plan, distilling, unreal
+        from medleak.attacks.model_inversion._networks import Encoder, Generator, unpacked
+
+        images = public_images(knowledge, "a generator", fewest=FEWEST)
+        answers = public_answers(images, oracle)
+        plan = Plan(self.steps, 1, self.lr)
+
+        def make(rng: np.random.Generator) -> dict[str, np.ndarray]:
+            sizes, seed = {"dim": self.dim, "width": self.width}, int(rng.integers(2**32))
+            return distilling(images, answers, **sizes, plan=plan, seed=seed)
+
+        arrays = knowledge.keep(name_of(self, target=array_digest(answers.numpy())), make)
+        shape, width, k = images.shape[1:], self.width, answers.shape[1]
+        generator = unpacked(lambda: Generator(self.dim, shape, width), "generator", arrays)
+        critic = unpacked(lambda: Encoder(shape, width, k), "critic", arrays)
+        return GeneratorDecoder(generator, self.reach, lambda x: unreal(critic(x)))
+
+
+class ConditionalGAN(Prior):
+    r"""A GAN that is told the class, from auxiliary images that the target labelled.
+
+    .. math:: x(z, t) = G(z, t), \qquad z \sim N(0, I), \qquad R(z) = 0
+
+    See `labelled`. The generator is also to make images of y that the target takes for y:
+    :math:`m(x, y) = \alpha \max_{j \ne y} (l_j - l_y)` of its logits in a random crop of x. What it draws
+    of a class depends on the target, with no search at all.
+
+    Args:
+        dim: numbers in a point.
+        width: channels of the finest grid, a multiple of 8.
+        steps: of the generator, each after one of the critic.
+        top: auxiliary images of each class, those in which the target is surest of it.
+        alpha: :math:`\alpha`; the paper's is .2.
+        reach: largest size of a number in a point that is asked about.
+
+    Yuan et al. 2023, Pseudo Label-Guided Model Inversion Attack via Conditional Generative
+    Adversarial Network, AAAI.
+    """
+
+    version = 1
+
+    def __init__(
+        self,
+        *,
+        dim: int = 64,
+        width: int = 16,
+        steps: int = 1000,
+        top: int = 100,
+        alpha: float = 0.2,
+        reach: float = 3.0,
+        lr: float = 0.001,
+    ):
+        self.dim = dim
+        self.width = width
+        self.steps = steps
+        self.top = top
+        self.alpha = alpha
+        self.reach = reach
+        self.lr = lr
+
+    def faults(self) -> list[str]:
+        return faults_of(self) + whole("top", self.top) + number("alpha", self.alpha)
+
+    def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
+        from medleak.attacks.model_inversion._decoders import ClassedDecoder
+        from medleak.attacks.model_inversion._duels import Plan, labelled
+        from medleak.attacks.model_inversion._networks import Generator, unpacked
+
+        images = public_images(knowledge, "a generator", fewest=FEWEST)
+        answers = public_answers(images, oracle)
+        best = answers.T.argsort(dim=1, descending=True, stable=True)[:, : self.top]
+        plan = Plan(self.steps, 1, self.lr)
+
+        def make(rng: np.random.Generator) -> dict[str, np.ndarray]:
+            sizes, seed = {"dim": self.dim, "width": self.width}, int(rng.integers(2**32))
+            margin = self._margin(oracle.network, rng)
+            return labelled(images, best, margin, **sizes, plan=plan, seed=seed)
+
+        arrays = knowledge.keep(name_of(self, target=array_digest(answers.numpy())), make)
+        sizes = (self.dim, images.shape[1:], self.width, answers.shape[1])
+        generator = unpacked(lambda: Generator(*sizes), "generator", arrays)
+        return ClassedDecoder(generator, self.reach)
+
+    def _margin(self, network: Any, rng: np.random.Generator) -> Any:
+        from medleak.attacks.model_inversion._crops import RandomCrops
+        from medleak.attacks.model_inversion._losses import max_margin
+
+        crops = RandomCrops(least=0.8, most=1.0, stretch=1.1)
+        return lambda x, classes: self.alpha * max_margin(network(crops(x, rng)), classes)
+
+
+def public_answers(images: np.ndarray, oracle: Oracle) -> Tensor:
+    """What the target says of the auxiliary images, probabilities ``(M, K)``."""
+    import torch
+
+    return oracle.probabilities(torch.from_numpy(images))
 
 
 def faults_of(prior: Any) -> list[str]:

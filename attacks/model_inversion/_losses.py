@@ -41,6 +41,14 @@ def max_margin(logits: Tensor, classes: Tensor) -> Tensor:
     return others.amax(dim=1) - _own(logits, classes)
 
 
+def logit(logits: Tensor, classes: Tensor) -> Tensor:
+    r"""Minus the class's own logit, :math:`-l_t`.
+
+    Nguyen et al. 2023, Re-thinking Model Inversion Attacks Against Deep Neural Networks, CVPR.
+    """
+    return -_own(logits, classes)
+
+
 def poincare(logits: Tensor, classes: Tensor) -> Tensor:
     r"""Distance in the Poincare ball from the scaled logits to the class's vertex.
 
@@ -61,6 +69,7 @@ def poincare(logits: Tensor, classes: Tensor) -> Tensor:
 LOSSES: dict[str, Loss] = {
     "cross_entropy": cross_entropy,
     "confidence": confidence,
+    "logit": logit,
     "max_margin": max_margin,
     "poincare": poincare,
 }

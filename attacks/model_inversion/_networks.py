@@ -36,6 +36,7 @@ class Generator(nn.Module):
 
     def __init__(self, dim: int, in_shape: Sequence[int], width: int, n_classes: int = 0):
         super().__init__()
+        self.n_classes = n_classes
         channels, *self.sides = in_shape
         levels, fold = grids(in_shape)
         self.grid = tuple(-(-side // (fold * 2**levels)) for side in self.sides)

@@ -70,7 +70,7 @@ def test_it_draws_images_like_those_it_saw(learnt):
     wanted = size[:8] / np.sqrt(400)
     assert (spread.std(0)[:8] > 0.4 * wanted).all()
     assert (spread.std(0)[:8] < 1.6 * wanted).all()
-    assert spread[:, 9:].std() < 0.15 * wanted.mean()
+    assert spread[:, 9:].std() < 0.25 * wanted.mean()
 
 
 def test_it_repeats_no_image(learnt):
