@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from medleak.api import Challenge, Knowledge, MedleakError, Records, Shadow
-from medleak.attacks.membership._kernels import augmented
 
 REMEMBERED = 2**29
 """Most bytes of augmented records that are kept from one model to the next."""
@@ -21,14 +20,19 @@ class Queries:
 
     Args:
         x: the records.
-        queries: see `augmented`.
+        made: records to their queries, one array after the other.
         most: cut to so many queries (None: all).
     """
 
-    def __init__(self, x: np.ndarray, queries: str, *, most: int | None = None):
-        self._x, self._queries, self._most = x, queries, most
-        counted = itertools.islice(augmented(x[:1], queries), most)
-        self._n = sum(1 for _ in counted)
+    def __init__(
+        self,
+        x: np.ndarray,
+        made: Callable[[np.ndarray], Iterator[np.ndarray]],
+        *,
+        most: int | None = None,
+    ):
+        self._x, self._of, self._most = x, made, most
+        self._n = sum(1 for _ in itertools.islice(made(x[:1]), most))
         self._kept = list(self._made()) if self._n * x.nbytes <= REMEMBERED else None
 
     def __len__(self) -> int:
@@ -38,7 +42,7 @@ class Queries:
         return self._made() if self._kept is None else iter(self._kept)
 
     def _made(self) -> Iterator[np.ndarray]:
-        return itertools.islice(augmented(self._x, self._queries), self._most)
+        return itertools.islice(self._of(self._x), self._most)
 
 
 def population(

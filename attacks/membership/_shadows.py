@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,12 +10,13 @@ from medleak.api import ConfigError, Knowledge, Shadow
 from medleak.messages import unknown
 
 
-def each(knowledge: Knowledge) -> Iterator[Shadow]:
-    """Every shadow once, reporting progress."""
+def each(knowledge: Knowledge, *, most: int | None = None) -> Iterator[Shadow]:
+    """Every shadow once, or the first `most`, reporting progress."""
     shadows = knowledge.shadows or ()
-    for done, shadow in enumerate(shadows, start=1):
+    n = len(shadows) if most is None else min(most, len(shadows))
+    for done, shadow in enumerate(itertools.islice(shadows, n), start=1):
         yield shadow
-        knowledge.progress(done / len(shadows))
+        knowledge.progress(done / n)
 
 
 def one_of(what: str, value: object, choices: Iterable[str]) -> None:

@@ -18,14 +18,23 @@ def examples(
     challenge: Challenge,
     knowledge: Knowledge,
     who: str,
+    *,
+    most: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is observed of each shadow, ``(K, N, F)``, and whether it was trained on it, ``(K, N)``.
+
+    Args:
+        observe: a shadow and records to features ``(N, F)``.
+        challenge, knowledge: of the attack.
+        who: the attack, for the message.
+        most: how many shadows are observed, the first ones (None: all).
 
     Raises:
         MedleakError: ``pool=auxiliary`` without auxiliary records.
     """
     records = known(knowledge, challenge, who)
-    seen = [(observe(shadow, records), inside(knowledge, shadow)) for shadow in each(knowledge)]
+    shadows = each(knowledge, most=most)
+    seen = [(observe(shadow, records), inside(knowledge, shadow)) for shadow in shadows]
     features, member = zip(*seen, strict=True)
     return np.stack(features), np.stack(member)
 

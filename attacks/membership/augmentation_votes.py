@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +13,12 @@ from medleak.api import (
     Challenge,
     Knowledge,
     MedleakError,
-    Records,
     Release,
     Setting,
     ThreatModel,
 )
-from medleak.attacks.membership._arguments import choice, number
+from medleak.attacks.membership._arguments import choice, number, whole
+from medleak.attacks.membership._asked import Queries, known
 from medleak.attacks.membership._kernels import QUERIES, augmented
 from medleak.attacks.membership._supervised import examples, learned
 from medleak.keys import rng_for
@@ -45,12 +45,14 @@ class AugmentationVotes(Attack):
         queries: "identity" (1), "flip" (2) or "all" (18).
         rotations: degrees of further queries of an image, edges repeated.
         noise: of a table's queries, in standard deviations of each column.
+        n_teachers: shadows that the votes are weighed on, the first ones: each is asked as much as
+            the target.
 
     Raises:
         MedleakError: a budget below one query per record.
     """
 
-    version = 1
+    version = 2
     requires = ThreatModel(goal="membership", access="labels", knowledge=("labels", "shadows"))
     paper = "Choquette-Choo et al. 2021, Label-Only Membership Inference Attacks, ICML"
 
@@ -60,13 +62,16 @@ class AugmentationVotes(Attack):
         queries: Literal["identity", "flip", "all"] = "all",
         rotations: Sequence[float] = (-4, 4, -8, 8),
         noise: float = 0.1,
+        n_teachers: int = 4,
     ):
         self.queries = queries
         self.rotations = rotations
         self.noise = noise
+        self.n_teachers = n_teachers
 
     def faults(self) -> list[str]:
         found = choice("queries", self.queries, QUERIES) + number("noise", self.noise, above=0)
+        found += whole("n_teachers", self.n_teachers)
         if not isinstance(self.rotations, Sequence) or not all(map(_degrees, self.rotations)):
             found.append(f"rotations {self.rotations!r} must be a list of degrees")
         return found
@@ -91,16 +96,20 @@ class AugmentationVotes(Attack):
                 )
         spread = challenge.x.std(axis=0) if challenge.x.ndim == 2 else None
 
-        def votes(release: Release, records: Records) -> np.ndarray:
-            sent = itertools.islice(self._moved(records.x, spread), most)
-            right = [release.labels(x) == records.y for x in sent]
-            return np.stack([r.reshape(len(r), -1).mean(axis=1) for r in right], axis=1)
-
-        own = votes(release, challenge.records)
+        made = partial(self._moved, spread=spread)
+        sent = Queries(challenge.x, made, most=most)
+        own = votes(release, sent, challenge.y)
         if not knowledge.shadows:
             return own.mean(axis=1)
+        who = "AugmentationVotes"
+        if knowledge.pool == "auxiliary":
+            sent = Queries(known(knowledge, challenge, who).x, made, most=most)
         seen = examples(
-            lambda s, records: votes(s.release, records), challenge, knowledge, "AugmentationVotes"
+            lambda shadow, records: votes(shadow.release, sent, records.y),
+            challenge,
+            knowledge,
+            who,
+            most=self.n_teachers,
         )
         return learned("logistic", *seen)(own)
 
@@ -114,6 +123,12 @@ class AugmentationVotes(Attack):
         for q in range(1, TABLE_QUERIES[self.queries]):
             direction = rng_for("augmentation votes", q).standard_normal(x.shape[1])
             yield (x + self.noise * spread * direction).astype(x.dtype)
+
+
+def votes(release: Release, sent: Queries, y: np.ndarray) -> np.ndarray:
+    """Share of each record's labels that are right, by query, ``(N, Q)``."""
+    right = [release.labels(x) == y for x in sent]
+    return np.stack([r.reshape(len(r), -1).mean(axis=1) for r in right], axis=1)
 
 
 def turned(x: np.ndarray, degrees: float) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Records, Release, Setting, ThreatModel
+from medleak.attacks.membership._arguments import whole
 from medleak.attacks.membership._asked import known
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import examples, learned
@@ -30,20 +31,25 @@ class GradientNorm(Attack):
     Args:
         per_layer: norms of each weight and bias apart, weighed by a logistic regression that is
             learned on the shadows (Nasr et al. feed layers to a network); needs a shadow.
+        n_teachers: shadows that thresholds or weights are learned on, the first ones: each costs as
+            much as the target.
     """
 
-    version = 1
+    version = 2
     requires = ThreatModel(
         goal="membership", access="weights", knowledge=("architecture", "labels", "shadows")
     )
     paper = "Nasr et al. 2019, Comprehensive Privacy Analysis of Deep Learning, IEEE S&P"
 
-    def __init__(self, *, per_layer: bool = False):
+    def __init__(self, *, per_layer: bool = False, n_teachers: int = 4):
         self.per_layer = per_layer
+        self.n_teachers = n_teachers
 
     def faults(self) -> list[str]:
-        boolean = isinstance(self.per_layer, bool)
-        return [] if boolean else [f"per_layer {self.per_layer!r} must be true or false"]
+        found = whole("n_teachers", self.n_teachers)
+        if not isinstance(self.per_layer, bool):
+            found.append(f"per_layer {self.per_layer!r} must be true or false")
+        return found
 
     def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
         return too_few(knowledge, 1, "weighing layers") if self.per_layer else []
@@ -57,7 +63,11 @@ class GradientNorm(Attack):
             return -own[:, 0]
         who = "GradientNorm"
         seen, member = examples(
-            lambda s, records: self._log_norms(s.release, records), challenge, knowledge, who
+            lambda s, records: self._log_norms(s.release, records),
+            challenge,
+            knowledge,
+            who,
+            most=self.n_teachers,
         )
         if self.per_layer:
             return learned("logistic", seen, member)(own)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
 from medleak.attacks.membership._asked import Queries
-from medleak.attacks.membership._kernels import QUERIES, logit_score, zero_floor
+from medleak.attacks.membership._kernels import QUERIES, augmented, logit_score, zero_floor
 from medleak.attacks.membership._shadows import each, is_auxiliary, one_of, too_few
 from medleak.attacks.membership._sides import Side, Sides
 
@@ -80,7 +81,7 @@ class LiRA(Attack):
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         budget, n = self._knowledge.budget, max(1, len(challenge))
         most = None if budget is None else max(1, budget // n)
-        sent = Queries(challenge.x, self.queries, most=most)
+        sent = Queries(challenge.x, partial(augmented, queries=self.queries), most=most)
         answers = [release.scores(x) for x in sent]
         floor = zero_floor(answers[0])
         phi = [logit_score(log_p, challenge.y, floor=floor) for log_p in answers]

@@ -48,7 +48,7 @@ class LossTrajectory(Attack):
 
     Args:
         epochs: of each distillation, E.
-        n_distilled: shadows that are distilled, the first ones: each costs a training run.
+        n_distilled: shadows that are distilled, the first ones: each costs E epochs of training.
         batch_size, lr: of the distillation (Adam).
         classifier: "logistic" (regression) or "mlp" (one hidden layer of 64, as in the paper).
 
@@ -56,7 +56,7 @@ class LossTrajectory(Attack):
         MedleakError: too few auxiliary records, or a budget that leaves none to distil on.
     """
 
-    version = 1
+    version = 2
     requires = ThreatModel(
         goal="membership",
         access="scores",
@@ -67,8 +67,8 @@ class LossTrajectory(Attack):
     def __init__(
         self,
         *,
-        epochs: int = 20,
-        n_distilled: int = 3,
+        epochs: int = 10,
+        n_distilled: int = 2,
         batch_size: int = 64,
         lr: float = 0.001,
         classifier: Literal["logistic", "mlp"] = "logistic",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,12 @@ from medleak.api import (
     ThreatModel,
 )
 from medleak.attacks.membership._asked import Queries, population
-from medleak.attacks.membership._kernels import QUERIES, relative_rank, tempered_probability
+from medleak.attacks.membership._kernels import (
+    QUERIES,
+    augmented,
+    relative_rank,
+    tempered_probability,
+)
 from medleak.attacks.membership._shadows import (
     each,
     is_auxiliary,
@@ -182,7 +188,8 @@ class _Asked:
         queries = None
         if budget is not None:  # the population first: without it there is no score
             queries = max(1, (budget - min(most, len(knowledge.auxiliary or ()))) // max(1, n))
-        self._sent = Queries(challenge.x, attack.queries, most=queries)
+        made = partial(augmented, queries=attack.queries)
+        self._sent = Queries(challenge.x, made, most=queries)
         self.n_queries = len(self._sent)
         spent = self.n_queries * n
         self._population, self._chosen = population(knowledge, "RMIA", most=most, spent=spent)

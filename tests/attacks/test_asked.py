@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def world():
 def test_queries_are_the_same_for_every_model(monkeypatch, remembered):
     monkeypatch.setattr("medleak.attacks.membership._asked.REMEMBERED", remembered)
     x = np.random.default_rng(0).integers(0, 256, (5, 1, 8, 8), dtype=np.uint8)
-    sent = Queries(x, "all")
+    sent = Queries(x, partial(augmented, queries="all"))
     first, second = list(sent), list(sent)
     assert len(sent) == len(first) == 18
     for one, two, wanted in zip(first, second, augmented(x, "all"), strict=True):
@@ -29,9 +30,10 @@ def test_queries_are_the_same_for_every_model(monkeypatch, remembered):
 
 def test_queries_are_cut_and_a_table_has_one():
     x = np.zeros((5, 1, 8, 8), dtype=np.uint8)
-    assert [len(Queries(x, "all", most=n)) for n in (1, 7, 99)] == [1, 7, 18]
-    assert len(list(Queries(x, "flip", most=1))) == 1
-    assert len(Queries(np.zeros((5, 3)), "all")) == 1
+    made = partial(augmented, queries="all")
+    assert [len(Queries(x, made, most=n)) for n in (1, 7, 99)] == [1, 7, 18]
+    assert len(list(Queries(x, made, most=1))) == 1
+    assert len(Queries(np.zeros((5, 3)), made)) == 1
 
 
 def test_a_population_is_whole_or_drawn_or_cut_by_the_budget(world):

@@ -100,6 +100,17 @@ def test_learned_votes_find_a_planted_leak_and_nothing_else(pool, task, in_shape
         assert found > 0.75 if leak else abs(found - 0.5) < NULL
 
 
+@pytest.mark.parametrize("pool", ["audit", "auxiliary"])
+def test_the_first_shadows_teach_and_the_others_are_not_asked(pool):
+    release, challenge, _, knowledge = membership_world(leak=6.0, n=100, n_shadows=4, pool=pool)
+    shadows = list(knowledge.shadows)
+    attack = AugmentationVotes(queries="flip", n_teachers=2)
+    scores = attack.execute(release, challenge, replace(knowledge, shadows=shadows)).scores
+    assert [s.release.queries for s in shadows] == [100 * 6, 100 * 6, 0, 0]
+    two = attack.execute(release, challenge, replace(knowledge, shadows=shadows[:2])).scores
+    assert np.array_equal(scores, two)
+
+
 def test_weighing_beats_counting_where_most_queries_say_nothing():
     release, challenge, secret, knowledge = membership_world(leak=6.0, n=400, n_shadows=3)
     learned = AugmentationVotes().execute(release, challenge, knowledge).scores
@@ -123,3 +134,4 @@ def test_faults():
     assert AugmentationVotes(rotations="45").faults()
     assert AugmentationVotes(rotations=[True]).faults()
     assert AugmentationVotes(noise=0).faults()
+    assert "n_teachers 0" in AugmentationVotes(n_teachers=0).faults()[0]

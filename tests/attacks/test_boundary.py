@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from medleak.api import Challenge, Knowledge, Records, Release, Setting
-from medleak.attacks.membership.boundary import LEAST, BoundaryDistance, neutral, shares
+from medleak.attacks.membership.boundary import (
+    LEAST,
+    BoundaryDistance,
+    nearest_other,
+    neutral,
+    shares,
+)
 from medleak.metrics.roc import auc
 from medleak.testing import membership_world
 
@@ -92,7 +98,9 @@ def test_columns_are_scaled_and_pixels_run_from_0_to_1():
 @pytest.mark.parametrize(
     "budget", [0, 7, 30, 31, 30 + LEAST, 30 + 10 * LEAST + 3, 30 + 30 * 40, 10**6]
 )
-def test_the_budget_is_spent_and_never_overdrawn(budget):
+@pytest.mark.parametrize("block", [1, 6 * 30 * 7, 2**23])
+def test_the_budget_is_spent_and_never_overdrawn(monkeypatch, block, budget):
+    monkeypatch.setattr("medleak.attacks.membership.boundary.BLOCK", block)
     release, x, y, _ = plane()
     answered = []
     counted = Release({"labels": lambda x: answered.append(len(x)) or release.view("labels")(x)})
@@ -100,7 +108,7 @@ def test_the_budget_is_spent_and_never_overdrawn(budget):
         counted, challenge_of(x, y), knowledge_of((6,), budget=budget)
     )
     assert sum(answered) == output.queries <= budget
-    assert max(answered[1:], default=0) <= 16
+    assert max(answered[1:], default=0) <= max(30, block // 6)
     share, many = shares(30, budget - 30, 50)
     assert output.queries == min(budget, 30) + share * many
     assert np.isfinite(output.scores).all()
@@ -136,6 +144,13 @@ def test_shares():
     assert shares(0, 50, 100) == (100, 0)
     assert np.array_equal(neutral(np.array([np.nan, 1.0, 3.0])), [2.0, 1.0, 3.0])
     assert np.array_equal(neutral(np.array([np.nan, np.nan])), [1.0, 1.0])
+
+
+def test_the_nearest_other_label():
+    points = np.array([[0.0], [1.0], [1.5], [9.0], [0.2]], dtype=np.float32)
+    labels = np.array([0, 0, 1, 2, -1])
+    assert nearest_other(points, labels, np.arange(4)).tolist() == [2, 2, 1, 2]
+    assert nearest_other(points, np.array([0, 0, 0, 0, -1]), np.array([1, 3])).tolist() == [-1, -1]
 
 
 def test_a_model_with_one_answer_has_no_boundary():

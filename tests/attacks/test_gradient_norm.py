@@ -138,6 +138,19 @@ def test_the_score_is_minus_the_log_norm_against_its_class():
 
 
 @pytest.mark.parametrize("per_layer", [False, True])
+def test_the_first_shadows_teach(per_layer):
+    release, challenge, knowledge, shadows, *_ = hand_made()
+
+    def scores(shadows, **settings):
+        knowledge.shadows = shadows
+        return GradientNorm(per_layer=per_layer, **settings).execute(release, challenge, knowledge)
+
+    first = scores(shadows, n_teachers=1).scores
+    assert np.array_equal(first, scores(shadows[:1]).scores)
+    assert not np.array_equal(first, scores(shadows).scores)
+
+
+@pytest.mark.parametrize("per_layer", [False, True])
 @pytest.mark.parametrize("pool", ["audit", "auxiliary"])
 @pytest.mark.parametrize(("task", "in_shape"), CONFIGS)
 def test_a_planted_leak_is_found_and_nothing_else(per_layer, pool, task, in_shape):
@@ -155,4 +168,4 @@ def test_a_planted_leak_is_found_and_nothing_else(per_layer, pool, task, in_shap
 def test_refusals_and_faults():
     assert GradientNorm().refusals(None, {"n_shadows": 0}) == []
     assert "needs at least 1" in GradientNorm(per_layer=True).refusals(None, {"n_shadows": 0})[0]
-    assert GradientNorm(per_layer=1).faults()
+    assert len(GradientNorm(per_layer=1, n_teachers=0).faults()) == 2

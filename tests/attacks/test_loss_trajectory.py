@@ -154,7 +154,7 @@ def test_a_planted_leak_is_found_and_nothing_else(classifier, pool, task, in_sha
 
 def test_refusals_and_faults():
     assert LossTrajectory().refusals(None, {"n_shadows": 3}) == []
-    assert "distilling 3 needs at least 3" in LossTrajectory().refusals(None, {"n_shadows": 2})[0]
+    assert "distilling 2 needs at least 2" in LossTrajectory().refusals(None, {"n_shadows": 1})[0]
     assert LossTrajectory().faults() == []
     broken = LossTrajectory(epochs=0, n_distilled=True, batch_size=1.5, lr=0, classifier="mpl")
     assert len(broken.faults()) == 5
