@@ -11,11 +11,14 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from medleak.api import LocalTraining
+from medleak.attacks.gradient_inversion import _shared
 from medleak.attacks.gradient_inversion._evidence import Evidence
 
 MIDDLE, SPREAD = 0.5, 0.25
 """Pixels in 0..1 are sought as ``(x - MIDDLE) / SPREAD``, on which published step sizes are meant."""
 TINY = 1e-12
+LARGE = 30 * 2**20
+"""Bytes; a little less than the most (32 MiB) that glibc learns from."""
 
 Gradient = Callable[[Mapping[str, Tensor], Tensor, Tensor], dict[str, Tensor]]
 """Weights, records and targets to mean gradients; see `gradients`."""
@@ -46,6 +49,9 @@ def gradients(network: nn.Module) -> Gradient:
 
     .. math:: g_s = \nabla_{w_s} \frac{1}{B} \sum_b \ell(f_{w_s}(x_{sb}), t_{sb})
 
+    Where all were sent the same weights, a network of known layers is read layer by layer, see
+    `_shared`; else each row is differentiated by itself.
+
     Shapes: name -> ``(S, ...)``, ``(S, B, C, H, W)``, ``(S, B, K)`` probabilities -> name ->
     ``(S, ...)``.
     """
@@ -53,7 +59,20 @@ def gradients(network: nn.Module) -> Gradient:
     def loss(weights: dict[str, Tensor], x: Tensor, targets: Tensor) -> Tensor:
         return cross_entropy(functional_call(network, weights, (x,)), targets)
 
-    return vmap(grad(loss))
+    each, readable = vmap(grad(loss)), _shared.readable(network)
+
+    def gradient(weights: dict[str, Tensor], x: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        if not (readable and all(_same(w) for w in weights.values())):
+            return each(weights, x, targets)
+        one = {name: w[0] for name, w in weights.items()}
+        return _shared.gradients(network, one, x, lambda z: len(x) * cross_entropy(z, targets))
+
+    return gradient
+
+
+def _same(weight: Tensor) -> bool:
+    """Whether all rows are one, and fixed."""
+    return not weight.requires_grad and (len(weight) == 1 or weight.stride(0) == 0)
 
 
 def replayed(
@@ -206,6 +225,7 @@ def adam(
         noise: standard normal values of the shape of `start`, each call new ones.
         progress: called with the fraction done.
     """
+    _keep_what_is_freed()
     u, m, v = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
     for i in range(schedule.iterations):
         u.requires_grad_(True)
@@ -223,6 +243,15 @@ def adam(
         u = boxed(u)
         progress((i + 1) / schedule.iterations)
     return u
+
+
+def _keep_what_is_freed() -> None:
+    """Make glibc hold on to memory from one step to the next.
+
+    Once it has seen a block of this size come and go, it no longer asks the kernel for every large one
+    anew, which otherwise is up to a fifth of a step. Elsewhere it does nothing.
+    """
+    torch.empty(LARGE, dtype=torch.uint8)
 
 
 def lbfgs(loss: Loss, start: Tensor, iterations: int, memory: int = 20) -> Tensor:

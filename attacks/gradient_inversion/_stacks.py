@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,7 +78,7 @@ class Stack:
 def stacked(questions: Sequence[Question], knowledge: Knowledge, restarts: int) -> Stack:
     """Alike questions as one problem."""
     first, setting = questions[0].observation, knowledge.setting
-    networks = [knowledge.network(q.observation.sent) for q in questions]
+    networks = _networks(questions, knowledge)
     labels = [labels_of(q, f, knowledge) for q, f in zip(questions, networks, strict=True)]
     targets = nn.functional.one_hot(torch.from_numpy(np.stack(labels)), setting.n_outputs)
     rows = [q for q in questions for _ in range(restarts)]
@@ -126,12 +126,23 @@ def best(u: Tensor, loss: Tensor, questions: int) -> np.ndarray:
     return to_pixels(chosen.detach()).numpy()
 
 
+def _networks(questions: Sequence[Question], knowledge: Knowledge) -> list[nn.Module]:
+    """Of each question; the same again where the same was sent, as in one round."""
+    found: list[tuple[Mapping[str, np.ndarray], nn.Module]] = []
+    for sent in (q.observation.sent for q in questions):
+        before = found[-1] if found else None
+        if before is None or not all(np.array_equal(sent[n], a) for n, a in before[0].items()):
+            before = sent, knowledge.network(sent)
+        found.append(before)
+    return [network for _, network in found]
+
+
 def _weights(networks: Sequence[nn.Module], names: list[str], restarts: int) -> dict[str, Tensor]:
     """What was sent, stacked; held once, not copied, where all were sent the same."""
     stacks = {}
     rows = restarts * len(networks)
     own = [dict(network.named_parameters()) for network in networks]
-    same = all(all(torch.equal(o[n], own[0][n]) for n in names) for o in own[1:])
+    same = all(network is networks[0] for network in networks)
     for name in names:
         if same:
             weight = own[0][name].detach()

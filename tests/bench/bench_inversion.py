@@ -13,8 +13,8 @@ from medleak.attacks.gradient_inversion.inverting_gradients import InvertingGrad
 from medleak.targets.architectures.cnn import SmallCNN
 
 pytestmark = pytest.mark.bench
-SHAPE, ITERATIONS, WEIGHT, ROUNDS = (1, 28, 28), 25, 0.1, 4
-MESSAGES = {1: 32, 8: 8}
+SHAPE, ITERATIONS, WEIGHT, ROUNDS = (1, 28, 28), 50, 0.1, 5
+MESSAGES = {1: 64, 8: 16}
 """Records of a message -> messages of a puzzle."""
 
 
@@ -93,7 +93,7 @@ def test_images_a_second_against_the_published_loop(benchmark, batch):
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        count, most = MESSAGES[batch], 2
+        count, most = MESSAGES[batch], 4  # about as long on either side
         release, puzzle, _ = puzzle_of(batch, count)
         own, loop = [], []
         attack(release, puzzle, 2), plain(release, puzzle, 2, 1)
