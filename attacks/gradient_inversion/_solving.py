@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from medleak.attacks.gradient_inversion._stacks import Stack
 
-TOGETHER = 64
-"""Records in one batch: fewer leave the overhead of each step unshared, more outgrow the caches."""
+TOGETHER = 128
+"""Records in one batch: fewer leave the overhead of each step unshared."""
+ENTRIES = 2**23
+"""Of gradients in one batch: large networks are matched with fewer records at once, to save memory."""
 
 
 class MatchingAttack(TranscriptAttack):
@@ -83,7 +85,8 @@ class MatchingAttack(TranscriptAttack):
             question = self._question(observations[int(index)], n, labels, int(seeds[t]))
             queue = waiting.setdefault(question.alike, [])
             queue.append((t, question))
-            if (len(queue) + 1) * self.restarts * n > TOGETHER:
+            rows = (len(queue) + 1) * self.restarts
+            if rows * n > TOGETHER or rows * len(question.evidence.target) > ENTRIES:
                 done = settle(question.alike)
         for alike in list(waiting):
             done = settle(alike)

@@ -18,7 +18,13 @@ from medleak.api import (
     Release,
     Setting,
 )
-from medleak.attacks.gradient_inversion import _matching, _priors, informed_adversary
+from medleak.attacks.gradient_inversion import (
+    _matching,
+    _priors,
+    _shared,
+    _twice,
+    informed_adversary,
+)
 from medleak.attacks.gradient_inversion._evidence import evidence
 from medleak.attacks.gradient_inversion._matching import gradients
 from medleak.attacks.gradient_inversion.dlg import DLG
@@ -28,6 +34,7 @@ from medleak.attacks.gradient_inversion.inverting_gradients import InvertingGrad
 from medleak.components import build
 from medleak.targets.architectures.cnn import SmallCNN
 from medleak.targets.architectures.mlp import MLP
+from medleak.targets.architectures.resnet import ResNet18
 
 CONF = Path(__file__).parents[2] / "conf" / "attack"
 SIDE = 12
@@ -59,6 +66,8 @@ def made(kind, seed=0, side=SIDE):
         if kind == "depthwise":
             layers = [nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Conv2d(4, 4, 3, groups=2), nn.Flatten()]
             return nn.Sequential(*layers, nn.Linear(4 * (side - 4) ** 2, 2)).eval()
+        if kind == "resnet":
+            return ResNet18(in_shape=(1, 32, 32), n_outputs=2, width=8, stem="large").eval()
         return SmallCNN(**options).eval() if kind == "cnn" else MLP(**options, hidden=32).eval()
 
 
@@ -130,9 +139,9 @@ def baseline(knowledge, truth):
 # --------------------------------------------------------------------------- gradients
 
 
-def stacked_input(network, s=3, b=2):
+def stacked_input(network, s=3, b=2, side=SIDE):
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand(s, b, 1, SIDE, SIDE, generator=generator)
+    x = torch.rand(s, b, 1, side, side, generator=generator)
     targets = torch.softmax(torch.randn(s, b, 2, generator=generator), dim=-1)
     weights = {n: p.detach() for n, p in network.named_parameters()}
     return weights, x, targets
@@ -143,10 +152,11 @@ def flat(arrays):
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("kind", ["cnn", "mlp", "sigmoid", "depthwise"])
+@pytest.mark.parametrize("kind", ["cnn", "mlp", "sigmoid", "depthwise", "resnet"])
 def test_stacked_gradients_and_their_gradients_are_autograds_one_by_one(kind, shared):
     network = made(kind).double()
-    weights, x, targets = stacked_input(network)
+    weights, x, targets = stacked_input(network, side=32 if kind == "resnet" else SIDE)
+    assert _shared.readable(network) is (kind != "depthwise")
     x, targets = x.double().requires_grad_(), targets.double()
     own = {n: w.expand(3, *w.shape) for n, w in weights.items()}
     if not shared:
@@ -165,6 +175,51 @@ def test_stacked_gradients_and_their_gradients_are_autograds_one_by_one(kind, sh
         (twice,) = torch.autograd.grad((plain * direction[s]).sum(), z)
         assert torch.allclose(found[s], plain, rtol=1e-8, atol=1e-10)
         assert torch.allclose(second[s], twice, rtol=1e-7, atol=1e-9)
+
+
+OPERATIONS = {
+    "columns": lambda x: _twice.Columns.apply(x, _twice.Window((3, 2), (2, 1), (1, 0), (1, 2))),
+    "convolved": lambda x: _twice.Convolved.apply(
+        x,
+        torch.linspace(-1, 1, 3 * 4 * 6).double().reshape(3, 4, 3, 2).sin(),
+        None,
+        _twice.Window((3, 2), (2, 1), (1, 0), (1, 2)),
+    ),
+    "pooled": lambda x: _twice.Pooled.apply(x, ([3, 3], [2, 2], [1, 1], [1, 1], True))[0],
+    "normalised": lambda x: _twice.Normalised.apply(x, 2, 1e-5),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_first_and_second_derivatives_are_those_of_finite_differences(name):
+    x = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0)).double()
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    assert torch.autograd.gradcheck(OPERATIONS[name], x)
+    assert torch.autograd.gradgradcheck(OPERATIONS[name], x)
+
+
+def test_weights_that_are_met_twice_or_never():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.twice, self.never = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.register_buffer("fixed", torch.ones(1, 1, 1, 1))
+            self.plain = nn.GroupNorm(2, 4, affine=False)
+
+        def forward(self, x):
+            x = nn.functional.conv2d(x, self.fixed).flatten(1)
+            return self.plain(self.twice(self.twice(x).tanh()))[:, :2]
+
+    network = Odd().double()
+    own = {n: p.detach().expand(3, *p.shape) for n, p in network.named_parameters()}
+    x, targets = torch.rand(3, 2, 1, 2, 2).double(), torch.full((3, 2, 2), 0.5).double()
+    found = gradients(network)(own, x, targets)
+    changed = {n: w.clone() for n, w in own.items()}  # no longer shared: the general way
+    plain = gradients(network)(changed, x, targets)
+    assert found.keys() == plain.keys()
+    assert all(torch.allclose(found[n], g) for n, g in plain.items())
+    assert found["twice.weight"].any()
+    assert not found["never.weight"].any()
 
 
 @pytest.mark.parametrize("kind", ["cnn", "sigmoid"])

@@ -14,7 +14,7 @@ from medleak.targets.architectures.cnn import SmallCNN
 
 pytestmark = pytest.mark.bench
 SHAPE, ITERATIONS, WEIGHT, ROUNDS = (1, 28, 28), 50, 0.1, 5
-MESSAGES = {1: 32, 8: 8}
+MESSAGES = {1: 64, 8: 16}
 """Records of a message -> messages of a puzzle."""
 
 
