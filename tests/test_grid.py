@@ -277,7 +277,7 @@ def test_a_run_that_ends_its_worker_fails_nobody_else(toy_config, plan_of):
     [
         ({"pool": "audits"}, "did you mean 'audit'"),
         ({"n_shadow": 3}, "did you mean 'n_shadows'"),
-        ({"n_shadows": -1}, "attack.knowledge.n_shadows is -1"),
+        ({"n_shadows": -1}, "attack.knowledge.n_shadows=-1"),
     ],
 )
 def test_misspelt_knowledge_is_named_before_anything_is_trained(

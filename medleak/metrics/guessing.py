@@ -78,7 +78,8 @@ def _fitted(
 
     def told(new: np.ndarray) -> np.ndarray:
         scores = np.full((len(new), n_values), FLOOR)
-        scores[:, model.classes_] = model.predict_log_proba((new - centre) / scale)
+        with np.errstate(divide="ignore"):  # a probability of nought is a score of -inf
+            scores[:, model.classes_] = model.predict_log_proba((new - centre) / scale)
         return scores
 
     return told

@@ -42,8 +42,9 @@ def test_per_sample_gradients_are_those_of_single_records(cls, options, shape):
     from opacus import GradSampleModule
     from opacus.validators import ModuleValidator
 
-    model = cls(in_shape=shape, n_outputs=3, **options)
-    x = torch.rand(2, *shape)
+    # In double precision: what deep networks make of single rounding differs between processors.
+    model = cls(in_shape=shape, n_outputs=3, **options).double()
+    x = torch.rand(2, *shape, dtype=torch.float64)
     assert model(x).shape == (2, 3)
     assert ModuleValidator.validate(model) == []
     model(x[:1]).square().sum().backward()
@@ -56,7 +57,7 @@ def test_per_sample_gradients_are_those_of_single_records(cls, options, shape):
     for name, parameter in hooked._module.named_parameters():
         assert parameter.grad_sample.shape == (2, *parameter.shape)
         scale = alone[name].abs().max().clamp(min=1e-3)
-        assert torch.allclose(parameter.grad_sample[0], alone[name], atol=1e-3 * scale.item())
+        assert torch.allclose(parameter.grad_sample[0], alone[name], atol=1e-6 * scale.item())
 
 
 @pytest.mark.parametrize(
