@@ -11,6 +11,7 @@ import contextlib
 import copy
 import functools
 import itertools
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,7 +44,16 @@ KEYS = {
 }
 STORE, STORE_VARIABLE = "results/store", "MEDLEAK_STORE"
 
-__all__ = ["SUBJECTS", "Job", "expand", "initialise", "metrics", "options", "search_path"]
+__all__ = [
+    "SUBJECTS",
+    "Job",
+    "expand",
+    "expand_all",
+    "initialise",
+    "metrics",
+    "options",
+    "search_path",
+]
 
 
 @dataclass(frozen=True)
@@ -56,11 +66,13 @@ class Job:
             given ("target.recipe.epochs").
         config: resolved; target, defense, attack, executor, runtime (blocks), seed, n_members,
             n_shadows, metrics. Blocks are shared between jobs: read only.
+        not_run: why the cell is listed without being measured, where a saved grid says so.
     """
 
     overrides: tuple[str, ...]
     axes: Mapping[str, Any]
     config: Mapping[str, Any]
+    not_run: str = ""
 
 
 def initialise(folders: Iterable[str | os.PathLike] = ()) -> None:
@@ -79,16 +91,27 @@ def expand(overrides: Sequence[str]) -> list[Job]:
     Raises:
         ConfigError: in one line, whatever is wrong with the overrides or the YAMLs.
     """
+    [jobs] = expand_all([overrides])
+    return jobs
+
+
+def expand_all(products: Iterable[Sequence[str]]) -> list[list[Job]]:
+    """`expand` of each of `products`; what they share is composed once.
+
+    Raises:
+        ConfigError: as `expand`.
+    """
     initialise()
-    axes = [read_axis(text) for text in overrides]
-    refuse_twice([axis[0] for axis in axes])
-    points = list(itertools.islice(itertools.product(*axes), MOST_JOBS + 1))
-    if len(points) > MOST_JOBS:
+    axes = [[read_axis(text) for text in overrides] for overrides in products]
+    for product in axes:
+        refuse_twice([axis[0] for axis in product])
+    if sum(math.prod(map(len, product)) for product in axes) > MOST_JOBS:
         raise ConfigError(TOO_MANY)
     with _hydra():
         composer = _Composer()
-        composer.prepare(axes)
-        return [composer.job(point) for point in points]
+        for product in axes:
+            composer.prepare(product)
+        return [[composer.job(point) for point in itertools.product(*product)] for product in axes]
 
 
 def metrics() -> dict[str, dict[str, Any]]:

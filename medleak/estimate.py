@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from dataclasses import replace
@@ -23,8 +24,9 @@ def describe(plan: Plan) -> str:
     from medleak.report.naming import count
 
     wanted, missing = plan.wanted(), plan.missing_runs()
-    needed = {s.key for c in plan.cells if c.key not in plan.refused for s in c.specs}
-    stored = len(plan.cells) - len(plan.refused) - len(wanted)
+    aside = plan.refused.keys() | plan.left_out.keys()
+    needed = {s.key for c in plan.cells if c.key not in aside for s in c.specs}
+    stored = len(plan.cells) - len(aside) - len(wanted)
     lines = [
         f"grid {plan.name}: {count(len(plan.cells), 'cell')}",
         f"  stored already     {stored}",
@@ -32,16 +34,18 @@ def describe(plan: Plan) -> str:
     ]
     why = Counter(reason for reasons in plan.refused.values() for reason in reasons)
     lines += [f"    {n:4d} x {reason}" for reason, n in why.most_common()]
+    if plan.left_out:
+        lines.append(f"  listed, not run    {len(plan.left_out)}")
+        lines += [f"    {n:4d} x {why}" for why, n in Counter(plan.left_out.values()).most_common()]
     lines.append(f"  to measure         {len(wanted)}")
     lines.append(f"  training runs      {len(needed)}, {len(missing)} of them to be trained")
     device, executor = pick_device(plan.device), LocalExecutor()
     executor.suit(tasks=max(1, len(missing)), device=device)
-    seconds, guessed = estimate_seconds(plan, device)
+    seconds, how = estimate_seconds(plan, device)
     jobs = executor.slots
-    how = "a short trial of each kind of run" if guessed else "runs in the store"
     lines.append(
         f"  estimated time     {duration(seconds / jobs)} on {count(jobs, 'process')} "
-        f"({duration(seconds)} of one; from {how}; attacks not counted)"
+        f"({duration(seconds)} of one; {how}; attacks not counted)"
     )
     return "\n".join(lines)
 
@@ -50,18 +54,33 @@ LENGTHS = ("epochs", "rounds")
 """Arguments of a filling that its time is proportional to."""
 
 
-def estimate_seconds(plan: Plan, device: str) -> tuple[float, bool]:
-    """Seconds of training that are missing, and whether any kind of run had to be tried out."""
+TRIALS = 20.0
+"""Seconds after which no further kind of run is tried out."""
+
+
+def estimate_seconds(plan: Plan, device: str) -> tuple[float, str]:
+    """Seconds of training that are missing, and where they are known from.
+
+    A kind of run that the store knows nothing of is tried out; those that there was no time for count
+    as much as the mean of the others.
+    """
     missing = list(plan.missing_runs().values())
     kinds = {spec.cost_class: spec for spec in missing}
-    cost, guessed = {}, False
-    for name, spec in kinds.items():
-        known = plan.store.get("costs", cost_key(spec, device))
-        if known is None:
-            cost[name], guessed = _try_out(spec, device), True
-        else:
-            cost[name] = float(known.facts["seconds"])
-    return sum(cost[spec.cost_class] for spec in missing), guessed
+    known = {n: plan.store.get("costs", cost_key(spec, device)) for n, spec in kinds.items()}
+    cost = {n: float(entry.facts["seconds"]) for n, entry in known.items() if entry is not None}
+    strange = [n for n in kinds if n not in cost]
+    if not strange:
+        return sum(cost[spec.cost_class] for spec in missing), "from runs in the store"
+    random.Random(0).shuffle(strange)  # neighbours are alike
+    start, tried = time.monotonic(), 0
+    while tried < len(strange) and (not tried or time.monotonic() - start < TRIALS):
+        cost[strange[tried]] = _try_out(kinds[strange[tried]], device)
+        tried += 1
+    usual = sum(cost.values()) / len(cost)
+    many = len(strange) > tried
+    how = f"{tried} of {len(strange)} kinds" if many else "each kind"
+    seconds = sum(cost.get(spec.cost_class, usual) for spec in missing)
+    return seconds, f"from a short trial of {how} of run"
 
 
 def _try_out(spec: RunSpec, device: str) -> float:

@@ -39,7 +39,8 @@ class Plan:
         name: of the grid and of its folder.
         device: "auto" is settled when work starts, because that takes torch.
         folder: where failures, the manifest and the report go.
-        cells: every cell; `refused` holds the reasons of those that make no sense, by key.
+        cells: every cell; `refused` holds the reasons of those that make no sense, by key, and
+            `left_out` the reason of those that the grid lists and does not measure.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Plan:
     cells: list[Cell]
     device: str = "auto"
     refused: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -55,8 +57,9 @@ class Plan:
         return digest([cell.key for cell in self.cells])
 
     def wanted(self) -> list[Cell]:
-        """Applicable cells without stored rows."""
-        possible = [cell for cell in self.cells if cell.key not in self.refused]
+        """Applicable cells without stored rows, but for those left out."""
+        aside = self.refused.keys() | self.left_out.keys()
+        possible = [cell for cell in self.cells if cell.key not in aside]
         return [cell for cell in possible if self.store.get("cells", cell.key) is None]
 
     def missing_runs(self, cells: Iterable[Cell] | None = None) -> dict[str, RunSpec]:
@@ -80,7 +83,7 @@ class Plan:
             elif failure.is_file():
                 rows.append(cell.row("failed", json.loads(failure.read_text())["reason"]))
             else:
-                rows.append(cell.row("not_run", unmeasured))
+                rows.append(cell.row("not_run", self.left_out.get(cell.key, unmeasured)))
         return rows
 
     def describe(self) -> str:
@@ -148,15 +151,18 @@ def plan(
         metrics = shipped()
     runtime = jobs[0].config.get("runtime") or {}
     kept = Store(store or runtime.get("store") or "results/store")
-    cells, refused, seen = [], {}, set()
+    cells, refused, left_out, seen = [], {}, {}, set()
     for job in jobs:
         cell = Cell(job.config, _fitting(job.config, metrics), _extra(job.axes), job.overrides)
         if (name_of := digest([cell.key, cell.coordinates])) not in seen:
             seen.add(name_of)
             cells.append(cell)
-            # A measured cell was applicable; asking again may mean to calibrate its noise again.
-            if not kept.has("cells", cell.key) and (reasons := cell.reasons()):
+            if kept.has("cells", cell.key):
+                continue  # applicable, then; asking again may mean to calibrate its noise again
+            if reasons := cell.reasons():
                 refused[cell.key] = reasons
+            elif job.not_run:
+                left_out[cell.key] = job.not_run
     if len(refused) == len(cells):
         first = refused[cells[0].key]
         raise ConfigError(f"nothing in this grid is applicable: {'; '.join(first)}")
@@ -168,7 +174,7 @@ def plan(
     device = str(runtime.get("device", "auto"))
     if device != "auto":
         device = pick_device(device)
-    made = Plan(name, folder, kept, cells, device, refused)
+    made = Plan(name, folder, kept, cells, device, refused, left_out)
     _check_folder(made)
     return made
 

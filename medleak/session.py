@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,30 @@ _ASIDE = ("executor", "runtime")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What was asked for: `overrides`, those of a saved grid included, and the grid's `name` and
-    `budget` (seconds) where it has them."""
+class Part:
+    """A product of axes. Where `not_run` gives a reason, its cells stand in the tables and that is all."""
 
     overrides: tuple[str, ...]
+    not_run: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: the parts that a grid is the sum of, those of a saved grid included, and the
+    grid's `name` and `budget` (seconds) where it has them."""
+
+    parts: tuple[Part, ...]
     name: str | None = None
+    budget: float | None = None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A grid of conf/grid/: `overrides` hold in every one of its `parts`."""
+
+    overrides: tuple[str, ...]
+    parts: tuple[Part, ...] = (Part(()),)
+    summary: str = ""
     budget: float | None = None
 
 
@@ -39,19 +57,26 @@ def gather(words: Sequence[str]) -> Request:
     names = [word.removeprefix("grid=") for word in words if _names_grid(word)]
     given = [word for word in words if not _names_grid(word)]
     if not names:
-        return Request(tuple(given))
+        return Request((Part(tuple(given)),))
     if len(names) > 1:
         raise ConfigError(f"one saved grid at a time: {', '.join(names)}")
     saved = read_grid(names[0])
-    replaced = {_key(word): word for word in given}
-    kept = [replaced.pop(_key(word), word) for word in saved["overrides"]]
+    parts = (
+        Part(_replace((*saved.overrides, *p.overrides), given), p.not_run) for p in saved.parts
+    )
     changed = any(_key(word).split(".")[0] not in _ASIDE for word in given)
-    name = None if changed else names[0]
-    return Request((*kept, *replaced.values()), name, saved["budget"])
+    return Request(tuple(parts), None if changed else names[0], saved.budget)
 
 
-def read_grid(name: str) -> dict[str, Any]:
-    """The saved grid `name`: summary, overrides, budget in seconds (or None).
+def _replace(words: Iterable[str], given: Iterable[str]) -> tuple[str, ...]:
+    """`words`, those of a key in `given` replaced; what is new comes last."""
+    replaced = {_key(word): word for word in given}
+    kept = [replaced.pop(_key(word), word) for word in words]
+    return (*kept, *replaced.values())
+
+
+def read_grid(name: str) -> Saved:
+    """The saved grid `name`.
 
     Raises:
         ConfigError: unknown, or not a grid.
@@ -66,12 +91,20 @@ def read_grid(name: str) -> dict[str, Any]:
     file = known[name].file
     try:
         content = yaml.safe_load(file.read_text())
-        overrides = [str(word) for word in content["overrides"]]
+        overrides = tuple(str(word) for word in content["overrides"])
+        parts = tuple(_part(part) for part in content.get("parts") or [[]])
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise ConfigError(f"{file} is no grid: it needs a list 'overrides' ({error!r})") from None
     budget = content.get("budget")
     seconds = None if budget is None else duration(str(budget))
-    return {"summary": content.get("summary", ""), "overrides": overrides, "budget": seconds}
+    return Saved(overrides, parts, content.get("summary", ""), seconds)
+
+
+def _part(content: Any) -> Part:
+    """A list of overrides, or one with the reason why its cells are not run."""
+    if not isinstance(content, dict):
+        return Part(tuple(str(word) for word in content))
+    return Part(tuple(str(word) for word in content["overrides"]), str(content["not_run"]))
 
 
 def _names_grid(word: str) -> bool:
@@ -123,7 +156,12 @@ def prepare(
 
     compose.initialise(plugins)
     request = gather(overrides)
-    jobs = compose.expand(request.overrides)
+    products = compose.expand_all([part.overrides for part in request.parts])
+    jobs = [
+        replace(job, not_run=part.not_run)
+        for part, product in zip(request.parts, products, strict=True)
+        for job in product
+    ]
     if single and len(jobs) > 1:
         raise ConfigError(f"these are {len(jobs)} cells, and run measures one: use medleak grid")
     made = grid.plan(

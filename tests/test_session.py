@@ -8,7 +8,7 @@ import yaml
 
 from medleak import plugins
 from medleak.api import ConfigError
-from medleak.session import duration, gather, read_grid
+from medleak.session import Part, duration, gather, prepare, read_grid
 
 
 @pytest.fixture
@@ -26,18 +26,61 @@ def saved(tmp_path, monkeypatch):
 @pytest.mark.parametrize("words", [["tiny"], ["grid=tiny"]])
 def test_a_saved_grid_stands_for_its_overrides(saved, words):
     request = gather(words)
-    assert request.overrides == ("attack=yeom", "seed=0,1", "n_shadows=8")
+    assert request.parts == (Part(("attack=yeom", "seed=0,1", "n_shadows=8")),)
     assert (request.name, request.budget) == ("tiny", 120.0)
 
 
 def test_further_overrides_win_and_take_the_name_away(saved):
     request = gather(["tiny", "seed=5", "+attack.x=1"])
-    assert request.overrides == ("attack=yeom", "seed=5", "n_shadows=8", "+attack.x=1")
+    assert request.parts == (Part(("attack=yeom", "seed=5", "n_shadows=8", "+attack.x=1")),)
     assert request.name is None
 
 
 def test_how_it_runs_does_not_change_the_name(saved):
     assert gather(["tiny", "executor=serial", "runtime.device=cpu"]).name == "tiny"
+
+
+SUM = """
+overrides: [target=phantom_cnn, seed=0]
+parts:
+  - [attack=yeom, "defense=none,label_only"]
+  - [attack=attack_p]
+  - {overrides: [attack=lira, n_shadows=4], not_run: too dear}
+"""
+
+
+@pytest.fixture
+def several(saved):
+    """A saved grid `sum` of three products, the last of which is only listed."""
+    (saved / "sum.yaml").write_text(SUM)
+
+
+def test_a_grid_may_be_a_sum_of_products(several):
+    request = gather(["sum", "seed=3"])
+    assert request.parts == (
+        Part(("target=phantom_cnn", "seed=3", "attack=yeom", "defense=none,label_only")),
+        Part(("target=phantom_cnn", "seed=3", "attack=attack_p")),
+        Part(("target=phantom_cnn", "seed=3", "attack=lira", "n_shadows=4"), "too dear"),
+    )
+
+
+def test_what_a_grid_lists_without_running_says_why(several, tmp_path):
+    plan = prepare(["sum"], out=tmp_path / "grids", store=tmp_path / "store").plan
+    assert [cell.coordinates["attack"] for cell in plan.wanted()] == ["yeom", "attack_p"]
+    assert len(plan.missing_runs()) == 1  # the target alone: no shadows for what is not run
+    told = {(row.attack, row.defense): (row.status, row.reason) for row in plan.rows()}
+    assert told["lira", "none"] == ("not_run", "too dear")
+    assert told["yeom", "none"] == ("not_run", "not measured yet")
+    assert told["yeom", "label_only"][0] == "not_applicable"
+    words = plan.describe()
+    assert "listed, not run    1" in words
+    assert "1 x too dear" in words
+
+
+def test_a_part_without_overrides_is_refused(saved):
+    (saved / "odd.yaml").write_text("overrides: []\nparts: [{not_run: why}]")
+    with pytest.raises(ConfigError, match=r"odd\.yaml is no grid"):
+        read_grid("odd")
 
 
 def test_faults_of_saved_grids(saved):
@@ -54,8 +97,10 @@ def test_faults_of_saved_grids(saved):
 @pytest.mark.parametrize("name", sorted(plugins.options("grid")))
 def test_shipped_grids_read_and_have_a_summary(name):
     grid = read_grid(name)
-    assert grid["summary"]
-    assert all("=" in override for override in grid["overrides"])
+    assert grid.summary
+    words = [word for part in grid.parts for word in (*grid.overrides, *part.overrides)]
+    assert words
+    assert all("=" in word for word in words)
 
 
 def test_durations():
