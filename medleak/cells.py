@@ -174,6 +174,12 @@ class Cell:
         """Which half each target is in, ``(T,)`` bool: alternating, so that both hold early columns."""
         return np.arange(len(self.duels)) % 2 == 0
 
+    @property
+    def leaders(self) -> list[Duel]:
+        """The first target of each half where halves are shadowed apart, else the first: further targets
+        are its shadows, and it theirs."""
+        return self.duels[: 2 if self.exposed else 1]
+
     def _duel(self, column: int) -> Duel:
         pool, k = self.knowledge["pool"], int(self.knowledge["n_shadows"])
         columns = shadow_columns(column, k, pool=pool)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Defense, Estimate, MedleakError, Output, Release
-from medleak.cells import Cell
+from medleak.cells import Cell, Duel
 from medleak.components import build, identities
 from medleak.games import World
 from medleak.keys import BENCH_VERSION, MEASURE_VERSION, digest
@@ -43,11 +43,11 @@ def shared_parts(
     drawn = cell.duels[:MOST_BLIND] if cell.game.blind else []
     blinds = [_blind(cell, duel.target, store) for duel in drawn]
     blind = mean_estimate([found["blind_auc"] for found in blinds]) if blinds else None
-    replica = _replica(cell, store, device) if shadows else {"reasons": (), "collapsed": 0}
-    notes = list(replica["reasons"])
-    if replica["collapsed"]:
-        notes.append(f"{replica['collapsed']} of {len(shadows)} shadows answer one class only")
-    reasons = "; ".join(replica["reasons"])
+    checked = [_replica(cell, duel, store, device) for duel in cell.leaders if duel.shadows]
+    notes = [reason for check in checked for reason in check["reasons"]]
+    reasons = "; ".join(notes)
+    if collapsed := sum(check["collapsed"] for check in checked):
+        notes.append(f"{collapsed} of {len(shadows) * len(checked)} shadows answer one class only")
     reason = f"control failed: replica check: {reasons}" if reasons else ""
     if any((found["blind_auc"].low or 0.0) > 0.5 for found in blinds):
         reason = "control failed: members and non-members differ before any training (blind AUC)"
@@ -174,9 +174,9 @@ def _blind(cell: Cell, spec: RunSpec, store: Store) -> dict[str, Estimate]:
     )
 
 
-def _replica(cell: Cell, store: Store, device: str) -> dict[str, Any]:
-    """The replica check of the first target: further ones are its shadows, and it theirs."""
-    world, specs = cell.target_spec.world, [cell.target_spec, *cell.shadow_specs]
+def _replica(cell: Cell, duel: Duel, store: Store, device: str) -> dict[str, Any]:
+    """The replica check of one target."""
+    world, specs = duel.target.world, [duel.target, *duel.shadows]
 
     def found() -> dict[str, Any]:
         described = [_replica_facts(spec, facts_of(spec, store), store, device) for spec in specs]

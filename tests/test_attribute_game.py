@@ -1,12 +1,11 @@
 """The attribute game: which column, who is asked about, what is known without the model, what comes of it."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from medleak import grid
 from medleak.api import Challenge, ConfigError, Dataset, Records, Setting
+from medleak.compose import Job
 from medleak.executors import SerialExecutor
 from medleak.games import World
 from medleak.goals.attribute import baselines
@@ -170,7 +169,7 @@ def rows(toy_config, tmp_path):
         config = toy_config(**options)
         config["attack"] |= {"name": "score_attribute", "_target_": target}
         config["n_targets"] = n_targets
-        jobs = [SimpleNamespace(config=config, axes={}, overrides=())]
+        jobs = [Job((), {}, config)]
         places = {"out": tmp_path / "out", "store": tmp_path / "store"}
         plan = grid.plan(jobs, metrics=metrics, name="g", **places)
         return grid.execute(plan, executor=SerialExecutor()).rows
@@ -250,7 +249,7 @@ def message_rows(toy_config, tmp_path):
         config["target"]["recipe"] = {"_target_": "medleak.targets.recipes.SGD", "epochs": 3}
         target = "medleak.attacks.attribute.update_attribute.UpdateAttribute"
         config["attack"] |= {"name": "update_attribute", "_target_": target}
-        jobs = [SimpleNamespace(config=config, axes={}, overrides=())]
+        jobs = [Job((), {}, config)]
         places = {"out": tmp_path / "out", "store": tmp_path / "store"}
         plan = grid.plan(jobs, metrics=BLOCKS, name="g", **places)
         return grid.execute(plan, executor=SerialExecutor()).rows

@@ -1,13 +1,12 @@
 """What stands beside an attack: proofs of twins, kinds that it speaks of, adversaries who act."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from medleak import grid
 from medleak.api import OWN, ConfigError
 from medleak.cells import Cell
+from medleak.compose import Job
 from medleak.controls import PROOF, TWIN_ERROR
 from medleak.executors import SerialExecutor
 
@@ -17,7 +16,7 @@ METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
 @pytest.fixture
 def rows(toy_config, tmp_path):
     def go(*configs):
-        jobs = [SimpleNamespace(config=c, axes={}, overrides=()) for c in configs]
+        jobs = [Job((), {}, c) for c in configs]
         places = {"out": tmp_path / "out", "store": tmp_path / "store"}
         plan = grid.plan(jobs, metrics=METRICS, name="g", **places)
         return grid.execute(plan, executor=SerialExecutor()).rows

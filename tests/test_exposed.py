@@ -1,13 +1,12 @@
 """The most exposed patients: chosen on one half of the targets, judged on the other."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
-from medleak import grid
+from medleak import controls, grid
 from medleak.api import Challenge, ConfigError, Knowledge, Records, Release, Setting, Shadow
 from medleak.attacks.membership.lira import LiRA
+from medleak.compose import Job
 from medleak.executors import SerialExecutor
 from medleak.goals.membership import Bouts, figures, most_exposed
 from medleak.metrics.membership import AUC, TPRAtFPR
@@ -79,7 +78,7 @@ def test_a_planted_few_are_found_and_their_leak_is_larger_than_the_average():
 
 def plan_of(toy_config, tmp_path, **asked):
     config = {**toy_config("AboveShadows", knowledge={"n_shadows": 3}), "n_targets": 8, **asked}
-    job = SimpleNamespace(config=config, axes={}, overrides=())
+    job = Job((), {}, config)
     return grid.plan([job], metrics=AUC_ONLY, name="g", out=tmp_path / "o", store=tmp_path / "s")
 
 
@@ -94,6 +93,20 @@ def test_each_half_is_shadowed_by_itself_and_has_a_row_of_its_own(toy_config, tm
     n_patients = rows[0].leakage["auc"].n
     assert 0.25 * n_patients <= rows[1].leakage["auc"].n <= 0.5 * n_patients + 1
     assert len({row.key for row in rows}) == 2
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_both_halves_have_to_be_replicas(toy_config, tmp_path, monkeypatch, column):
+    real = controls.facts_of
+
+    def odd_one_out(spec, store):
+        return {**real(spec, store), **({"sigma": 9.0} if spec.column == column else {})}
+
+    monkeypatch.setattr(controls, "facts_of", odd_one_out)
+    plan = plan_of(toy_config, tmp_path, exposed=0.25)
+    rows = grid.execute(plan, executor=SerialExecutor()).rows
+    assert {row.status for row in rows} == {"invalid"}
+    assert "sigma of the target 9.0" in rows[0].reason
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,12 @@
 """The property game: who is drawn at which share, what cannot be drawn, and what is told of many targets."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from medleak import grid, skews
 from medleak.api import ConfigError, Shares, Verdicts
 from medleak.cells import Cell
+from medleak.compose import Job
 from medleak.executors import SerialExecutor
 from medleak.games import load_world
 from medleak.goals.property import LEAST_TARGETS
@@ -168,7 +167,7 @@ def test_intervals_allow_for_the_patients_whom_targets_share(metric, world):
 @pytest.fixture
 def rows(config, tmp_path):
     def go(**options):
-        jobs = [SimpleNamespace(config=config(**options), axes={}, overrides=())]
+        jobs = [Job((), {}, config(**options))]
         places = {"out": tmp_path / "out", "store": tmp_path / "store"}
         plan = grid.plan(jobs, metrics=BLOCKS, name="g", **places)
         return grid.execute(plan, executor=SerialExecutor()).rows

@@ -1,12 +1,11 @@
 """Leave-one-out: every run of the pool is the target once, and nothing is trained for it."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from medleak import grid
 from medleak.api import Scored, Secret
+from medleak.compose import Job
 from medleak.executors import SerialExecutor
 from medleak.measure import attacked
 from medleak.metrics.membership import AUC, TPRAtFPR
@@ -24,7 +23,7 @@ METRICS = {
 def run(toy_config, tmp_path):
     def go(n_targets, seed=0):
         config = toy_config("AboveShadows", seed=seed, knowledge={"n_shadows": 8})
-        job = SimpleNamespace(config={**config, "n_targets": n_targets}, axes={}, overrides=())
+        job = Job((), {}, {**config, "n_targets": n_targets})
         name, places = f"g{n_targets}-{seed}", {"out": tmp_path / "out", "store": tmp_path / "s"}
         plan = grid.plan([job], metrics=METRICS, name=name, **places)
         return plan, grid.execute(plan, executor=SerialExecutor())
@@ -88,7 +87,7 @@ def test_without_targets_in_turn_nobody_is_listed(run):
 def test_what_an_attack_draws_depends_on_neither_metrics_nor_other_targets(toy_config, tmp_path):
     def scores(name, metrics, n_targets):
         config = {**toy_config("Guess"), "n_targets": n_targets}
-        job = SimpleNamespace(config=config, axes={}, overrides=())
+        job = Job((), {}, config)
         places = {"out": tmp_path / "out", "store": tmp_path / name}
         (cell,) = grid.plan([job], metrics=metrics, name=name, **places).cells
         store = Store(places["store"])

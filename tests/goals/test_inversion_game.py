@@ -1,13 +1,11 @@
 """The inversion game on a handful of simulated persons."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from medleak import grid
 from medleak.api import ConfigError, DataError
-from medleak.compose import metrics
+from medleak.compose import Job, metrics
 from medleak.executors import SerialExecutor
 from medleak.games import load_world
 from medleak.goals.inversion import SHUFFLED
@@ -51,7 +49,7 @@ def plan(tmp_path):
             "n_members": None,
             "n_shadows": None,
         }
-        job = SimpleNamespace(config=config, axes={}, overrides=())
+        job = Job((), {}, config)
         places = {"out": tmp_path / "out", "store": tmp_path / "store"}
         return grid.plan([job], metrics=metrics(), **places)
 
@@ -170,6 +168,6 @@ def test_what_cannot_be_asked_is_refused_in_a_line(plan, changes, knowledge, tol
 
 def test_membership_is_no_question_where_patients_are_classes(toy_config, tmp_path):
     config = toy_config() | {"target": target()}
-    job = SimpleNamespace(config=config, axes={}, overrides=())
+    job = Job((), {}, config)
     with pytest.raises(ConfigError, match="the classes are the patients"):
         grid.plan([job], metrics=metrics(), out=tmp_path / "o", store=tmp_path / "s")
