@@ -144,7 +144,8 @@ class Cost(NamedTuple):
 
     @classmethod
     def of(cls, aggregates: Sequence[Aggregate]) -> Cost:
-        """Bytes where all have them, else seconds of training, else nothing.
+        """Bytes where all have them, else seconds of training, else nothing; or, where it grew more, the
+        time of a query.
 
         Relative to no defense, or to the cheapest where that was not measured.
         """
@@ -152,15 +153,17 @@ class Cost(NamedTuple):
         if not known:
             return cls("", {})
         costs = {_place(one): one.cost[known[0]] for one in aggregates}
+        asked = {_place(one): one.cost.get("query_overhead", 1.0) for one in aggregates}
         ratios: dict[tuple[str, int, str], float] = {}
         bases: set[str] = set()
         for place, cost in costs.items():
             same = {other[2]: value for other, value in costs.items() if other[:2] == place[:2]}
             base = "none" if "none" in same else min(same, key=same.__getitem__)
-            ratios[place] = cost / same[base]
+            ratios[place] = max(cost / same[base], asked[place])
             bases.add(base)
         base = bases.pop() if len(bases) == 1 else "the cheapest defense"
-        return cls(f"{COSTS[known[0]]}, against {'no defense' if base == 'none' else base}", ratios)
+        what = COSTS[known[0]] + (" or time of a query" if max(asked.values()) > 1 else "")
+        return cls(f"{what}, against {'no defense' if base == 'none' else base}", ratios)
 
     @property
     def steps(self) -> list[float]:

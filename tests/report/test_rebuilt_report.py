@@ -388,6 +388,14 @@ def test_costs_are_against_no_defense_where_it_was_measured(make_rebuilt):
     assert tradeoffs.Cost.of(aggregate([make_rebuilt(cost={})])).ratios == {}
 
 
+def test_encrypted_answers_cost_what_a_query_does(make_rebuilt):
+    plain = make_rebuilt("none", cost={"train_seconds": 10.0})
+    costs = {"train_seconds": 11.0, "query_overhead": 7000.0}
+    cost = tradeoffs.Cost.of(aggregate([plain, make_rebuilt("encrypted_inference", cost=costs)]))
+    assert sorted(cost.ratios.values()) == [1.0, 7000.0]
+    assert cost.label == "training time or time of a query, against no defense"
+
+
 # --------------------------------------------------------------------------- explain
 
 
