@@ -244,6 +244,15 @@ class Cell:
         )
 
     @property
+    def cost_classes(self) -> tuple[str, str]:
+        """Cells of one class take about as long to measure: the same attack on the same kind of run, and,
+        roughly, on any run of the same model and data."""
+        mine = [_unnamed(self.config["attack"]), self.knowledge, len(self.duels)]
+        alike = [self.config["target"]["model"], self.target_spec.world.dataset.name]
+        own, rough = (digest([mine, kind]) for kind in (self.target_spec.cost_class, alike))
+        return own, rough
+
+    @property
     def coordinates(self) -> dict[str, Any]:
         """What the cell is called in the tables; no part of what was measured."""
         names = {group: self.config[group]["name"] for group in ("target", "defense", "attack")}

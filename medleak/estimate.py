@@ -41,11 +41,15 @@ def describe(plan: Plan) -> str:
     lines.append(f"  training runs      {len(needed)}, {len(missing)} of them to be trained")
     device, executor = pick_device(plan.device), LocalExecutor()
     executor.suit(tasks=max(1, len(missing)), device=device)
-    seconds, how = estimate_seconds(plan, device)
-    jobs = executor.slots
+    training, how = estimate_seconds(plan, device)
+    measuring, counted = measuring_seconds(plan, device)
+    attacks = (
+        "not counted" if not counted else f"counted in {counted} of {count(len(wanted), 'cell')}"
+    )
+    seconds, jobs = training + measuring, executor.slots
     lines.append(
         f"  estimated time     {duration(seconds / jobs)} on {count(jobs, 'process')} "
-        f"({duration(seconds)} of one; {how}; attacks not counted)"
+        f"({duration(seconds)} of one; {how}; attacks {attacks})"
     )
     return "\n".join(lines)
 
@@ -66,7 +70,9 @@ def estimate_seconds(plan: Plan, device: str) -> tuple[float, str]:
     """
     missing = list(plan.missing_runs().values())
     kinds = {spec.cost_class: spec for spec in missing}
-    known = {n: plan.store.get("costs", cost_key(spec, device)) for n, spec in kinds.items()}
+    known = {
+        n: plan.store.get("costs", cost_key(spec.cost_class, device)) for n, spec in kinds.items()
+    }
     cost = {n: float(entry.facts["seconds"]) for n, entry in known.items() if entry is not None}
     strange = [n for n in kinds if n not in cost]
     if not strange:
@@ -81,6 +87,16 @@ def estimate_seconds(plan: Plan, device: str) -> tuple[float, str]:
     how = f"{tried} of {len(strange)} kinds" if many else "each kind"
     seconds = sum(cost.get(spec.cost_class, usual) for spec in missing)
     return seconds, f"from a short trial of {how} of run"
+
+
+def measuring_seconds(plan: Plan, device: str) -> tuple[float, int]:
+    """Seconds of attacking and measuring that are missing, as far as the store knows cells like them, and
+    how many cells that are."""
+    found = []
+    for cell in plan.wanted():
+        entries = [plan.store.get("costs", cost_key(n, device)) for n in cell.cost_classes]
+        found += [float(entry.facts["seconds"]) for entry in entries if entry is not None][:1]
+    return sum(found), len(found)
 
 
 def _try_out(spec: RunSpec, device: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from medleak.controls import shared_parts
 from medleak.games import World
 from medleak.goals.base import Played
 from medleak.keys import MEASURE_VERSION, array_digest, digest, rng_for
-from medleak.runs import release_of, with_weights
+from medleak.runs import cost_key, release_of, remember_cost, with_weights
 from medleak.shadows import Pool
 from medleak.store import Store
 
@@ -27,6 +28,7 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
     Returns:
         Seconds that the attacks took.
     """
+    start = time.perf_counter()
     try:
         outputs = [attacked(cell, duel, store, device) for duel in cell.duels]
         controls = {
@@ -40,6 +42,8 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
     shared = shared_parts(cell, store, outputs, device)
     rows = cell.game.rows(cell, store, Played(outputs, shared, controls, device))
     store.save("cells", cell.key, {"rows": [row.to_json() for row in rows]})
+    for name in cell.cost_classes:
+        remember_cost(store, cost_key(name, device), time.perf_counter() - start)
     return sum(output.seconds for output in outputs)
 
 

@@ -223,7 +223,7 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
     store.save("runs", spec.key, facts, network.arrays())
     for x, logits in answers:
         network.remember(x, logits)
-    remember_cost(store, cost_key(spec, device), seconds)
+    remember_cost(store, cost_key(spec.cost_class, device), seconds)
     return seconds
 
 
@@ -412,9 +412,9 @@ def log_probabilities(logits: np.ndarray, *, multilabel: bool = False) -> np.nda
     return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
 
-def cost_key(spec: RunSpec, device: str) -> str:
-    """Runs of one class on one kind of device take about the same time."""
-    return f"{spec.cost_class}-{device.partition(':')[0]}"
+def cost_key(cost_class: str, device: str) -> str:
+    """Runs or cells of one class on one kind of device take about the same time."""
+    return f"{cost_class}-{device.partition(':')[0]}"
 
 
 def remember_cost(store: Store, key: str, seconds: float) -> None:

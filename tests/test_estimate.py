@@ -2,6 +2,7 @@
 
 import pytest
 
+import medleak
 from medleak import estimate
 from medleak.session import plan
 
@@ -33,7 +34,30 @@ def test_what_the_store_knows_is_not_tried(made, monkeypatch):
     monkeypatch.setattr(estimate, "TRIALS", 0.0)
     spec = made.cells[0].target_spec
     made.store.ready()
-    made.store.save("costs", estimate.cost_key(spec, "cpu"), {"seconds": 5.0})
+    made.store.save("costs", estimate.cost_key(spec.cost_class, "cpu"), {"seconds": 5.0})
     seconds, how = estimate.estimate_seconds(made, "cpu")
     assert seconds == pytest.approx(2 * 5.0 + 2 * 3.0 + 4 * 4.0)  # known, tried, their mean
     assert how == "from a short trial of 1 of 3 kinds of run"
+
+
+def test_attacks_count_once_cells_like_them_were_measured(made):
+    assert estimate.measuring_seconds(made, "cpu") == (0.0, 0)
+    assert "attacks not counted" in made.describe()
+    made.store.ready()
+    own, rough = made.cells[0].cost_classes
+    assert own not in made.cells[2].cost_classes  # another defense
+    for name, seconds in ((own, 100.0), (rough, 20.0)):
+        made.store.save("costs", estimate.cost_key(name, "cpu"), {"seconds": seconds})
+    # Two seeds of one kind of run are known by themselves; the other defenses by the same attack.
+    assert estimate.measuring_seconds(made, "cpu") == (2 * 100.0 + 6 * 20.0, 8)
+    assert "attacks counted in 8 of 8 cells" in made.describe()
+
+
+def test_measuring_leaves_its_time_behind(tmp_path):
+    places = {"out": tmp_path / "grids", "store": tmp_path / "store"}
+    asked = ("attack=yeom", "target.recipe.epochs=1")
+    medleak.run(*asked, **places)
+    later = plan(*asked, "seed=7", **places)
+    seconds, counted = estimate.measuring_seconds(later, "cpu")
+    assert counted == 1
+    assert seconds > 0
