@@ -14,7 +14,8 @@ from medleak.components import build, identities
 from medleak.games import World
 from medleak.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.metrics.means import mean_block, mean_estimate, mean_nested
-from medleak.runs import Network, RunSpec, facts_of, log_probabilities, release_of
+from medleak.released import Network, facts_of, log_probabilities, release_of
+from medleak.runs import RunSpec
 from medleak.shadows import replica_check
 from medleak.slots import Slots, training_blocks
 from medleak.store import Store

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from medleak.api import MedleakError
 from medleak.components import build
-from medleak.runs import RunSpec, build_model, cost_key, make_trainer
+from medleak.runs import RunSpec, build_model, make_trainer
 from medleak.slots import filling_blocks
+from medleak.training import cost_key
 
 if TYPE_CHECKING:
     from medleak.grid import Plan

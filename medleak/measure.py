@@ -17,9 +17,11 @@ from medleak.controls import shared_parts
 from medleak.games import World
 from medleak.goals.base import Played
 from medleak.keys import MEASURE_VERSION, array_digest, digest, rng_for
-from medleak.runs import cost_key, release_of, remember_cost, with_weights
+from medleak.released import release_of
+from medleak.runs import with_weights
 from medleak.shadows import Pool
 from medleak.store import Store
+from medleak.training import cost_key, remember_cost
 
 
 def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:

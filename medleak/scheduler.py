@@ -23,8 +23,9 @@ from medleak.executors import LocalExecutor
 from medleak.grid import FAILURES, MANIFEST, Plan, Result, pick_device, save_manifest
 from medleak.measure import measure
 from medleak.progress import bar
-from medleak.runs import RunSpec, train
+from medleak.runs import RunSpec
 from medleak.store import Store, write_atomically
+from medleak.training import train
 
 POLL_SECONDS = 0.3
 BUSY, DONE, STORED = "busy", "done", "stored"

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Shadow, View
-from medleak.runs import RunSpec, release_of
+from medleak.released import release_of
+from medleak.runs import RunSpec
 from medleak.slots import Slots
 from medleak.store import Store
 

@@ -28,7 +28,7 @@ from medleak.api import (
 from medleak.audit import COLUMNS, Sample, arrays_of, both, known, people, truths
 from medleak.keys import rng_for
 from medleak.messages import unknown
-from medleak.runs import log_probabilities
+from medleak.released import log_probabilities
 
 TARGET, LABELS, SHADOWS = "target.npz", "labels.npz", "shadow_*.npz"
 ATTACKS = ("lira", "rmia")

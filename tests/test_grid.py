@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,26 +14,22 @@ import pytest
 from medleak import grid
 from medleak.api import ConfigError
 from medleak.cells import Cell
+from medleak.compose import Job
 from medleak.executors import LocalExecutor, SerialExecutor
-from medleak.runs import _Recent
+from medleak.released import _Recent
 from medleak.store import ARRAYS, MANIFEST
 
 METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
 
 
-@dataclass
-class Job:
-    """Stands in for a composed job."""
-
-    config: dict
-    axes: dict
-    overrides: tuple = ()
+def job(config, axes=None, overrides=()):
+    return Job(overrides, axes or {}, config)
 
 
 def jobs_of(toy_config, seeds=(0, 1), attacks=("Confidence", "AboveShadows"), **options):
     knowledge = {"AboveShadows": {"n_shadows": 4}}
     return [
-        Job(toy_config(a, seed=s, knowledge=knowledge.get(a, {}), **options), {}, (f"seed={s}",))
+        job(toy_config(a, seed=s, knowledge=knowledge.get(a, {}), **options), {}, (f"seed={s}",))
         for s in seeds
         for a in attacks
     ]
@@ -117,7 +112,7 @@ def test_canaries_have_rows_of_their_own(toy_config, plan_of):
 
 def test_failures_are_rows_that_wait_to_be_asked_for(toy_config, plan_of):
     jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence", "Broken"))
-    jobs.append(Job(toy_config("Confidence", recipe={"fail": True}), {}))
+    jobs.append(job(toy_config("Confidence", recipe={"fail": True})))
     first = grid.execute(plan_of(jobs), executor=SerialExecutor())
     reasons = {row.attack + row.status: row.reason for row in first.rows}
     assert reasons["Brokenfailed"] == "Broken returned shape (3,): (80,) is needed"
@@ -140,7 +135,7 @@ def test_failures_are_rows_that_wait_to_be_asked_for(toy_config, plan_of):
     ],
 )
 def test_a_plugin_that_misbehaves_is_one_line(toy_config, plan_of, how, reason):
-    plan = plan_of([Job(toy_config("Broken", how=how), {})])
+    plan = plan_of([job(toy_config("Broken", how=how))])
     row = grid.execute(plan, executor=SerialExecutor()).rows[0]
     assert (row.status, row.reason) == ("failed", reason)
 
@@ -215,7 +210,7 @@ def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog, monkeypatch
     plan.store.prune(kind="cells")
     if victim == ARRAYS:  # else the answers are remembered, and nobody reads the weights
         plan.store.prune(kind="signals")
-    monkeypatch.setattr("medleak.runs._RECENT", _Recent(0))  # as in another process
+    monkeypatch.setattr("medleak.released._RECENT", _Recent(0))  # as in another process
     result = grid.execute(plan, executor=SerialExecutor())
     assert figures(result.rows) == figures(first.rows)
     assert "set aside" in caplog.text
@@ -230,9 +225,9 @@ def test_everybody_who_is_measured_on_is_in_the_key(toy_config):
 
 def test_rows_carry_the_coordinates_of_the_grid_that_asks(toy_config, plan_of):
     config = toy_config("Confidence")
-    grid.execute(plan_of([Job(config, {}, ("a=1",))]), executor=SerialExecutor())
+    grid.execute(plan_of([job(config, {}, ("a=1",))]), executor=SerialExecutor())
     renamed = {**config, "target": {**config["target"], "name": "other"}}
-    plan = plan_of([Job(renamed, {"target.recipe.epochs": 300}, ("b=2",))], name="second")
+    plan = plan_of([job(renamed, {"target.recipe.epochs": 300}, ("b=2",))], name="second")
     result = grid.execute(plan, executor=SerialExecutor())
     row = result.rows[0]
     assert (result.trained, result.measured) == (0, 0)
@@ -243,13 +238,13 @@ def test_rows_carry_the_coordinates_of_the_grid_that_asks(toy_config, plan_of):
 def test_two_presets_of_the_same_content_are_two_rows(toy_config, plan_of):
     config = toy_config("Confidence")
     twin = {**config, "defense": {"name": "twin", "slots": {}}}
-    result = grid.execute(plan_of([Job(config, {}), Job(twin, {})]), executor=SerialExecutor())
+    result = grid.execute(plan_of([job(config), job(twin)]), executor=SerialExecutor())
     assert [row.defense for row in result.rows] == ["none", "twin"]
     assert result.measured == 1
 
 
 def test_a_diverged_run_leaves_nothing_in_the_store(toy_config, plan_of):
-    plan = plan_of([Job(toy_config("Confidence", recipe={"fail": "diverge"}), {})])
+    plan = plan_of([job(toy_config("Confidence", recipe={"fail": "diverge"}))])
     row = grid.execute(plan, executor=SerialExecutor()).rows[0]
     assert row.status == "failed"
     assert "training diverged" in row.reason
@@ -258,15 +253,13 @@ def test_a_diverged_run_leaves_nothing_in_the_store(toy_config, plan_of):
 
 
 def test_an_attack_is_given_only_what_it_declared(toy_config, plan_of):
-    row = grid.execute(plan_of([Job(toy_config("Peek"), {})]), executor=SerialExecutor()).rows[0]
+    row = grid.execute(plan_of([job(toy_config("Peek"))]), executor=SerialExecutor()).rows[0]
     assert row.reason == "view 'weights': the attack declared access to 'labels' only"
 
 
 def test_a_run_that_ends_its_worker_fails_nobody_else(toy_config, plan_of):
-    jobs = [Job(toy_config("Confidence", recipe={"fail": "exit"}), {})]
-    jobs += [
-        Job(toy_config("Confidence", recipe={"epochs": 5 + i, "wait": 0.5}), {}) for i in range(3)
-    ]
+    jobs = [job(toy_config("Confidence", recipe={"fail": "exit"}))]
+    jobs += [job(toy_config("Confidence", recipe={"epochs": 5 + i, "wait": 0.5})) for i in range(3)]
     rows = grid.execute(plan_of(jobs), executor=LocalExecutor(jobs=2)).rows
     assert [row.status for row in rows] == ["failed", "ok", "ok", "ok"]
     assert "its worker process died" in rows[0].reason
@@ -284,7 +277,7 @@ def test_misspelt_knowledge_is_named_before_anything_is_trained(
     toy_config, plan_of, knowledge, message
 ):
     with pytest.raises(ConfigError, match=message):
-        plan_of([Job(toy_config("AboveShadows", knowledge=knowledge), {})])
+        plan_of([job(toy_config("AboveShadows", knowledge=knowledge))])
 
 
 SCRIPT = textwrap.dedent(
@@ -299,20 +292,14 @@ SCRIPT = textwrap.dedent(
 )
 SUPPORT = textwrap.dedent(
     """
-    from dataclasses import dataclass
     from pathlib import Path
     from medleak import components, grid
+    from medleak.compose import Job
     from medleak.executors import LocalExecutor
-
-    @dataclass
-    class Job:
-        config: dict
-        axes: dict
-        overrides: tuple = ()
 
     def main(root, spec):
         components.add_plugin_folder(Path(spec["toys"]))
-        jobs = [Job(config, {}) for config in spec["configs"]]
+        jobs = [Job((), {}, config) for config in spec["configs"]]
         plan = grid.plan(jobs, metrics=spec["metrics"], name="g", out=root / "out", store=root / "store")
         result = grid.execute(plan, executor=LocalExecutor(jobs=2))
         print(result.trained, result.measured, result.interrupted)
@@ -345,7 +332,7 @@ class Outside:
 
     def plan(self):
         configs = json.loads(self.spec)["configs"]
-        jobs = [Job(config, {}) for config in configs]
+        jobs = [job(config) for config in configs]
         out, store = self.folder / "out", self.folder / "store"
         return grid.plan(jobs, metrics=METRICS, name="g", out=out, store=store)
 

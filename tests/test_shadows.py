@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medleak.runs import log_probabilities
+from medleak.released import log_probabilities
 from medleak.shadows import replica_check, shadow_columns
 
 

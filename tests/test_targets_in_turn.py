@@ -10,8 +10,8 @@ from medleak.executors import SerialExecutor
 from medleak.measure import attacked
 from medleak.metrics.membership import AUC, TPRAtFPR
 from medleak.report import aggregate, risk, tables
-from medleak.runs import train
 from medleak.store import Store
+from medleak.training import train
 
 METRICS = {
     "auc": {"_target_": "medleak.metrics.membership.AUC"},

@@ -38,10 +38,12 @@ BENCH = {
     "medleak.metrics.blind": MEASURE_VERSION,
     "medleak.metrics.means": MEASURE_VERSION,
     "medleak.metrics.utility": MEASURE_VERSION,
+    "medleak.released": BENCH_VERSION,
     "medleak.runs": BENCH_VERSION,
     "medleak.shadows": MEASURE_VERSION,
     "medleak.skews": BENCH_VERSION,
     "medleak.slots": BENCH_VERSION,
+    "medleak.training": BENCH_VERSION,
 }
 FAMILIES = ("medleak.attacks.", "medleak.defenses.", "medleak.targets.", "medleak.metrics.")
 

@@ -24,7 +24,7 @@ from medleak.attacks.membership._kernels import logit_score, zero_floor
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import CLASSIFIERS, learned
 from medleak.attacks.membership._whitebox import inputs, training
-from medleak.runs import log_probabilities
+from medleak.released import log_probabilities
 
 
 class LossTrajectory(Attack):

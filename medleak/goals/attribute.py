@@ -29,7 +29,8 @@ from medleak.goals import compositions
 from medleak.goals.base import Game, Played
 from medleak.goals.columns import Column, column_of
 from medleak.goals.guesses import IMAGE, Sample, added, figures
-from medleak.runs import release_of, with_weights
+from medleak.released import release_of
+from medleak.runs import with_weights
 from medleak.store import Store
 
 if TYPE_CHECKING:

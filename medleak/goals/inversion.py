@@ -18,7 +18,8 @@ from medleak.components import build
 from medleak.goals.base import Game, Played, gain
 from medleak.goals.reconstruction import pixels
 from medleak.keys import rng_for
-from medleak.runs import Network, RunSpec, log_probabilities, release_of
+from medleak.released import Network, log_probabilities, release_of
+from medleak.runs import RunSpec
 from medleak.slots import filling_blocks
 from medleak.store import Store
 from medleak.values import whole

@@ -24,7 +24,7 @@ from medleak.components import build
 from medleak.games import World
 from medleak.goals.base import Game, Played, gain
 from medleak.keys import rng_for
-from medleak.runs import facts_of
+from medleak.released import facts_of
 from medleak.store import Store
 from medleak.transcripts import Transcript
 from medleak.values import whole

@@ -12,7 +12,7 @@ from medleak.defenses.aggregate.ckks_aggregation import CKKSAggregation
 from medleak.defenses.aggregate.mpc_aggregation import MPCAggregation
 from medleak.defenses.serve.encrypted_inference import EncryptedInference
 from medleak.defenses.serve.mpc_inference import MPCInference
-from medleak.runs import log_probabilities
+from medleak.released import log_probabilities
 from medleak.targets.architectures.he_cnn import HECNN, HEMLP
 
 pytestmark = pytest.mark.bench

@@ -12,21 +12,15 @@ import pytest
 import yaml
 
 from medleak import grid
+from medleak.compose import Job
 from medleak.executors import LocalExecutor
 from medleak.games import load_world
-from medleak.runs import Network
+from medleak.released import Network
 
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).parents[2]
 SHADOWS = 16
 METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
-
-
-class Job:
-    """Stands in for a composed job."""
-
-    def __init__(self, config):
-        self.config, self.axes, self.overrides = config, {}, ()
 
 
 def read(group, name):
@@ -99,7 +93,9 @@ def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path, precision):
     import plain_loop
 
     asked = config(precision=precision)
-    plan = grid.plan([Job(asked)], metrics=METRICS, name="b", out=tmp_path, store=tmp_path / "s")
+    plan = grid.plan(
+        [Job((), {}, asked)], metrics=METRICS, name="b", out=tmp_path, store=tmp_path / "s"
+    )
     specs = plan.cells[0].shadow_specs
     world = load_world(asked["target"], None)
     tensor = lambda x: torch.from_numpy(x).float() / 255  # noqa: E731
@@ -174,7 +170,7 @@ MEMORY = textwrap.dedent(
     torch.set_num_threads(1)
     root = Path(sys.argv[2])
     asked = config(n_shadows=int(sys.argv[3]), epochs=1)
-    plan = grid.plan([Job(asked)], metrics=METRICS, name="m" + sys.argv[3], out=root, store=root / "s")
+    plan = grid.plan([Job((), {}, asked)], metrics=METRICS, name="m" + sys.argv[3], out=root, store=root / "s")
     for spec in plan.missing_runs().values():
         train_task(spec, plan.store.root, "cpu")
     measure(plan.cells[0], plan.store)

@@ -15,7 +15,7 @@ from medleak.defenses.serve._square_networks import Linear, SquareNetwork, avera
 from medleak.defenses.serve.encrypted_inference import EncryptedInference
 from medleak.defenses.serve.label_only import LabelOnly
 from medleak.defenses.serve.mpc_inference import MPCInference
-from medleak.runs import log_probabilities
+from medleak.released import log_probabilities
 from medleak.targets.architectures.he_cnn import HECNN, HEMLP
 from medleak.targets.architectures.mlp import MLP
 
