@@ -102,6 +102,9 @@ class SGD(Trainer):
             return [f"augmentation '{spatial[0]}' needs images, the records are a table"]
         return []
 
+    def fewest_validation(self) -> int:
+        return 1 if self.early_stopping else 0
+
     def _early_stopping_faults(self) -> list[str]:
         if self.early_stopping is None:
             return []
