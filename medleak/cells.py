@@ -289,6 +289,7 @@ class Cell:
         self._refuse_faults(recipe)
         try:
             trainer = self.slots.trainer(recipe, setting)
+            found += self._short_of_validation(trainer)
             if self.target_spec.adversary is not None:
                 found += self.target_spec.adversary.refusals(setting, trainer)
         except NotApplicable as refusal:
@@ -312,6 +313,15 @@ class Cell:
             need = int(np.ceil(setting.n_patients / 0.8))
             found.append(f"pool=auxiliary needs {need} auxiliary patients for replicas, has {have}")
         return found + list(self.attack.refusals(setting, self.knowledge))
+
+    def _short_of_validation(self, trainer: Trainer) -> list[str]:
+        fewest, there = trainer.fewest_validation(), len(self.target_spec.world.validation)
+        if there >= fewest:
+            return []
+        return [
+            f"training reads {fewest} or more validation records, there are {there}: raise "
+            "target.split.n_validation"
+        ]
 
     def _refuse_faults(self, recipe: Trainer) -> None:
         """Refuse what is wrong whatever the setting, before anything is written or trained."""

@@ -9,6 +9,8 @@ from torch.nn import functional
 MOST_DEGREES = 10.0
 MOST_SHIFT = 1 / 14
 NOISE = 0.02
+MOST_GAMMA = 0.25
+MOST_BIAS = 0.2
 
 
 def _rand(n: int, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -49,4 +51,30 @@ def noise(x: Tensor, generator: torch.Generator) -> Tensor:
     return x + NOISE * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
 
-AUGMENTATIONS = {"flip": flip, "shift": shift, "rotate": rotate, "noise": noise}
+def contrast(x: Tensor, generator: torch.Generator) -> Tensor:
+    r"""Another scanner's grey scale: :math:`x^\gamma`, with :math:`\log \gamma` up to .25 either way."""
+    gamma = (MOST_GAMMA * (2 * _rand(len(x), x, generator) - 1)).exp()
+    return x.clamp(0, 1) ** gamma[:, None, None, None]
+
+
+def bias(x: Tensor, generator: torch.Generator) -> Tensor:
+    r"""Another coil's shading: times a smooth field :math:`1 + .2 (a u + b v + (c u^2 + d v^2) / 2)`.
+
+    u and v run from -1 to 1 across the image, a to d are drawn between -1 and 1.
+    """
+    n, _, height, width = x.shape
+    draws = 2 * torch.rand(4, n, 1, 1, 1, generator=generator, device=x.device) - 1
+    v = torch.linspace(-1, 1, height, device=x.device)[:, None]
+    u = torch.linspace(-1, 1, width, device=x.device)
+    along, across, wide, tall = draws
+    return x * (1 + MOST_BIAS * (along * u + across * v + (wide * u**2 + tall * v**2) / 2))
+
+
+AUGMENTATIONS = {
+    "flip": flip,
+    "shift": shift,
+    "rotate": rotate,
+    "noise": noise,
+    "contrast": contrast,
+    "bias": bias,
+}

@@ -15,7 +15,7 @@ from medleak.targets._rules import Gradient, MeanGradient, Sampler, Shuffled
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine", "onecycle")
-AUGMENTATIONS = ("flip", "shift", "rotate", "noise")
+AUGMENTATIONS = ("flip", "shift", "rotate", "noise", "contrast", "bias")
 PRECISIONS = ("fp32", "bf16")
 _WARM_UP = 0.3
 _START = 1 / 25
@@ -36,7 +36,8 @@ class SGD(Trainer):
         momentum: of "sgd".
         weight_decay: L2 penalty ("adamw": decoupled).
         schedule: "constant", "cosine" to zero, or "onecycle" (30% warm-up, then cosine).
-        augment: any of "flip", "shift", "rotate", "noise", in that order of application as given.
+        augment: any of "flip", "shift", "rotate", "noise", "contrast" (grey scale) and "bias" (shading),
+            in that order of application as given.
         early_stopping: None, or ``{"patience": int}``: stop after that many epochs without a better
             validation loss, and return to the best epoch.
         label_noise: share of the members' labels replaced by another class (multi-label: flipped).
@@ -101,6 +102,9 @@ class SGD(Trainer):
         if spatial and len(setting.in_shape) == 1:
             return [f"augmentation '{spatial[0]}' needs images, the records are a table"]
         return []
+
+    def fewest_validation(self) -> int:
+        return 1 if self.early_stopping else 0
 
     def _early_stopping_faults(self) -> list[str]:
         if self.early_stopping is None:

@@ -47,6 +47,28 @@ def test_what_depends_on_the_setting_is_a_reason():
 
 
 @pytest.mark.parametrize(
+    ("overrides", "fewest"),
+    [
+        (["defense=transfer_freeze"], 2),
+        (["defense=early_stopping"], 1),
+        (["defense=pate", "defense.slots.train.queries=10"], 10),
+        (["+target.recipe.early_stopping={patience: 2}"], 1),
+    ],
+)
+def test_training_that_reads_validation_records_needs_them(overrides, fewest):
+    without = cell("target.split.n_validation=0", *overrides).reasons()
+    told = f"training reads {fewest} or more validation records, there are 0"
+    assert len(without) == 1
+    assert without[0].startswith(told)
+    assert cell(f"target.split.n_validation={fewest}", *overrides).reasons() == []
+
+
+def test_without_pretraining_no_validation_record_is_needed():
+    plain = "defense.slots.train.pretrain_epochs=0"
+    assert not cell("target.split.n_validation=0", "defense=transfer_freeze", plain).reasons()
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (

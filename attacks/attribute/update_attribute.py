@@ -15,7 +15,7 @@ from medleak.api import (
     Release,
     ThreatModel,
 )
-from medleak.attacks.membership._whitebox import gradients
+from medleak.attacks._whitebox import gradients
 from medleak.metrics.batches import drawn
 from medleak.metrics.guessing import learned
 

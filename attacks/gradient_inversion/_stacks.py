@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from medleak.api import Knowledge, LocalTraining
+from medleak.attacks._whitebox import last_layer
 from medleak.attacks.gradient_inversion import _labels
 from medleak.attacks.gradient_inversion._evidence import Evidence, Question
 from medleak.attacks.gradient_inversion._matching import (
@@ -20,7 +21,6 @@ from medleak.attacks.gradient_inversion._matching import (
     to_pixels,
 )
 from medleak.attacks.gradient_inversion._transcript import pixels
-from medleak.attacks.membership._whitebox import last_layer
 
 CLASS_RECORDS = 256
 """Auxiliary records that tell the sent model's mean probabilities."""

@@ -20,10 +20,10 @@ from medleak.api import (
     ThreatModel,
     replace,
 )
+from medleak.attacks import _whitebox
+from medleak.attacks._arguments import number, whole
 from medleak.attacks.gradient_inversion._labels import single_label, told_bias
 from medleak.attacks.gradient_inversion._transcript import completed, prior_guess
-from medleak.attacks.membership import _whitebox
-from medleak.attacks.membership._arguments import number, whole
 
 SHARP = 1e3
 """Logit of one standard deviation of the fished feature: the softmax becomes a step."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Knowledge, NotApplicable, Observation, ServerPolicy, ThreatModel
+from medleak.attacks._arguments import number, whole
 from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, pixels, told_rows
-from medleak.attacks.membership._arguments import number, whole
 
 ROUNDING = 1e-5
 """Relative error of sums in single precision, generously."""

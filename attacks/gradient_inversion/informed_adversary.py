@@ -19,8 +19,8 @@ from medleak.api import (
     Setting,
     ThreatModel,
 )
+from medleak.attacks._whitebox import each_gradient
 from medleak.attacks.gradient_inversion._transcript import pixels
-from medleak.attacks.membership._whitebox import each_gradient
 
 
 def residuals(noisy: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from medleak.api import Knowledge, ThreatModel
+from medleak.attacks._arguments import whole
 from medleak.attacks.gradient_inversion.imprint import ImprintServer, RobbingTheFed
-from medleak.attacks.membership._arguments import whole
 
 
 class InconsistentServer(ImprintServer):

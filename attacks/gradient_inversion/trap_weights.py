@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Knowledge, NotApplicable, Observation, ServerPolicy, ThreatModel
+from medleak.attacks._arguments import number, whole
 from medleak.attacks.gradient_inversion._transcript import pixels, told_rows
 from medleak.attacks.gradient_inversion.imprint import direction, imprinted, inner
 from medleak.attacks.gradient_inversion.linear_layer import FirstLayer, LinearLayer, first_layer
-from medleak.attacks.membership._arguments import number, whole
 
 SIGMA = 0.5
 """Standard deviation of the paper's weights; a common factor, which only the gain answers to."""

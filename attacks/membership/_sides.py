@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medleak.attacks.membership._kernels import BLOCK
+from medleak.attacks._kernels import BLOCK
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from medleak.api import (
     Setting,
     ThreatModel,
 )
-from medleak.attacks.membership._kernels import FLOOR
+from medleak.attacks._kernels import FLOOR
 from medleak.attacks.membership._shadows import each, too_few
 from medleak.messages import unknown
 

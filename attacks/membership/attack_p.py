@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Release, ThreatModel
-from medleak.attacks.membership._arguments import whole
+from medleak.attacks._arguments import whole
+from medleak.attacks._kernels import logit_score, per_label, tail_score, zero_floor
 from medleak.attacks.membership._asked import population
-from medleak.attacks.membership._kernels import logit_score, per_label, tail_score, zero_floor
 
 SMALLEST = 1e-6
 """Least standard deviation: a release may answer the same for all records."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
-from medleak.attacks.membership._kernels import logit_score, tail_score, zero_floor
+from medleak.attacks._kernels import logit_score, tail_score, zero_floor
 from medleak.attacks.membership._shadows import each, too_few
 from medleak.attacks.membership._sides import Sides
 from medleak.attacks.membership.lira import means, variance

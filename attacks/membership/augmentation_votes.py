@@ -17,9 +17,9 @@ from medleak.api import (
     Setting,
     ThreatModel,
 )
-from medleak.attacks.membership._arguments import choice, number, whole
+from medleak.attacks._arguments import choice, number, whole
+from medleak.attacks._kernels import QUERIES, augmented
 from medleak.attacks.membership._asked import Queries, known
-from medleak.attacks.membership._kernels import QUERIES, augmented
 from medleak.attacks.membership._supervised import examples, learned
 from medleak.keys import rng_for
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
-from medleak.attacks.membership._arguments import choice, number
-from medleak.attacks.membership._kernels import tempered_log_probability
+from medleak.attacks._arguments import choice, number
+from medleak.attacks._kernels import tempered_log_probability
 from medleak.attacks.membership._shadows import each, is_auxiliary, too_few
 
 MODES = ("online", "offline")

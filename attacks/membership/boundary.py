@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
-from medleak.attacks.membership._arguments import whole
+from medleak.attacks._arguments import whole
 from medleak.attacks.membership._hopskipjump import Walks
 
 LEAST = 25

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medleak.api import ClientPolicy, ThreatModel
-from medleak.attacks.membership._arguments import whole
+from medleak.attacks._arguments import whole
 from medleak.attacks.membership.update_cosine import REFERENCE, UpdateCosine
 
 

@@ -21,7 +21,7 @@ from medleak.api import (
     Shadows,
     ThreatModel,
 )
-from medleak.attacks.membership._arguments import whole
+from medleak.attacks._arguments import whole
 from medleak.attacks.membership._asked import known
 from medleak.attacks.membership._shadows import n_shadows, too_few
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Records, Release, Setting, ThreatModel
-from medleak.attacks.membership._arguments import whole
+from medleak.attacks._arguments import whole
+from medleak.attacks._whitebox import gradient_squares
 from medleak.attacks.membership._asked import known
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import examples, learned
-from medleak.attacks.membership._whitebox import gradient_squares
 from medleak.attacks.membership.modified_entropy import thresholds
 
 SMALLEST = 1e-300

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Records, Release, Setting, ThreatModel
-from medleak.attacks.membership._kernels import logit_score
+from medleak.attacks._kernels import logit_score
+from medleak.attacks._whitebox import last_layer
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import examples, learned
-from medleak.attacks.membership._whitebox import last_layer
 from medleak.released import log_probabilities
 
 SMALLEST = 1e-100

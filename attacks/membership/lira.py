@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
+from medleak.attacks._kernels import QUERIES, augmented, logit_score, zero_floor
 from medleak.attacks.membership._asked import Queries
-from medleak.attacks.membership._kernels import QUERIES, augmented, logit_score, zero_floor
 from medleak.attacks.membership._shadows import each, is_auxiliary, one_of, too_few
 from medleak.attacks.membership._sides import Side, Sides
 

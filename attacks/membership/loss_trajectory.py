@@ -18,12 +18,12 @@ from medleak.api import (
     Setting,
     ThreatModel,
 )
-from medleak.attacks.membership._arguments import choice, number, whole
+from medleak.attacks._arguments import choice, number, whole
+from medleak.attacks._kernels import logit_score, zero_floor
+from medleak.attacks._whitebox import inputs, training
 from medleak.attacks.membership._asked import inside
-from medleak.attacks.membership._kernels import logit_score, zero_floor
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import CLASSIFIERS, learned
-from medleak.attacks.membership._whitebox import inputs, training
 from medleak.released import log_probabilities
 
 

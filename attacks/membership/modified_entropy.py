@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, MedleakError, Release, ThreatModel
-from medleak.attacks.membership._kernels import best_threshold, modified_entropy
+from medleak.attacks._kernels import best_threshold, modified_entropy
 from medleak.attacks.membership._shadows import each
 
 

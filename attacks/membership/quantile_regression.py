@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, MedleakError, Release, ThreatModel
-from medleak.attacks.membership._arguments import whole
+from medleak.attacks._arguments import whole
+from medleak.attacks._kernels import logit_score, zero_floor
 from medleak.attacks.membership._asked import population
-from medleak.attacks.membership._kernels import logit_score, zero_floor
 from medleak.attacks.membership.modified_entropy import classes
 
 FOLDS = 5

@@ -19,13 +19,13 @@ from medleak.api import (
     Shadow,
     ThreatModel,
 )
-from medleak.attacks.membership._asked import Queries, population
-from medleak.attacks.membership._kernels import (
+from medleak.attacks._kernels import (
     QUERIES,
     augmented,
     relative_rank,
     tempered_probability,
 )
+from medleak.attacks.membership._asked import Queries, population
 from medleak.attacks.membership._shadows import (
     each,
     is_auxiliary,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
-from medleak.attacks.membership._arguments import whole
+from medleak.attacks._arguments import whole
+from medleak.attacks._kernels import per_label, zero_floor
 from medleak.attacks.membership._asked import inside, known
-from medleak.attacks.membership._kernels import per_label, zero_floor
 from medleak.attacks.membership._shadows import each, too_few
 from medleak.attacks.membership.modified_entropy import classes
 

@@ -15,7 +15,7 @@ from medleak.api import (
     Release,
     ThreatModel,
 )
-from medleak.attacks.membership._whitebox import gradient_cosines
+from medleak.attacks._whitebox import gradient_cosines
 
 REFERENCE = 200
 """Auxiliary records whose gradients span what all records share."""

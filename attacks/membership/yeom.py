@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medleak.api import Attack, Challenge, Release, ThreatModel
-from medleak.attacks.membership._kernels import true_log_probability, zero_floor
+from medleak.attacks._kernels import true_log_probability, zero_floor
 
 
 class Yeom(Attack):

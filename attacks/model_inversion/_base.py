@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medleak.api import Attack, Component, Knowledge, Release, Setting, Sittings
-from medleak.attacks.membership._arguments import number, whole
+from medleak.attacks._arguments import number, whole
 from medleak.attacks.model_inversion._crops import RandomCrops
 from medleak.attacks.model_inversion._descent import Walk
 from medleak.attacks.model_inversion._losses import LOSSES, Loss

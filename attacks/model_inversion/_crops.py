@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medleak.api import Component
-from medleak.attacks.membership._arguments import number
+from medleak.attacks._arguments import number
 
 if TYPE_CHECKING:
     from torch import Tensor

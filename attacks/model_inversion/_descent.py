@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from medleak.api import Component
-from medleak.attacks.membership._arguments import choice, number, whole
+from medleak.attacks._arguments import choice, number, whole
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medleak.attacks.membership._whitebox import training
+from medleak.attacks._whitebox import training
 from medleak.attacks.model_inversion._networks import Encoder, Generator, packed
 
 BATCH = 64

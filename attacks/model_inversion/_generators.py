@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import Knowledge
-from medleak.attacks.membership._arguments import number, whole
+from medleak.attacks._arguments import number, whole
 from medleak.attacks.model_inversion._priors import Prior, public_images
 from medleak.keys import array_digest
 

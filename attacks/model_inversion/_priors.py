@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medleak.api import Component, Knowledge, NotApplicable
-from medleak.attacks.membership._arguments import choice, number, whole
+from medleak.attacks._arguments import choice, number, whole
 
 if TYPE_CHECKING:
     from medleak.attacks.model_inversion._decoders import Decoder

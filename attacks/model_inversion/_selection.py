@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from medleak.api import Component
-from medleak.attacks.membership._arguments import whole
+from medleak.attacks._arguments import whole
 from medleak.attacks.model_inversion._crops import RandomCrops
 
 if TYPE_CHECKING:

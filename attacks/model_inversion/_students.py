@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medleak.api import MedleakError
-from medleak.attacks.membership._whitebox import training
+from medleak.attacks._whitebox import training
 from medleak.attacks.model_inversion._networks import Encoder, packed
 
 BATCH = 64

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medleak.api import Component, NotApplicable, Setting, ThreatModel
-from medleak.attacks.membership._arguments import number, whole
+from medleak.attacks._arguments import number, whole
 from medleak.attacks.model_inversion._base import ModelInversion
 from medleak.attacks.model_inversion._priors import Prior
 from medleak.attacks.model_inversion._selection import AsDrawn, Confident

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from medleak.api import ThreatModel
-from medleak.attacks.membership._arguments import whole
+from medleak.attacks._arguments import whole
 from medleak.attacks.model_inversion._base import GuidedInversion
 from medleak.attacks.model_inversion._descent import Walk
 from medleak.attacks.model_inversion._priors import Prior

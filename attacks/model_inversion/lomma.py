@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import Knowledge, Release, ThreatModel
-from medleak.attacks.membership._arguments import number, whole
+from medleak.attacks._arguments import number, whole
 from medleak.attacks.model_inversion._base import GuidedInversion
 from medleak.attacks.model_inversion._descent import Walk
 from medleak.attacks.model_inversion._generators import FEWEST, public_answers

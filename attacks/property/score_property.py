@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medleak.api import Attack, Knowledge, Records, Release, Shadow, Suspicion, ThreatModel
-from medleak.attacks.membership._kernels import logit_score, zero_floor
+from medleak.attacks._kernels import logit_score, zero_floor
 from medleak.attacks.property._meta import judged
 
 

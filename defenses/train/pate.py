@@ -209,6 +209,9 @@ class Ensemble(Trainer):
     def refusals(self, setting: Setting) -> list[str]:
         return self.recipe.refusals(setting)
 
+    def fewest_validation(self) -> int:
+        return self.defense.queries
+
     def fit(
         self,
         model: Any,

@@ -11,6 +11,9 @@ from medleak.defenses.train._layers import keeping
 from medleak.defenses.train._recipes import changed, number, refuse, whole
 from medleak.keys import seed_for
 
+FEWEST = 2
+"""Public records that a network is pre-trained on."""
+
 
 class TransferFreeze(Defense):
     """Trains on public records first, then freezes the first layers and trains the rest on members.
@@ -90,6 +93,9 @@ class Transferred(Trainer):
     def refusals(self, setting: Setting) -> list[str]:
         return self.recipe.refusals(setting)
 
+    def fewest_validation(self) -> int:
+        return 0 if self.defense.pretrain_epochs == 0 else FEWEST
+
     def fit(
         self,
         model: Any,
@@ -120,7 +126,7 @@ class Transferred(Trainer):
         return Trained(trained.model, {**trained.facts, **facts, **still})
 
     def _public(self, validation: Records | None) -> Records:
-        if validation is None or len(validation) < 2:
+        if validation is None or len(validation) < FEWEST:
             there = 0 if validation is None else len(validation)
             raise ConfigError(
                 f"TransferFreeze pre-trains on validation records, there are {there}: raise "

@@ -41,6 +41,10 @@ class Trainer(Component, ABC):
         """Every reason why this trainer cannot serve `setting`."""
         return []
 
+    def fewest_validation(self) -> int:
+        """Validation records without which `fit` fails."""
+        return 0
+
     def carrying(self, slot: Slot, fillings: Sequence[Any]) -> Trainer:
         """The same trainer with the slot "update" or "aggregate" filled.
 

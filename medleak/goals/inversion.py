@@ -62,7 +62,7 @@ class Inversion(Game):
         return found
 
     def controls(self, cell: Cell) -> Mapping[str, Duel]:
-        """The same training with labels that mean nothing."""
+        """The same training with labels that mean nothing: pictures are then of the right class by chance."""
         (duel,) = cell.duels[:1]
         shuffle = {"_target_": "medleak.shuffled.ShuffledLabels"}
         slots = duel.target.slots

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from medleak.api import MedleakError
+from medleak.attacks._kernels import augmented
 from medleak.attacks.membership._asked import Queries, inside, known, population
-from medleak.attacks.membership._kernels import augmented
 from medleak.testing import membership_world
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from medleak.attacks.membership._kernels import logit_score
+from medleak.attacks._kernels import logit_score
 from medleak.attacks.membership.attack_r import AttackR
 from medleak.metrics.roc import auc
 from medleak.testing import membership_world

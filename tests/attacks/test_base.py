@@ -4,7 +4,7 @@ from scipy.special import logsumexp
 from scipy.stats import rankdata
 
 from medleak.api import Knowledge
-from medleak.attacks.membership._kernels import tempered_probability
+from medleak.attacks._kernels import tempered_probability
 from medleak.attacks.membership.base import BASE
 from medleak.attacks.membership.rmia import RMIA
 from medleak.testing import membership_world

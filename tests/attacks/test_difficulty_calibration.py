@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medleak.api import Release
-from medleak.attacks.membership._kernels import true_log_probability
+from medleak.attacks._kernels import true_log_probability
 from medleak.attacks.membership.difficulty_calibration import DifficultyCalibration
 from medleak.attacks.membership.yeom import Yeom
 from medleak.metrics.roc import auc

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from medleak.api import Challenge, Knowledge, Records, Release, Setting, Shadow
-from medleak.attacks.membership._whitebox import gradient_squares
+from medleak.attacks._whitebox import gradient_squares
 from medleak.attacks.membership.gradient_norm import GradientNorm
 from medleak.metrics.roc import auc
 from medleak.targets.architectures.cnn import SmallCNN

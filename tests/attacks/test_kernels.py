@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medleak.attacks.membership._kernels import (
+from medleak.attacks._kernels import (
     FLOOR,
     augmented,
     best_threshold,
@@ -170,7 +170,7 @@ def test_kernels_in_blocks_equal_kernels_at_once(rng, monkeypatch, shape, outcom
     log_p = log_softmax(rng.normal(size=(*shape, outcomes)))
     y = rng.integers(0, outcomes, shape)
     whole = logit_score(log_p, y), tempered_probability(log_p, y, temperature=2.0)
-    monkeypatch.setattr("medleak.attacks.membership._kernels.BLOCK", 16)
+    monkeypatch.setattr("medleak.attacks._kernels.BLOCK", 16)
     assert np.array_equal(logit_score(log_p, y), whole[0])
     assert np.array_equal(tempered_probability(log_p, y, temperature=2.0), whole[1])
 

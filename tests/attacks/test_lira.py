@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import norm
 
 from medleak.api import ConfigError, Release, Shadow
+from medleak.attacks._kernels import logit_score
 from medleak.attacks.membership import lira
-from medleak.attacks.membership._kernels import logit_score
 from medleak.attacks.membership._sides import Sides
 from medleak.attacks.membership.lira import LiRA
 from medleak.metrics.roc import auc

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from medleak.api import MedleakError, Release
-from medleak.attacks.membership._kernels import logit_score
-from medleak.attacks.membership._whitebox import training
+from medleak.attacks._kernels import logit_score
+from medleak.attacks._whitebox import training
 from medleak.attacks.membership.loss_trajectory import LossTrajectory, fresh, soft_loss
 from medleak.metrics.roc import auc
 from medleak.testing import membership_world

@@ -12,7 +12,7 @@ from medleak.api import (
     Setting,
     Shadow,
 )
-from medleak.attacks.membership._kernels import modified_entropy
+from medleak.attacks._kernels import modified_entropy
 from medleak.attacks.membership.modified_entropy import ModifiedEntropy, classes, thresholds
 from medleak.testing import membership_world
 

@@ -16,11 +16,11 @@ from medleak.api import (
     Setting,
     replace,
 )
+from medleak.attacks._whitebox import gradient_cosines
 from medleak.attacks.gradient_inversion import _labels, _matching, _stacks
 from medleak.attacks.gradient_inversion._evidence import Question, evidence
 from medleak.attacks.gradient_inversion.imprint import Bins, ImprintServer, quotients
 from medleak.attacks.gradient_inversion.linear_layer import LinearLayer
-from medleak.attacks.membership._whitebox import gradient_cosines
 from medleak.defenses.aggregate.ckks_aggregation import PartialCKKSAggregation
 from medleak.defenses.train._vectors import Layout, parameters
 from medleak.targets.architectures.cnn import SmallCNN

@@ -31,6 +31,10 @@ def test_it_draws_whom_the_model_knows_by_heart():
     assert over_worlds(plg_mi(), seeds=range(3)) > 0.75
 
 
+def test_a_model_that_knows_them_by_the_names_of_others_shows_others():
+    assert over_worlds(plg_mi(), seeds=range(3), turn=1) < 0.15
+
+
 def test_a_model_of_other_people_tells_nothing():
     # 12 classes at a chance of 1/4, each with images that resemble each other
     bound = 3.3 * np.sqrt(0.25 * 0.75 / 12)

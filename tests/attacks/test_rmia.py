@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medleak.api import ConfigError, MedleakError, Release
-from medleak.attacks.membership._kernels import relative_rank, tempered_probability
+from medleak.attacks._kernels import relative_rank, tempered_probability
 from medleak.attacks.membership._sides import Side
 from medleak.attacks.membership.rmia import (
     DEFAULT_A,

@@ -15,8 +15,8 @@ from medleak.api import (
     Release,
     Setting,
 )
+from medleak.attacks._whitebox import gradients
 from medleak.attacks.attribute.update_attribute import UpdateAttribute
-from medleak.attacks.membership._whitebox import gradients
 from medleak.metrics.batches import drawn, majority
 from medleak.metrics.roc import auc
 

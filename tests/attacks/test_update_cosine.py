@@ -13,7 +13,7 @@ from medleak.api import (
     Release,
     Setting,
 )
-from medleak.attacks.membership._whitebox import gradient_cosines
+from medleak.attacks._whitebox import gradient_cosines
 from medleak.attacks.membership.update_cosine import UpdateCosine
 
 D, N = 40, 120

@@ -204,6 +204,21 @@ def test_augmentations_are_the_documented_ones():
     assert turned[:, :, :8].max() == 0
 
 
+def test_grey_scale_and_shading_are_smooth_and_bounded():
+    x = torch.linspace(0.1, 0.8, 64).view(1, 1, 8, 8).expand(400, 1, 8, 8).clone()
+    views = {n: AUGMENTATIONS[n](x, torch.Generator().manual_seed(1)) for n in ("contrast", "bias")}
+    gamma = (views["contrast"].log() / x.log()).flatten(1)
+    assert torch.allclose(gamma, gamma[:, :1].expand_as(gamma), atol=1e-3)  # one for each image
+    spread = gamma[:, 0].log()
+    assert spread.abs().max() <= 0.25 + 1e-3
+    assert spread.std() == pytest.approx(0.25 / 3**0.5, rel=0.15)
+    field = views["bias"] / x - 1
+    assert 0.2 < field.abs().max() <= 0.2 * 3
+    assert abs(field.mean()) < 0.01
+    for axis in (-1, -2):  # quadratic along rows and columns: third differences vanish
+        assert field.diff(n=3, dim=axis).abs().max() < 1e-5
+
+
 @pytest.mark.parametrize(
     ("keywords", "named"),
     [

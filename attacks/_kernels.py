@@ -1,4 +1,4 @@
-"""Pure functions that the membership attacks share.
+"""Pure functions of scores that attacks share.
 
 Shapes: ``N`` records, ``L`` labels, ``C`` outcomes per label. A multi-class task is one label with
 ``C`` outcomes, a multi-label task is ``L`` labels with two, so every kernel returns ``(N, L)``.
