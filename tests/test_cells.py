@@ -46,7 +46,7 @@ def test_what_depends_on_the_setting_is_a_reason():
     assert "early_stopping with DP-SGD" in stops.reasons()[0]
 
 
-@pytest.mark.parametrize("attack", ["linear_layer", "fishing"])
+@pytest.mark.parametrize("attack", ["linear_layer", "spear", "fishing"])
 def test_a_first_layer_that_an_attack_cannot_read_is_a_reason(attack):
     asked = ["defense=fedsgd", f"attack={attack}"]
     [reason] = cell("target=phantom_cnn", *asked).reasons()
