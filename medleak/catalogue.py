@@ -62,6 +62,19 @@ def entries(group: str) -> list[Entry]:
     return [_entry(group, name, option) for name, option in options(group).items()]
 
 
+def with_first_layer(kind: str) -> list[str]:
+    """Targets whose network says that its first layer is of this `kind`, by name."""
+    found = []
+    for name, option in options("target").items():
+        try:
+            classes = [static(path) for path in _targets(_read(option.file).get("model"))]
+        except ConfigError:
+            continue  # listed with its problem elsewhere
+        if any(c.literals.get("first_layer") == kind for c in classes):
+            found.append(name)
+    return found
+
+
 def _entry(group: str, name: str, option: Option) -> Entry:
     where = {"group": group, "name": name, "source": option.source, "file": option.file}
     try:
@@ -123,4 +136,4 @@ def _targets(value: Any) -> Iterator[str]:
             yield from _targets(inner)
 
 
-__all__ = ["BUILT_IN", "GROUPS", "Entry", "entries"]
+__all__ = ["BUILT_IN", "GROUPS", "Entry", "entries", "with_first_layer"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medleak import catalogue
 from medleak.api import (
     Attack,
     Component,
@@ -312,7 +313,19 @@ class Cell:
             have = len(np.unique(self.target_spec.world.auxiliary.patients))
             need = int(np.ceil(setting.n_patients / 0.8))
             found.append(f"pool=auxiliary needs {need} auxiliary patients for replicas, has {have}")
-        return found + list(self.attack.refusals(setting, self.knowledge))
+        return found + self._unread() + list(self.attack.refusals(setting, self.knowledge))
+
+    def _unread(self) -> list[str]:
+        """Why the attack cannot read the network's first layer; nothing where that is not declared."""
+        wanted, target = self.attack.first_layer, self.config["target"]
+        has = static(target["model"]["_target_"]).literals.get("first_layer", wanted)
+        if not wanted or has == wanted:
+            return []
+        choices = ", ".join(catalogue.with_first_layer(wanted)) or "none"
+        return [
+            f"needs a {wanted} first layer: that of target={target['name']} is {has} "
+            f"({wanted}: {choices})"
+        ]
 
     def _short_of_validation(self, trainer: Trainer) -> list[str]:
         fewest, there = trainer.fewest_validation(), len(self.target_spec.world.validation)

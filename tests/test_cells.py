@@ -46,6 +46,33 @@ def test_what_depends_on_the_setting_is_a_reason():
     assert "early_stopping with DP-SGD" in stops.reasons()[0]
 
 
+@pytest.mark.parametrize("attack", ["linear_layer", "spear", "fishing"])
+def test_a_first_layer_that_an_attack_cannot_read_is_a_reason(attack):
+    asked = ["defense=fedsgd", f"attack={attack}"]
+    [reason] = cell("target=phantom_cnn", *asked).reasons()
+    start = "needs a linear first layer: that of target=phantom_cnn is convolutional (linear: "
+    assert reason.startswith(start)
+    choices = reason.removeprefix(start).rstrip(")").split(", ")
+    assert {"phantom_mlp", "pneumonia_he_mlp"} <= set(choices)
+    assert not {"phantom_cnn", "pneumonia_resnet18"} & set(choices)
+    assert cell("target=phantom_mlp", *asked).reasons() == []
+
+
+def test_attacks_that_bring_their_own_first_layer_read_any():
+    assert cell("target=phantom_cnn", "defense=fedsgd", "attack=trap_weights").reasons() == []
+
+
+def test_a_network_of_which_no_first_layer_is_declared_is_not_refused(tmp_path, monkeypatch):
+    own = "from medleak.targets.architectures.cnn import SmallCNN\nclass OwnCNN(SmallCNN): version = 1\n"
+    (tmp_path / "own_network_of_mine.py").write_text(own)
+    (tmp_path / "conf").mkdir()
+    monkeypatch.setenv(plugins.VARIABLE, str(tmp_path))
+    model = "target.model._target_=own_network_of_mine.OwnCNN"
+    assert (
+        cell("target=phantom_cnn", "defense=fedsgd", "attack=linear_layer", model).reasons() == []
+    )
+
+
 @pytest.mark.parametrize(
     ("overrides", "fewest"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,11 @@ Loss = Callable[[Tensor], Tensor]
 def to_pixels(u: Tensor) -> Tensor:
     """Sought values as pixels in 0..1."""
     return MIDDLE + SPREAD * u
+
+
+def to_sought(x: Any) -> Any:
+    """Pixels in 0..1, tensor or array, as sought values."""
+    return (x - MIDDLE) / SPREAD
 
 
 def boxed(u: Tensor) -> Tensor:
@@ -215,8 +221,9 @@ def adam(
     schedule: Schedule,
     noise: Callable[[], Tensor] | None = None,
     progress: Callable[[float], None] = lambda fraction: None,
+    within: Callable[[Tensor], Tensor] = boxed,
 ) -> Tensor:
-    """Adam within the box, each row by itself.
+    """Adam within a box, each row by itself.
 
     Args:
         loss: to be made small.
@@ -224,6 +231,7 @@ def adam(
         schedule: how.
         noise: standard normal values of the shape of `start`, each call new ones.
         progress: called with the fraction done.
+        within: the nearest values that are allowed; those of pixels if nothing else is said.
     """
     _keep_what_is_freed()
     u, m, v = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
@@ -240,7 +248,7 @@ def adam(
         u = u.addcdiv_(m, size, value=-schedule.rate(i) / (1 - 0.9 ** (i + 1)))
         if noise is not None and schedule.noise:
             u = u.add_(noise(), alpha=schedule.noise * schedule.rate(i))
-        u = boxed(u)
+        u = within(u)
         progress((i + 1) / schedule.iterations)
     return u
 

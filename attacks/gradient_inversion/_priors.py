@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medleak.api import NotApplicable, Records
-from medleak.attacks.gradient_inversion._matching import MIDDLE, SPREAD
+from medleak.attacks.gradient_inversion._matching import to_sought
 from medleak.attacks.gradient_inversion._transcript import pixels
 
 Prior = Callable[[Tensor], Tensor]
@@ -83,4 +83,4 @@ def components_of(auxiliary: Records | None) -> PrincipalComponents:
     have = 0 if auxiliary is None else len(auxiliary)
     if have < FEWEST:
         raise NotApplicable(f"prior=pca needs {FEWEST} auxiliary images, has {have}")
-    return PrincipalComponents((pixels(auxiliary.x) - MIDDLE) / SPREAD)
+    return PrincipalComponents(to_sought(pixels(auxiliary.x)))

@@ -9,7 +9,7 @@ Imported only inside functions: torch is needed at once.
 from __future__ import annotations
 
 from functools import cache
-from itertools import product
+from itertools import product, repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -149,13 +149,12 @@ class WeightSlope(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, v: Tensor, bias: Tensor) -> Any:
-        x, g = ctx.saved_tensors
-        into_x, into_g = torch.empty_like(x), torch.empty_like(g)
-        parts = (t.chunk(len(v)) for t in (into_x, into_g, x, g))
-        for a, b, own, slope, w, c in zip(*parts, v, bias, strict=True):
-            a.copy_(_transposed(slope, own, w, ctx.window))
-            b.copy_(functional.conv2d(own, w, c, *ctx.window[1:]))
-        return into_x, into_g, None, None
+        x, g = (t.chunk(len(v)) for t in ctx.saved_tensors)
+        into_x = map(_transposed, g, x, v, repeat(ctx.window))
+        into_g = (
+            functional.conv2d(*each, *ctx.window[1:]) for each in zip(x, v, bias, strict=True)
+        )
+        return torch.cat([*into_x]), torch.cat([*into_g]), None, None
 
 
 class Product(Function):
@@ -263,18 +262,19 @@ class _NormalisedSlope(Function):
 
     @staticmethod
     def forward(ctx: Any, g: Tensor, x: Tensor, y: Tensor, r: Tensor, groups: int) -> Tensor:
-        g = g - _mean(g, groups)
-        gy = _mean(g * y, groups)
-        ctx.save_for_backward(g, y, r, gy)
+        mean, gy = _mean(g, groups), _mean(g * y, groups)
+        ctx.save_for_backward(g, y, r, mean, gy)
         ctx.groups = groups
-        return torch.addcmul(g, y, gy, value=-1).mul_(r)
+        return torch.addcmul(-r * mean, g, r).addcmul_(y, -r * gy)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, u: Tensor) -> Any:
-        g, y, r, gy = ctx.saved_tensors
-        u = u - _mean(u, ctx.groups)
-        uy, ug = _mean(u * y, ctx.groups), _mean(u * g, ctx.groups)
-        into_g = torch.addcmul(u, y, uy, value=-1).mul_(r)
-        into_x = y.mul(ug - 3 * gy * uy).addcmul_(u, gy).addcmul_(g, uy).mul_(-r.square())
+        g, y, r, g_mean, gy = ctx.saved_tensors
+        mean, uy, ug = (_mean(t, ctx.groups) for t in (u, u * y, u * g))
+        into_g = torch.addcmul(-r * mean, u, r).addcmul_(y, -r * uy)
+        # Factors are multiplied where they are small: one for each channel.
+        k = -r.square()
+        into_x = torch.addcmul(-k * (gy * mean + uy * g_mean), u, k * gy).addcmul_(g, k * uy)
+        into_x.addcmul_(y, k * (ug - mean * g_mean - 3 * gy * uy))
         return into_g, into_x, None, None, None

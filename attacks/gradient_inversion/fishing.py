@@ -171,6 +171,11 @@ class Fishing(Attack):
     def __init__(self, *, inner: Attack):
         self.inner = inner
 
+    @property
+    def first_layer(self) -> str:
+        """What the inner attack can read."""
+        return self.inner.first_layer
+
     def faults(self) -> list[str]:
         return self.inner.faults()
 

@@ -36,7 +36,7 @@ class GradInversion(MatchingAttack):
         aware: whether to look for pruning, rounding and signs in the update, and to match what is left.
     """
 
-    version = 2
+    version = 3
     requires = ThreatModel(
         goal="reconstruction",
         access="aggregate",

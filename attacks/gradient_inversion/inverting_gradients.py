@@ -39,7 +39,7 @@ class InvertingGradients(MatchingAttack):
         aware: whether to look for pruning, rounding and signs in the update, and to match what is left.
     """
 
-    version = 2
+    version = 3
     requires = ThreatModel(
         goal="reconstruction",
         access="aggregate",

@@ -106,6 +106,7 @@ class LinearLayer(TranscriptAttack):
     """
 
     version = 1
+    first_layer = "linear"
     requires = ThreatModel(
         goal="reconstruction",
         access="aggregate",

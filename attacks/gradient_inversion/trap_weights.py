@@ -139,6 +139,7 @@ class TrapWeights(LinearLayer):
     """
 
     version = 1
+    first_layer = ""
     requires = ThreatModel(
         goal="reconstruction",
         access="aggregate",

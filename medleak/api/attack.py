@@ -162,7 +162,9 @@ class Attack(Component, ABC):
 
     - `requires`: the `ThreatModel`;
     - `paper`: "Author et al. year, title, venue";
-    - `kinds`: the kinds of challenge record that it has something to say about; empty: all.
+    - `kinds`: the kinds of challenge record that it has something to say about; empty: all;
+    - `first_layer`: the only first layer that it can read ("linear"); empty: any. Networks say theirs
+      in a literal of the same name, and are let pass where they do not.
 
     Only the order of membership scores counts, so that infinite ones are allowed: the surest, on
     either side (averaged over a patient's records they count as 1e100). NaN has no order: a failure.
@@ -171,6 +173,7 @@ class Attack(Component, ABC):
     requires: ClassVar[ThreatModel]
     paper: ClassVar[str] = ""
     kinds: ClassVar[Sequence[str]] = ()
+    first_layer: ClassVar[str] = ""
 
     def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
         """Every reason why the attack cannot be mounted. `knowledge` is its YAML block."""

@@ -41,6 +41,7 @@ class SmallCNN(nn.Module):
     """
 
     version = 2
+    first_layer = "convolutional"
 
     def __init__(self, *, in_shape: Sequence[int], n_outputs: int, width: int = 16):
         super().__init__()

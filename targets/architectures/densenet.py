@@ -23,6 +23,7 @@ class DenseNet121(nn.Module):
     """
 
     version = 1
+    first_layer = "convolutional"
     paper = "Huang et al. 2017, Densely connected convolutional networks, CVPR"
 
     def __init__(self, *, in_shape: Sequence[int], n_outputs: int):

@@ -59,6 +59,7 @@ class HECNN(nn.Module):
     """
 
     version = 1
+    first_layer = "convolutional"
 
     def __init__(
         self, *, in_shape: Sequence[int], n_outputs: int, width: int = 4, hidden: int = 64
@@ -96,6 +97,7 @@ class HEMLP(nn.Module):
     """
 
     version = 1
+    first_layer = "linear"
 
     def __init__(self, *, in_shape: Sequence[int], n_outputs: int, hidden: int = 64):
         super().__init__()

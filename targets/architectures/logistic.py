@@ -23,6 +23,7 @@ class LogisticRegression(nn.Module):
     """
 
     version = 1
+    first_layer = "linear"
 
     def __init__(self, *, in_shape: Sequence[int], n_outputs: int):
         super().__init__()

@@ -25,6 +25,7 @@ class MLP(nn.Module):
     """
 
     version = 1
+    first_layer = "linear"
 
     def __init__(
         self, *, in_shape: Sequence[int], n_outputs: int, hidden: int = 128, depth: int = 1

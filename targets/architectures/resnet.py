@@ -30,6 +30,7 @@ class ResNet18(nn.Module):
     """
 
     version = 1
+    first_layer = "convolutional"
     paper = "He et al. 2016, Deep residual learning for image recognition, CVPR"
 
     def __init__(

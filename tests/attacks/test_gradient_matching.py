@@ -26,11 +26,15 @@ from medleak.attacks.gradient_inversion import (
     informed_adversary,
 )
 from medleak.attacks.gradient_inversion._evidence import evidence
-from medleak.attacks.gradient_inversion._matching import gradients
+from medleak.attacks.gradient_inversion._matching import boxed, gradients, to_pixels, to_sought
+from medleak.attacks.gradient_inversion._priors import PrincipalComponents
 from medleak.attacks.gradient_inversion.dlg import DLG
+from medleak.attacks.gradient_inversion.gias import GIAS
 from medleak.attacks.gradient_inversion.grad_inversion import GradInversion
 from medleak.attacks.gradient_inversion.idlg import IDLG
 from medleak.attacks.gradient_inversion.inverting_gradients import InvertingGradients
+from medleak.attacks.model_inversion._generators import GAN, ConditionalGAN
+from medleak.attacks.model_inversion._priors import Components
 from medleak.components import build
 from medleak.targets.architectures.cnn import SmallCNN
 from medleak.targets.architectures.mlp import MLP
@@ -124,6 +128,12 @@ def world(network, n, count, *, local=None, protect=lambda u: u, given=True, sid
     )
     puzzle = Puzzle(np.arange(count), np.full(count, n), x.shape[2:], tuple(y) if given else None)
     return Release({"aggregate": messages}), puzzle, knowledge, x
+
+
+def auxiliary(n):
+    """An attacker's own images, more of them."""
+    x, y = images(n, seed=9, side=28)
+    return Records(x, y, np.arange(n))
 
 
 def psnr(found, truth):
@@ -438,6 +448,78 @@ def test_principal_components_help_where_images_are_alike():
     assert (psnr(found, truth) - baseline(knowledge, truth)).mean() > 5
 
 
+def test_sought_values_and_pixels_are_each_others_inverse():
+    x = torch.rand(2, 1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(to_pixels(to_sought(x)), x, atol=1e-6)
+    assert torch.equal(to_sought(torch.tensor([0.0, 1.0])), boxed(torch.tensor([-9.0, 9.0])))
+
+
+def test_points_of_a_prior_are_searched_within_its_reach_and_pixels_follow():
+    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 3, side=28)
+    knowledge.auxiliary = auxiliary(400)
+    options = {"iterations": 60, "lr": 0.1}
+    found = {
+        refinements: GIAS(prior=Components(reach=2.0), refinements=refinements, **options)
+        .execute(release, puzzle, knowledge)
+        .reconstructions
+        for refinements in (0, 40)
+    }
+    gains = {r: (psnr(f, truth) - baseline(knowledge, truth)).mean() for r, f in found.items()}
+    assert gains[0] > 2
+    assert gains[40] > gains[0] + 1
+    # Without refinement they are what the prior draws: within its directions.
+    rows = PrincipalComponents(knowledge.auxiliary.x)
+    left = torch.from_numpy(found[0]).flatten(2) - rows.mean
+    outside = left - left @ rows.directions.T @ rows.directions
+    assert float(outside.square().mean()) < 0.1 * float(left.square().mean())
+
+
+def test_a_generator_is_trained_once_for_all_messages():
+    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 2, side=28)
+    knowledge.auxiliary = auxiliary(64)
+    trainings = []
+
+    def keep(name, make, kept={}):  # noqa: B006
+        key = str(name)
+        if key not in kept:
+            trainings.append(name["prior"])
+            kept[key] = make(np.random.default_rng(0))
+        return kept[key]
+
+    knowledge.keep = keep
+    attack = GIAS(prior=GAN(dim=8, width=8, steps=5), iterations=5, refinements=2)
+    first = attack.execute(release, puzzle, knowledge).reconstructions
+    knowledge.rng = np.random.default_rng(0)
+    again = attack.execute(release, puzzle, knowledge).reconstructions
+    assert trainings == ["GAN"]
+    assert first.shape == again.shape == truth.shape
+    assert np.isfinite(first).all()
+
+
+def test_the_gradient_of_other_images_does_not_lead_a_prior_to_the_victims():
+    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 4, side=28)
+    knowledge.auxiliary = auxiliary(400)
+    others = [release.view("aggregate")[i] for i in np.roll(np.arange(4), 1)]
+    attack = GIAS(prior=Components(), iterations=60, refinements=20)
+    found = attack.execute(Release({"aggregate": others}), puzzle, knowledge).reconstructions
+    assert psnr(found, truth).mean() < baseline(knowledge, truth).mean() + 0.5
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"lr": 0}, "lr 0"),
+        ({"tv": -1.0}, "tv -1.0"),
+        ({"refinements": -1}, "refinements -1"),
+        ({"prior": ConditionalGAN()}, "must be a GAN or Components"),
+        ({"prior": GAN(width=3)}, "width 3"),
+    ],
+)
+def test_faults_of_a_generative_prior(given, said):
+    [fault] = GIAS(**{"prior": Components()} | given).faults()
+    assert said in fault
+
+
 def test_several_local_steps_are_replayed():
     local = LocalTraining(3, 1, 0.3)
     release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 2, local=local, side=28)
@@ -496,7 +578,7 @@ def test_messages_of_different_sizes_come_back_padded_and_in_order():
         assert ((found[t, 0] - own) ** 2).mean() < ((found[t, 0] - other) ** 2).mean()
 
 
-@pytest.mark.parametrize("name", ["dlg", "idlg", "inverting_gradients", "grad_inversion"])
+@pytest.mark.parametrize("name", ["dlg", "idlg", "inverting_gradients", "grad_inversion", "gias"])
 def test_faults_name_what_is_wrong(name):
     block = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     options = {k: v for k, v in block.items() if k not in ("name", "summary", "knowledge")}
