@@ -224,8 +224,10 @@ def denoised_quotients(bins: Bins, prior: Prior) -> np.ndarray:
     for k in order:
         by_mean = weight[k] @ prior.mean / length
         doubt = sigma**2 / length + by_mean**2 * prior.spread
-        g = (bias[k] * doubt + by_mean * sigma**2) / (doubt + sigma**2)
-        images.append(prior.denoised(weight[k] / g, (sigma / g) ** 2))
+        variance = doubt + sigma**2  # nought for an exact row that is no image
+        g = (bias[k] * doubt + by_mean * sigma**2) / variance if variance else bias[k]
+        if g:
+            images.append(prior.denoised(weight[k] / g, (sigma / g) ** 2))
     return np.array(images).reshape(-1, weight.shape[1])
 
 
@@ -244,7 +246,7 @@ class RobbingTheFed(TranscriptAttack):
             from the auxiliary records. Without noise this is the plain attack, which False gives.
     """
 
-    version = 1
+    version = 2
     requires = ThreatModel(
         goal="reconstruction",
         access="aggregate",

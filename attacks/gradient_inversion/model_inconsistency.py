@@ -64,7 +64,7 @@ class ModelInconsistency(RobbingTheFed):
         denoised: as in `RobbingTheFed`.
     """
 
-    version = 1
+    version = 2
     requires = ThreatModel(
         goal="reconstruction",
         access="aggregate",

@@ -318,6 +318,20 @@ def test_bins_hold_equal_shares_even_of_tied_values():
     assert (np.diff(imprint.equal_mass(np.zeros(5), 4)) > 0).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_rows_without_a_scale_are_no_images():
+    """Exact rows (an empty bin without noise) whose bias tells nothing: quantised or pruned away."""
+    prior = imprint.Prior.of(images(300, 0, (1, 6, 6)), np.random.default_rng(0))
+    image, across = images(1, 5, (1, 6, 6)).reshape(36) / 255, np.zeros(36)
+    across[:2] = prior.mean[1], -prior.mean[0]  # at right angles to the mean image
+    weight = np.stack([np.zeros(36), 0.5 * image, across, image])
+    bins = imprint.Bins(weight, np.array([0.0, 0.5, 0.0, 0.0]), np.full(4, -1.0))
+    found = imprint.denoised_quotients(bins, prior)
+    assert np.isfinite(found).all()
+    assert len(found) == 1
+    assert np.allclose(found[0], image, atol=1e-6)
+
+
 def test_the_prior_s_posterior_mean_is_the_closed_form():
     rng = np.random.default_rng(0)
     prior = imprint.Prior.of(images(300, 0, (1, 6, 6)), rng)
