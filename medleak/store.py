@@ -117,7 +117,9 @@ class Store:
                 payload = save(contiguous)
                 checksum = hashlib.sha256(payload).hexdigest()
                 _write(work / ARRAYS, payload)
+            names = list(arrays or ())
             manifest = {"facts": dict(facts), "sha256": checksum, "created": time.time()}
+            manifest |= {"names": names} if names else {}
             _write(work / MANIFEST, json.dumps(manifest).encode())
             final.parent.mkdir(parents=True, exist_ok=True)
             if final.exists() and not self.has(kind, key):
@@ -137,24 +139,29 @@ class Store:
             KeyError: it is not there.
             Corrupt: the manifest is damaged.
         """
+        manifest = self._manifest(kind, key)
+        return manifest["facts"], manifest["sha256"]
+
+    def _manifest(self, kind: str, key: str) -> Mapping[str, Any]:
         path = self.folder(kind, key) / MANIFEST
         try:
             manifest = json.loads(path.read_bytes())
-            return manifest["facts"], manifest["sha256"]
+            return {"facts": manifest["facts"], "sha256": manifest["sha256"], **manifest}
         except FileNotFoundError:
             raise KeyError(f"{kind}/{key}") from None
         except (ValueError, KeyError, TypeError):
             raise Corrupt(f"{path} is damaged") from None
 
     def load(self, kind: str, key: str) -> Artefact:
-        """Read and check an artefact.
+        """Read and check an artefact; its arrays come in the order in which they were saved.
 
         Raises:
             KeyError: it is not there.
             Corrupt: a file is damaged, named in the message.
         """
         folder = self.folder(kind, key)
-        facts, checksum = self.facts(kind, key)
+        manifest = self._manifest(kind, key)
+        facts, checksum = manifest["facts"], manifest["sha256"]
         if checksum is None:
             return Artefact(facts, {})
         try:
@@ -165,7 +172,11 @@ class Store:
             raise Corrupt(f"{folder / ARRAYS} does not match its checksum")
         from safetensors.numpy import load
 
-        return Artefact(facts, load(payload))
+        arrays = load(payload)  # in no order: that of a network's layers is in the manifest
+        names = manifest.get("names", sorted(arrays))
+        if not isinstance(names, list) or sorted(map(str, names)) != sorted(arrays):
+            raise Corrupt(f"{folder / MANIFEST} names other arrays than there are")
+        return Artefact(facts, {name: arrays[name] for name in names})
 
     def get(self, kind: str, key: str) -> Artefact | None:
         """The artefact, or None where it is absent; a damaged one is set aside, and said so."""

@@ -1,6 +1,7 @@
 """The store: atomic, checksummed, locked."""
 
 import errno
+import json
 import multiprocessing
 import os
 
@@ -19,6 +20,31 @@ def test_what_is_saved_is_loaded(tmp_path):
     np.testing.assert_array_equal(found.arrays["w"], arrays["w"])
     assert store.keys("runs") == ["ab12"]
     assert store.size()["runs"][0] == 1
+
+
+def test_arrays_keep_their_order(tmp_path):
+    store, names = Store(tmp_path), [f"layers.{i}.weight" for i in range(11, -1, -1)]
+    store.save("runs", "ab", {}, {name: np.zeros(2) for name in names})
+    assert list(store.load("runs", "ab").arrays) == names  # a network's layers are told by it
+
+
+def test_arrays_of_an_older_store_come_by_name(tmp_path):
+    store = Store(tmp_path)
+    store.save("runs", "ab", {}, {name: np.zeros(2) for name in "dacb"})
+    path = store.folder("runs", "ab") / MANIFEST
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps({n: v for n, v in manifest.items() if n != "names"}))
+    assert list(store.load("runs", "ab").arrays) == list("abcd")
+
+
+@pytest.mark.parametrize("names", [["w", "v"], ["v"], ["w", "w"], "w", 3])
+def test_a_manifest_that_names_other_arrays_is_damaged(tmp_path, names):
+    store = Store(tmp_path)
+    store.save("runs", "ab", {}, {"w": np.zeros(2)})
+    path = store.folder("runs", "ab") / MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), "names": names}))
+    with pytest.raises(Corrupt, match=MANIFEST):
+        store.load("runs", "ab")
 
 
 def test_first_writer_wins_and_leaves_no_litter(tmp_path):

@@ -158,7 +158,7 @@ class Fishing(Attack):
             connected layer, else one that optimises.
     """
 
-    version = 1
+    version = 2
     requires = ThreatModel(
         goal="reconstruction",
         access="aggregate",
