@@ -11,7 +11,7 @@ from medleak.goals.reconstruction import AGES
 from medleak.report import gains, naming
 from medleak.report.aggregated import Aggregate, by_goal
 from medleak.report.columns import utility_name
-from medleak.report.drawing import SOFT, subject, useful
+from medleak.report.drawing import INK, SOFT, subject, useful
 from medleak.report.rebuilt_tables import headline
 from medleak.report.rebuilt_words import informed
 from medleak.report.words import typical
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_TOLD_APART = 10
+"""Defenses, beyond which a colour is not enough and marks are numbered."""
 COSTS = {"client_bytes": "bytes sent by a client", "train_seconds": "training time"}
 
 
@@ -38,14 +40,15 @@ def tradeoff(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Fig
     """Accuracy against leakage: the strongest attack on each defense of a target, a panel per goal.
 
     The larger the mark, the dearer the defense, relative to none (or to the cheapest). Attacks on a
-    fresh model are hollow.
+    fresh model are hollow. Where defenses are many, marks bear their numbers.
     """
     from matplotlib.figure import Figure
 
     panels = _panels(aggregates)
     shown = [one for panel in panels for one, _ in panel.points]
     cost = Cost.of(shown)
-    below = 0.1 * len({one.defense for one in shown})
+    names = numbered(list(dict.fromkeys(one.defense for one in shown)))
+    below = 0.1 * len(names)
     width = 0.9 + 4.3 * max(1.5, len(panels))
     figure = Figure(figsize=(width, 4.1 + below), layout="constrained")
     if not panels:
@@ -60,12 +63,20 @@ def tradeoff(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Fig
         # The small on top of the large.
         for one, estimate in sorted(panel.points, key=lambda point: -cost.diameter(point[0])):
             _mark(axis, one, estimate, tint[one.defense], cost.diameter(one))
+            _number(axis, one, estimate, names[one.defense], cost.diameter(one))
         axis.set_title(panel.goal, loc="left", fontsize=10, fontweight="bold")
         axis.set_ylabel(panel.label)
         axis.set_xlabel(utility_name([one for one, _ in panel.points]))
         _room(axis, panel)
-    _keys(figure, shown, tint, cost)
+    _keys(figure, shown, tint, cost, names)
     return figure
+
+
+def numbered(names: Sequence[str]) -> dict[str, str]:
+    """What the legend calls each of `names`: with a number before it where there are many."""
+    if len(names) <= MOST_TOLD_APART:
+        return {name: name for name in names}
+    return {name: f"{i}  {name}" for i, name in enumerate(names, 1)}
 
 
 def _panels(aggregates: Sequence[Aggregate]) -> list[Panel]:
@@ -106,11 +117,9 @@ def _mark(axis: Axes, one: Aggregate, found: Estimate, colour: str, diameter: fl
     from matplotlib.transforms import ScaledTranslation
 
     figure = axis.get_figure()
-    # Both ages of a model have its accuracy: the fresh one stands to the left of it.
-    fresh = one.row.records == AGES[0]
-    aside = max(4.0, 0.55 * diameter) * (-1 if fresh else 1) * (one.row.records in AGES)
-    shifted = axis.transData + ScaledTranslation(aside / 72, 0, figure.dpi_scale_trans)
-    x = useful(one)
+    fresh, x = one.row.records == AGES[0], useful(one)
+    aside = _aside(one, diameter) / 72
+    shifted = axis.transData + ScaledTranslation(aside, 0, figure.dpi_scale_trans)
     if None not in (found.low, found.high):
         axis.plot(
             [x, x], [found.low, found.high], color=colour, linewidth=1.1, alpha=0.6,
@@ -120,6 +129,22 @@ def _mark(axis: Axes, one: Aggregate, found: Estimate, colour: str, diameter: fl
         x, found.value, "o", color="white" if fresh else colour, transform=shifted,
         markersize=diameter, markeredgecolor=colour if fresh else "white",
         markeredgewidth=1.4 if fresh else 0.6, zorder=5,
+    )  # fmt: skip
+
+
+def _aside(one: Aggregate, diameter: float) -> float:
+    """Points: both ages of a model have its accuracy, and the fresh one stands to the left of it."""
+    side = -1 if one.row.records == AGES[0] else 1
+    return max(4.0, 0.55 * diameter) * side * (one.row.records in AGES)
+
+
+def _number(axis: Axes, one: Aggregate, found: Estimate, name: str, diameter: float) -> None:
+    if name == one.defense:
+        return
+    beside = _aside(one, diameter) + 0.5 * diameter + 0.5
+    axis.annotate(
+        name.split()[0], (useful(one), found.value), xytext=(beside, 1.5), fontsize=6,
+        textcoords="offset points", color=INK, zorder=6,
     )  # fmt: skip
 
 
@@ -188,7 +213,11 @@ def _diameter(ratio: float) -> float:
 
 
 def _keys(
-    figure: Figure, aggregates: Sequence[Aggregate], tint: Mapping[str, str], cost: Cost
+    figure: Figure,
+    aggregates: Sequence[Aggregate],
+    tint: Mapping[str, str],
+    cost: Cost,
+    names: Mapping[str, str],
 ) -> None:
     """What marks mean stands above the panels, the defenses below: each legend has its own room."""
     from matplotlib.lines import Line2D
@@ -211,11 +240,10 @@ def _keys(
         title_fontsize=9, alignment="left", columnspacing=1.4, handletextpad=0.4,
         handleheight=max(0.7, tallest / 8),
     )  # fmt: skip
-    names = list(dict.fromkeys(one.defense for one in aggregates))
     room = figure.get_figwidth() * 14  # characters of this size
-    columns = int(room / (max(map(len, names)) + 6))
+    columns = int(room / (max(map(len, names.values())) + 6))
     figure.legend(
-        handles=[dot(5.5, name, tint[name]) for name in names], loc="outside lower left",
+        handles=[dot(5.5, said, tint[name]) for name, said in names.items()], loc="outside lower left",
         ncols=max(1, min(4, columns)), fontsize=8, frameon=False, handletextpad=0.2,
         columnspacing=1.4,
     )  # fmt: skip

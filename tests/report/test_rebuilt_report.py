@@ -350,7 +350,26 @@ def test_no_label_covers_another(rebuilt_rows, make_rebuilt, make_row, many):
         pictures = [tradeoffs.tradeoff(measured, tint=tint)]
         pictures.append(charts.identified(by_goal(found)[1], tint=tint))
         for figure in pictures:
-            assert overlapping(drawn_texts(figure)) == []
+            # Numbers stand beside their marks, and these may coincide.
+            texts = [one for one in drawn_texts(figure) if not one[0].isdecimal()]
+            assert overlapping(texts) == []
+
+
+def test_many_defenses_are_numbered_in_the_picture_and_its_legend(make_rebuilt):
+    from medleak.report.drawing import DEFENSES, colours
+
+    for n in (tradeoffs.MOST_TOLD_APART, tradeoffs.MOST_TOLD_APART + 5):
+        found = aggregate([make_rebuilt(f"d{i:02}") for i in range(n)])
+        figure = tradeoffs.tradeoff(found, tint=colours([one.defense for one in found], DEFENSES))
+        legend = [text.get_text() for text in figure.legends[-1].get_texts()]
+        beside = {text.get_text() for axis in figure.axes for text in axis.texts}
+        numbers = {str(i + 1) for i in range(n)}
+        if n > tradeoffs.MOST_TOLD_APART:
+            assert legend == [f"{i + 1}  d{i:02}" for i in range(n)]
+            assert numbers <= beside
+        else:
+            assert legend == [f"d{i:02}" for i in range(n)]
+            assert not numbers & beside
 
 
 def test_many_defenses_are_split_over_charts(make_rebuilt):
