@@ -97,7 +97,7 @@ def page(shown: Sequence[Gallery], title: str) -> str:
     from medleak.report.pages import rendered
 
     real = not all(gallery.one.row.simulated for gallery in shown)
-    return rendered("gallery.html.j2", title=title, galleries=shown, real=real, age=naming.age)
+    return rendered("gallery.html.j2", title=title, galleries=shown, real=real)
 
 
 def world(row: Row) -> World:
