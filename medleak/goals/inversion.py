@@ -134,7 +134,7 @@ def _evaluator_block(cell: Cell) -> Mapping[str, Any]:
     """The target's `evaluator` block.
 
     Raises:
-        ConfigError: there is none, or it is of the target's own architecture.
+        ConfigError: there is none, it is of the target's own architecture, or its recipe is wrong.
     """
     target = cell.config["target"]
     block = target.get("evaluator")
@@ -144,6 +144,10 @@ def _evaluator_block(cell: Cell) -> Mapping[str, Any]:
         raise ConfigError(
             f"target.evaluator of target={target['name']} has the target's own architecture: "
             "what fools one may fool the other"
+        )
+    if "recipe" in block and (faults := build(block["recipe"]).faults()):
+        raise ConfigError(
+            f"target.evaluator.recipe of target={target['name']}: {'; '.join(faults)}"
         )
     return block
 

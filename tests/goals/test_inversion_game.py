@@ -143,6 +143,16 @@ def test_priors_are_kept_for_other_cells(plan, tmp_path):
             {},
             "the target's own architecture",
         ),
+        (
+            {
+                "evaluator": {
+                    "model": {"_target_": f"{ARCHITECTURES}.mlp.MLP"},
+                    "recipe": {"_target_": "medleak.targets.recipes.SGD", "augment": ["contrst"]},
+                }
+            },
+            {},
+            "target.evaluator.recipe of target=persons: unknown augmentation 'contrst'",
+        ),
         ({"split": {"n_identities": 12, "n_evaluation": 3}}, {}, "needs auxiliary patients"),
         (
             {"split": {"n_identities": 50, "n_auxiliary": 40, "n_evaluation": 3}},
