@@ -45,7 +45,8 @@ def figures(
     for target in dict.fromkeys(one.target for one in gained):
         mine = [one for one in measured if one.target == target]
         add(f"tradeoff-{_slug(target)}", partial(tradeoff, tint=tint(target)), mine)
-    everything = by_goal(aggregates)[1]
+    # What a grid lists without running it is in its tables; a picture of it would hold little else.
+    everything = by_goal([one for one in aggregates if one.status != "not_run"])[1]
     for target, size in _places(rebuilt):
         mine = [one for one in everything if (one.target, one.row.n_members) == (target, size)]
         for names in charts.chunks(mine):
