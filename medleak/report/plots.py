@@ -42,7 +42,8 @@ def figures(
         mine = [one for one in members if one.target == target]
         add(f"leakage-{_slug(target)}", partial(picture, tint=tint(target)), mine)
     gained = [*rebuilt, *(one for _, some in gains.looks(measured) for one in some)]
-    for target in dict.fromkeys(one.target for one in gained):
+    dear = [one for one in measured if one.cost.get("query_overhead")]
+    for target in dict.fromkeys(one.target for one in [*gained, *dear]):
         mine = [one for one in measured if one.target == target]
         add(f"tradeoff-{_slug(target)}", partial(tradeoff, tint=tint(target)), mine)
     # What a grid lists without running it is in its tables; a picture of it would hold little else.

@@ -415,6 +415,14 @@ def test_encrypted_answers_cost_what_a_query_does(make_rebuilt):
     assert cost.label == "training time or time of a query, against no defense"
 
 
+def test_encrypted_answers_have_a_picture_of_what_they_cost(make_row):
+    plain = make_row("none", "lira", 1000, 0)
+    dear = make_row("encrypted_inference", "lira", 1000, 0)
+    dear = dataclasses.replace(dear, cost={**dear.cost, "query_overhead": 7000.0})
+    assert not any(name.startswith("tradeoff") for name in plots.figures(aggregate([plain])))
+    assert any(name.startswith("tradeoff") for name in plots.figures(aggregate([plain, dear])))
+
+
 # --------------------------------------------------------------------------- explain
 
 
