@@ -248,10 +248,10 @@ def test_no_secret_key_in_any_file_nor_in_the_server(packed, tmp_path, monkeypat
         with pytest.raises(TypeError, match="not written down"):
             pickle.dumps(session.client)
         assert "object at" in repr(session.client)
-        stranger = packed.Client(network.sizes, 8192)
-        wrong = stranger.decrypt(folder / "reply")
-        # Usually thousands; how far off is up to real randomness.
-        assert np.abs(wrong - network.plain(network.entries(x))[0]).max() > 10
+        strangers = [packed.Client(network.sizes, 8192) for _ in range(5)]
+        wrong = np.array([stranger.decrypt(folder / "reply") for stranger in strangers])
+        # Real randomness: one of them may be off by a little less, in both of its numbers.
+        assert np.abs(wrong - network.plain(network.entries(x))[0]).max() > 1e3
     assert os.listdir(tmp_path) == []
 
 
