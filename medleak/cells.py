@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak import catalogue
 from medleak.api import (
     Attack,
-    Component,
     ConfigError,
     Guarantee,
-    MedleakError,
-    NotApplicable,
-    Setting,
-    Trainer,
 )
-from medleak.components import RESERVED, build, identities, raised, static
-from medleak.games import World
+from medleak.components import RESERVED, build, identities
 from medleak.goals import GAMES, game_of
 from medleak.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.messages import unknown
@@ -107,11 +99,6 @@ class Cell:
     def policy(self) -> Mapping[str, Any] | None:
         """What an active adversary changes during training, as the attack's YAML names it."""
         return self.config["attack"].get("policy")
-
-    @property
-    def _policy_views(self) -> Sequence[str]:
-        """Views that only this adversary has."""
-        return static(self.policy["_target_"]).literals.get("exposes", ()) if self.policy else ()
 
     @functools.cached_property
     def slots(self) -> Slots:
@@ -277,82 +264,6 @@ class Cell:
         key = self.row_key(row.records, row.unit)
         return replace(row, key=key, provenance=provenance, **self.coordinates)
 
-    # ------------------------------------------------------------------ whether it makes sense
-
-    def reasons(self) -> list[str]:
-        """Why the cell is not applicable, all reasons at once; empty where it is.
-
-        Raises:
-            ConfigError: a component with faults, which no cell can be measured with.
-        """
-        setting, found = self.target_spec.world.setting, []
-        recipe = build(self.config["target"]["recipe"], of=Trainer)
-        self._refuse_faults(recipe)
-        try:
-            trainer = self.slots.trainer(recipe, setting)
-            found += self._short_of_validation(trainer)
-            if self.target_spec.adversary is not None:
-                found += self.target_spec.adversary.refusals(setting, trainer)
-        except NotApplicable as refusal:
-            found += refusal.reasons
-        requires = static(self.config["attack"]["_target_"]).requires or self.attack.requires
-        if requires.goal in GAMES:
-            found += self.game.reasons(self)
-            if self.target_spec.world.identities and not self.game.persons:
-                found.append(
-                    "the classes are the patients: all of them are members, with some scans"
-                )
-        else:
-            found.append(f"no game for goal '{requires.goal}'")
-        views = self.slots.views() | dict.fromkeys(self._policy_views, "")
-        if hidden := views.get(requires.access, f"unknown view '{requires.access}'"):
-            found.append(f"needs '{requires.access}': {hidden}")
-        if self.knowledge["pool"] == "auxiliary" and not (
-            0 < self.target_spec.world.shadow_share <= 0.8
-        ):
-            have = len(np.unique(self.target_spec.world.auxiliary.patients))
-            need = int(np.ceil(setting.n_patients / 0.8))
-            found.append(f"pool=auxiliary needs {need} auxiliary patients for replicas, has {have}")
-        return found + self._unread() + list(self.attack.refusals(setting, self.knowledge))
-
-    def _unread(self) -> list[str]:
-        """Why the attack cannot read the network's first layer; nothing where that is not declared."""
-        wanted, target = self.attack.first_layer, self.config["target"]
-        has = static(target["model"]["_target_"]).literals.get("first_layer", wanted)
-        if not wanted or has == wanted:
-            return []
-        choices = ", ".join(catalogue.with_first_layer(wanted)) or "none"
-        return [
-            f"needs a {wanted} first layer: that of target={target['name']} is {has} "
-            f"({wanted}: {choices})"
-        ]
-
-    def _short_of_validation(self, trainer: Trainer) -> list[str]:
-        fewest, there = trainer.fewest_validation(), len(self.target_spec.world.validation)
-        if there >= fewest:
-            return []
-        return [
-            f"training reads {fewest} or more validation records, there are {there}: raise "
-            "target.split.n_validation"
-        ]
-
-    def _refuse_faults(self, recipe: Trainer) -> None:
-        """Refuse what is wrong whatever the setting, before anything is written or trained."""
-        parts: list[tuple[str, str, Component]] = [("target", ".recipe", recipe)]
-        for slot, fillings in self.slots.fillings.items():
-            parts += [("defense", f".slots.{slot}", filling) for filling in fillings]
-        parts.append(("attack", "", self.attack))
-        if self.target_spec.adversary is not None:
-            parts.append(("attack", ".policy", self.target_spec.adversary))
-        for group, place, component in parts:
-            if faults := component.faults():
-                name = self.config[group]["name"]
-                raise ConfigError(f"{group}{place} of {group}={name}: {'; '.join(faults)}")
-        # Shipped pairs of data and architecture are tested; only what was changed takes torch here.
-        keys = (text.lstrip("+~").partition("=")[0] for text in self.overrides)
-        if any(key.startswith(("target.model", "target.dataset")) for key in keys):
-            check_model(self.config["target"], self.target_spec.world)
-
     def binding(self, guarantees: Sequence[Mapping[str, Any]]) -> list[Guarantee]:
         """The promises, as dictionaries, that bind this adversary."""
         promised = [Guarantee(**block) for block in guarantees]
@@ -392,28 +303,6 @@ class Cell:
             },
             **more,
         )
-
-
-def check_model(target: Mapping[str, Any], world: World) -> None:
-    """Build the model of `target` once for these data, and throw it away.
-
-    Raises:
-        ConfigError: it cannot be built, with the reason.
-    """
-    if fault := _model_fault(json.dumps(target["model"]), world.setting):
-        raise ConfigError(f"target.model of target={target['name']}: {fault}")
-
-
-@functools.lru_cache(maxsize=64)
-def _model_fault(block: str, setting: Setting) -> str:
-    try:
-        import torch
-
-        with torch.random.fork_rng(devices=[]):
-            build(json.loads(block), in_shape=setting.in_shape, n_outputs=setting.n_outputs)
-    except Exception as error:  # whatever a layer says to sizes that it cannot have
-        return str(error) if isinstance(error, MedleakError) else f"building it {raised(error)}"
-    return ""
 
 
 def load_rows(cell: Cell, store: Store) -> list[Row] | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import ConfigError
+from medleak.applicable import reasons
 from medleak.cells import Cell, load_rows
 from medleak.keys import digest
 from medleak.messages import unknown
@@ -159,8 +160,8 @@ def plan(
             cells.append(cell)
             if kept.has("cells", cell.key):
                 continue  # applicable, then; asking again may mean to calibrate its noise again
-            if reasons := cell.reasons():
-                refused[cell.key] = reasons
+            if found := reasons(cell):
+                refused[cell.key] = found
             elif job.not_run:
                 left_out[cell.key] = job.not_run
     if len(refused) == len(cells):

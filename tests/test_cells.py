@@ -7,6 +7,7 @@ import pytest
 
 from medleak import compose, plugins
 from medleak.api import ConfigError
+from medleak.applicable import reasons
 from medleak.cells import Cell
 
 
@@ -38,28 +39,28 @@ def cell(*overrides):
 )  # fmt: skip
 def test_what_is_wrong_whatever_the_setting_refuses_the_request(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        cell(*overrides).reasons()
+        reasons(cell(*overrides))
 
 
 def test_what_depends_on_the_setting_is_a_reason():
     stops = cell("defense=dp_sgd_eps8", "+target.recipe.early_stopping={patience: 2}")
-    assert "early_stopping with DP-SGD" in stops.reasons()[0]
+    assert "early_stopping with DP-SGD" in reasons(stops)[0]
 
 
 @pytest.mark.parametrize("attack", ["linear_layer", "spear", "fishing"])
 def test_a_first_layer_that_an_attack_cannot_read_is_a_reason(attack):
     asked = ["defense=fedsgd", f"attack={attack}"]
-    [reason] = cell("target=phantom_cnn", *asked).reasons()
+    [reason] = reasons(cell("target=phantom_cnn", *asked))
     start = "needs a linear first layer: that of target=phantom_cnn is convolutional (linear: "
     assert reason.startswith(start)
     choices = reason.removeprefix(start).rstrip(")").split(", ")
     assert {"phantom_mlp", "pneumonia_he_mlp"} <= set(choices)
     assert not {"phantom_cnn", "pneumonia_resnet18"} & set(choices)
-    assert cell("target=phantom_mlp", *asked).reasons() == []
+    assert reasons(cell("target=phantom_mlp", *asked)) == []
 
 
 def test_attacks_that_bring_their_own_first_layer_read_any():
-    assert cell("target=phantom_cnn", "defense=fedsgd", "attack=trap_weights").reasons() == []
+    assert reasons(cell("target=phantom_cnn", "defense=fedsgd", "attack=trap_weights")) == []
 
 
 def test_a_network_of_which_no_first_layer_is_declared_is_not_refused(tmp_path, monkeypatch):
@@ -68,9 +69,7 @@ def test_a_network_of_which_no_first_layer_is_declared_is_not_refused(tmp_path, 
     (tmp_path / "conf").mkdir()
     monkeypatch.setenv(plugins.VARIABLE, str(tmp_path))
     model = "target.model._target_=own_network_of_mine.OwnCNN"
-    assert (
-        cell("target=phantom_cnn", "defense=fedsgd", "attack=linear_layer", model).reasons() == []
-    )
+    assert reasons(cell("target=phantom_cnn", "defense=fedsgd", "attack=linear_layer", model)) == []
 
 
 @pytest.mark.parametrize(
@@ -83,16 +82,16 @@ def test_a_network_of_which_no_first_layer_is_declared_is_not_refused(tmp_path, 
     ],
 )
 def test_training_that_reads_validation_records_needs_them(overrides, fewest):
-    without = cell("target.split.n_validation=0", *overrides).reasons()
+    without = reasons(cell("target.split.n_validation=0", *overrides))
     told = f"training reads {fewest} or more validation records, there are 0"
     assert len(without) == 1
     assert without[0].startswith(told)
-    assert cell(f"target.split.n_validation={fewest}", *overrides).reasons() == []
+    assert reasons(cell(f"target.split.n_validation={fewest}", *overrides)) == []
 
 
 def test_without_pretraining_no_validation_record_is_needed():
     plain = "defense.slots.train.pretrain_epochs=0"
-    assert not cell("target.split.n_validation=0", "defense=transfer_freeze", plain).reasons()
+    assert not reasons(cell("target.split.n_validation=0", "defense=transfer_freeze", plain))
 
 
 @pytest.mark.parametrize(
@@ -108,14 +107,14 @@ def test_without_pretraining_no_validation_record_is_needed():
 )
 def test_a_model_that_was_changed_is_built_before_anything_is_trained(overrides, message):
     with pytest.raises(ConfigError, match=message):
-        cell(*overrides).reasons()
+        reasons(cell(*overrides))
 
 
 def test_shipped_models_are_not_built_when_planning():
     code = (
-        "import sys; from medleak import compose; from medleak.cells import Cell;"
+        "import sys; from medleak import compose; from medleak.cells import Cell; from medleak.applicable import reasons;"
         "[job] = compose.expand([]); cell = Cell(job.config, {}, {}, job.overrides);"
-        "assert cell.reasons() == []; assert 'torch' not in sys.modules"
+        "assert reasons(cell) == []; assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -133,4 +132,4 @@ def test_shipped_models_are_not_built_when_planning():
 )
 def test_blocks_that_are_missing_or_name_something_else(override, message):
     with pytest.raises(ConfigError, match=message):
-        cell(override).reasons()
+        reasons(cell(override))

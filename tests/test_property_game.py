@@ -5,6 +5,7 @@ import pytest
 
 from medleak import grid, skews
 from medleak.api import ConfigError, Shares, Verdicts
+from medleak.applicable import reasons
 from medleak.cells import Cell
 from medleak.compose import Job
 from medleak.executors import SerialExecutor
@@ -112,17 +113,17 @@ def test_other_training_sets_have_other_keys(config):
     ],
 )
 def test_what_cannot_be_asked_has_a_reason(config, change, told):
-    assert any(told in reason for reason in Cell(config(knowledge=change), {}).reasons())
+    assert any(told in reason for reason in reasons(Cell(config(knowledge=change), {})))
 
 
 def test_a_single_target_is_too_few(config):
-    (reason,) = Cell(config(n_targets=1), {}).reasons()
+    (reason,) = reasons(Cell(config(n_targets=1), {}))
     assert reason == "n_targets=1: shares are told of 12 targets or more"
 
 
 def test_no_auxiliary_patients_and_no_columns_are_reasons(config):
-    reasons = Cell(config(split={"n_auxiliary": 0}), {}).reasons()
-    assert "split.n_auxiliary=0: shadows are drawn from auxiliary patients" in reasons
+    found = reasons(Cell(config(split={"n_auxiliary": 0}), {}))
+    assert "split.n_auxiliary=0: shadows are drawn from auxiliary patients" in found
 
 
 # --------------------------------------------------------------------------- figures
