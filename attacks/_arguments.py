@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from medleak.messages import unknown
+from medleak.core.suggestions import unknown
 
 
 def choice(name: str, value: object, choices: Iterable[str]) -> list[str]:

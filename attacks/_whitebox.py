@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Records
-from medleak.features import inputs as inputs
-from medleak.features import last_layer as last_layer
+from medleak.api.networks import inputs as inputs
+from medleak.api.networks import last_layer as last_layer
 
 CHUNK = 64
 """Records whose gradients are held at once."""

@@ -14,7 +14,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = ["__version__", "plan", "report", "run"]
 
-_HOMES = {"plan": "medleak.session", "run": "medleak.session"}
+_HOMES = {"plan": "medleak.engine.session", "run": "medleak.engine.session"}
 
 
 def __getattr__(name: str) -> Any:

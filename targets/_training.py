@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medleak.api import MedleakError, Records, Task
-from medleak.keys import seed_for
+from medleak.core.keys import seed_for
 from medleak.targets._augment import AUGMENTATIONS
 from medleak.targets._rules import Gradient, Sampler
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from medleak.api import ConfigError, MedleakError, Records, Setting, Trained, Trainer
-from medleak.keys import rng_for
-from medleak.messages import unknown
+from medleak.core.keys import rng_for
+from medleak.core.suggestions import unknown
 from medleak.targets._rules import Gradient, MeanGradient, Sampler, Shuffled
 
 OPTIMIZERS = ("sgd", "adamw")

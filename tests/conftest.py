@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from medleak import components
+from medleak.config import instantiate as components
 
 TOYS = Path(__file__).parent / "toys"
 components.add_plugin_folder(TOYS)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from medleak import grid
 from medleak.api import Challenge, ConfigError, Dataset, Records, Setting
-from medleak.compose import Job
-from medleak.executors import SerialExecutor
-from medleak.games import World
-from medleak.goals.attribute import baselines
-from medleak.goals.columns import column_of
-from medleak.goals.guesses import Sample, added, figures
+from medleak.config.compose import Job
+from medleak.data.experiment import World
+from medleak.engine import plan as grid
+from medleak.engine.executors import SerialExecutor
+from medleak.goals.attribute.column import column_of
+from medleak.goals.attribute.goal import baselines
+from medleak.goals.attribute.sample import Sample, added, figures
 from medleak.metrics.attribute import AttributeAccuracy, AttributeAUC
 
 N = 200
@@ -200,7 +200,7 @@ def test_several_targets_are_pooled_by_patient(rows):
 
 
 def test_another_attribute_is_another_cell(toy_config):
-    from medleak.cells import Cell
+    from medleak.engine.cell import Cell
 
     target = "medleak.attacks.attribute.score_attribute.ScoreAttribute"
     keys = set()
@@ -225,7 +225,7 @@ def test_a_question_that_makes_no_sense_refuses_the_request(rows, options, told)
 
 
 def test_membership_attacks_know_no_attribute(toy_config):
-    from medleak.cells import Cell
+    from medleak.engine.cell import Cell
 
     assert "attribute" not in Cell(toy_config(), {}).knowledge
 

@@ -10,11 +10,14 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from medleak import audit, cli, plugins, signals
+from medleak import cli
 from medleak.api import DataError, Scored, Secret
-from medleak.metrics.epsilon import OneRunEpsilon
+from medleak.audit import given_scores as audit
+from medleak.audit import stored_logits as signals
+from medleak.config import plugins
 from medleak.metrics.membership import AUC, TPRAtFPR
-from medleak.metrics.roc import auc, per_patient
+from medleak.metrics.privacy.epsilon import OneRunEpsilon
+from medleak.metrics.statistics.roc import auc, per_patient
 
 
 @pytest.fixture(autouse=True)

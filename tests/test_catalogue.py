@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from medleak import plugins
-from medleak.catalogue import GROUPS, entries
-from medleak.components import load
+from medleak.config import plugins
+from medleak.config.catalogue import GROUPS, entries
+from medleak.config.instantiate import load
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 
-from medleak import compose, plugins
 from medleak.api import ConfigError
-from medleak.applicable import reasons
-from medleak.cells import Cell
+from medleak.config import compose, plugins
+from medleak.engine.cell import Cell
+from medleak.engine.compatibility import reasons
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +112,7 @@ def test_a_model_that_was_changed_is_built_before_anything_is_trained(overrides,
 
 def test_shipped_models_are_not_built_when_planning():
     code = (
-        "import sys; from medleak import compose; from medleak.cells import Cell; from medleak.applicable import reasons;"
+        "import sys; from medleak.config import compose; from medleak.engine.cell import Cell; from medleak.engine.compatibility import reasons;"
         "[job] = compose.expand([]); cell = Cell(job.config, {}, {}, job.overrides);"
         "assert reasons(cell) == []; assert 'torch' not in sys.modules"
     )

@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
-from medleak import cli, plugins
+from medleak import cli
 from medleak.api import ConfigError
-from medleak.commands import completion
+from medleak.cli import completion
+from medleak.cli.arguments import COMMANDS
+from medleak.config import plugins
 
 HEAVY = "{'torch', 'hydra', 'omegaconf', 'numpy', 'yaml', 'pandas', 'rich'} & set(sys.modules)"
 
@@ -51,18 +53,18 @@ def test_help_and_completion_import_nothing_heavy(words):
 def test_help_names_every_command(capsys):
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"  {name} " in text for name in cli.COMMANDS)
+    assert all(f"  {name} " in text for name in COMMANDS)
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == "medleak 0.1.0\n"
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_help_and_a_body(name, capsys):
     from importlib import import_module
 
     assert cli.main([name, "--help"]) == 0
     assert f"medleak {name}" in capsys.readouterr().out
-    assert callable(import_module(f"medleak.commands.{name}").main)
+    assert callable(import_module(f"medleak.cli.{name}").main)
 
 
 @pytest.mark.parametrize(
@@ -135,16 +137,16 @@ class _Body:
     ],
 )
 def test_faults_become_a_line_and_a_status(raised, status, line, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "import_module", lambda name: _Body(raised))
+    monkeypatch.setattr("medleak.cli.dispatch.import_module", lambda name: _Body(raised))
     assert cli.main(["doctor"]) == status
     assert capsys.readouterr().err.endswith(line)
 
 
 def test_debug_and_faults_of_the_program_show_their_traceback(monkeypatch):
-    monkeypatch.setattr(cli, "import_module", lambda name: _Body(ZeroDivisionError()))
+    monkeypatch.setattr("medleak.cli.dispatch.import_module", lambda name: _Body(ZeroDivisionError()))
     with pytest.raises(ZeroDivisionError):
         cli.main(["doctor"])
-    monkeypatch.setattr(cli, "import_module", lambda name: _Body(ConfigError("x")))
+    monkeypatch.setattr("medleak.cli.dispatch.import_module", lambda name: _Body(ConfigError("x")))
     monkeypatch.setenv("MEDLEAK_DEBUG", "1")
     with pytest.raises(ConfigError):
         cli.main(["doctor"])
@@ -265,7 +267,7 @@ def test_doctor_says_all_problems_and_fails_with_any(capsys, tmp_path, monkeypat
 def test_cache_counts_verifies_and_prunes(tmp_path, capsys):
     import numpy as np
 
-    from medleak.store import Store
+    from medleak.core.store import Store
 
     store = Store(tmp_path)
     store.save("runs", "ab12", {}, {"w": np.zeros(1000, np.float32)})

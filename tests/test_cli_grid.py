@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from medleak import cli, plugins
-from medleak.commands.grid import status_of
-from medleak.grid import Result
+from medleak import cli
+from medleak.cli.grid import status_of
+from medleak.config import plugins
+from medleak.engine.plan import Result
 
 TARGET = """
 summary: a toy
@@ -46,8 +47,12 @@ def test_a_saved_grid_runs_under_its_name_and_again_for_nothing(work, capsys, mo
     assert "toy_grid: " in first
     folder = work / "results" / "grids" / "toy_grid"
     assert f"report: {folder.relative_to(work)}/report.html" in first
-    monkeypatch.setattr("medleak.scheduler.train", lambda *a, **k: pytest.fail("trained again"))
-    monkeypatch.setattr("medleak.scheduler.measure", lambda *a, **k: pytest.fail("measured again"))
+    monkeypatch.setattr(
+        "medleak.engine.scheduler.train", lambda *a, **k: pytest.fail("trained again")
+    )
+    monkeypatch.setattr(
+        "medleak.engine.scheduler.measure", lambda *a, **k: pytest.fail("measured again")
+    )
     assert cli.main(["grid", "toy_grid"]) == 0
     assert capsys.readouterr().out == first
 
@@ -128,7 +133,7 @@ def test_a_budget_leaves_rows_that_were_not_run(work, capsys):
     ],
 )
 def test_exit_status(statuses, interrupted, status, tmp_path, capsys):
-    from medleak.rows import Row
+    from medleak.results.row import Row
 
     rows = [Row("k", "c", s, "t", "d", "a", 1, 0, reason="why") for s in statuses]
     assert status_of(Result(rows, tmp_path, interrupted=interrupted)) == status

@@ -2,8 +2,8 @@
 
 import pytest
 
-from medleak import compose, plugins
 from medleak.api import ConfigError
+from medleak.config import compose, plugins
 
 TOY = "name: {name}\nsummary: a toy\n_target_: medleak.attacks.membership.yeom.Yeom\n{more}"
 

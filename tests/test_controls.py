@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from medleak import grid
 from medleak.api import OWN, ConfigError
-from medleak.cells import Cell
-from medleak.compose import Job
-from medleak.controls import PROOF, TWIN_ERROR
-from medleak.executors import SerialExecutor
+from medleak.config.compose import Job
+from medleak.engine import plan as grid
+from medleak.engine.cell import Cell
+from medleak.engine.executors import SerialExecutor
+from medleak.engine.validity import PROOF, TWIN_ERROR
 
 METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
 

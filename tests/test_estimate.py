@@ -3,8 +3,8 @@
 import pytest
 
 import medleak
-from medleak import estimate
-from medleak.session import plan
+from medleak.engine import cost as estimate
+from medleak.engine.session import plan
 
 GRID = ("attack=yeom", "defense=none,dropout,mixup,label_smoothing", "seed=0,1")
 

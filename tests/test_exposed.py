@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from medleak import controls, grid
 from medleak.api import Challenge, ConfigError, Knowledge, Records, Release, Setting, Shadow
 from medleak.attacks.membership.lira import LiRA
-from medleak.compose import Job
-from medleak.executors import SerialExecutor
-from medleak.goals.membership import Bouts, figures, most_exposed
+from medleak.config.compose import Job
+from medleak.engine import plan as grid
+from medleak.engine import validity as controls
+from medleak.engine.executors import SerialExecutor
+from medleak.goals.membership.goal import Bouts, figures, most_exposed
 from medleak.metrics.membership import AUC, TPRAtFPR
 
 N, T = 400, 24

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from medleak.api import DataError, Dataset, Records
-from medleak.canaries import plant_canaries
-from medleak.games import load_world, membership
-from medleak.keys import rng_for
-from medleak.splits import split_patients, unique_images
+from medleak.core.keys import rng_for
+from medleak.data.canaries import plant_canaries
+from medleak.data.experiment import load_world, membership
+from medleak.data.splits import split_patients, unique_images
 
 PARTS = ("challenge", "auxiliary", "validation", "evaluation")
 

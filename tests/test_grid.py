@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from medleak import grid
 from medleak.api import ConfigError
-from medleak.cells import Cell
-from medleak.compose import Job
-from medleak.executors import LocalExecutor, SerialExecutor
-from medleak.released import _Recent
-from medleak.store import ARRAYS, MANIFEST
+from medleak.config.compose import Job
+from medleak.core.store import ARRAYS, MANIFEST
+from medleak.engine import plan as grid
+from medleak.engine.cell import Cell
+from medleak.engine.executors import LocalExecutor, SerialExecutor
+from medleak.results import saved
+from medleak.training.stored_model import _Recent
 
 METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
 
@@ -58,7 +59,7 @@ def test_a_grid_trains_shared_runs_once_and_issuing_it_again_does_nothing(toy_co
     assert (again.trained, again.measured) == (0, 0)
     assert figures(again.rows) == figures(first.rows)
     assert len(again.frame) == 4
-    assert grid.load("g", plan.folder.parent)[0] == again.rows
+    assert saved.load("g", plan.folder.parent)[0] == again.rows
 
 
 def test_stopped_before_the_manifest_the_same_command_goes_on(toy_config, plan_of, monkeypatch):
@@ -67,7 +68,7 @@ def test_stopped_before_the_manifest_the_same_command_goes_on(toy_config, plan_o
 
     jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence",))
     with monkeypatch.context() as patched:
-        patched.setattr("medleak.scheduler.save_manifest", interrupted)
+        patched.setattr("medleak.engine.scheduler.save_manifest", interrupted)
         assert grid.execute(plan_of(jobs), executor=SerialExecutor()).interrupted
     assert grid.execute(plan_of(jobs), executor=SerialExecutor()).counts == {"ok": 1}
 
@@ -141,7 +142,7 @@ def test_a_plugin_that_misbehaves_is_one_line(toy_config, plan_of, how, reason):
 
 
 def test_a_full_disk_is_a_failed_row_and_loses_nothing(toy_config, plan_of, monkeypatch):
-    from medleak.store import Store
+    from medleak.core.store import Store
 
     save, jobs = Store.save, jobs_of(toy_config, seeds=(0,))
 
@@ -198,7 +199,7 @@ def test_a_folder_belongs_to_one_grid(toy_config, plan_of, tmp_path):
     with pytest.raises(ConfigError, match="cannot name a grid"):
         plan_of(jobs_of(toy_config), name="../mine")
     with pytest.raises(ConfigError, match="did you mean 'g'"):
-        grid.load("gg", tmp_path / "out")
+        saved.load("gg", tmp_path / "out")
 
 
 @pytest.mark.parametrize("victim", [ARRAYS, MANIFEST])
@@ -210,7 +211,7 @@ def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog, monkeypatch
     plan.store.prune(kind="cells")
     if victim == ARRAYS:  # else the answers are remembered, and nobody reads the weights
         plan.store.prune(kind="signals")
-    monkeypatch.setattr("medleak.released._RECENT", _Recent(0))  # as in another process
+    monkeypatch.setattr("medleak.release.build._RECENT", _Recent(0))  # as in another process
     result = grid.execute(plan, executor=SerialExecutor())
     assert figures(result.rows) == figures(first.rows)
     assert "set aside" in caplog.text
@@ -293,9 +294,10 @@ SCRIPT = textwrap.dedent(
 SUPPORT = textwrap.dedent(
     """
     from pathlib import Path
-    from medleak import components, grid
-    from medleak.compose import Job
-    from medleak.executors import LocalExecutor
+    from medleak.config import instantiate as components
+    from medleak.engine import plan as grid
+    from medleak.config.compose import Job
+    from medleak.engine.executors import LocalExecutor
 
     def main(root, spec):
         components.add_plugin_folder(Path(spec["toys"]))

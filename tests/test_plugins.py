@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from medleak import components, plugins
 from medleak.api import ConfigError
+from medleak.config import instantiate as components
+from medleak.config import plugins
 
 EXAMPLE = Path(__file__).parent / "plugin_example"
 GRID = ["target=example_net", "defense=none,example_cap", "attack=yeom,example_confidence"]

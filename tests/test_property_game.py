@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from medleak import grid, skews
 from medleak.api import ConfigError, Shares, Verdicts
-from medleak.applicable import reasons
-from medleak.cells import Cell
-from medleak.compose import Job
-from medleak.executors import SerialExecutor
-from medleak.games import load_world
-from medleak.goals.property import LEAST_TARGETS
+from medleak.config.compose import Job
+from medleak.data import proportions as skews
+from medleak.data.experiment import load_world
+from medleak.data.proportions import Skew
+from medleak.engine import plan as grid
+from medleak.engine.cell import Cell
+from medleak.engine.compatibility import reasons
+from medleak.engine.executors import SerialExecutor
+from medleak.goals.property.goal import LEAST_TARGETS
 from medleak.metrics.property import PropertyAccuracy, PropertyAUC
-from medleak.skews import Skew
 
 SKEW = Skew("sex", "F", (0.3, 0.7))
 BLOCKS = {

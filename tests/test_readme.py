@@ -21,7 +21,7 @@ def test_every_link_leads_somewhere():
 
 
 def test_every_command_is_known():
-    from medleak.cli import COMMANDS
+    from medleak.cli.arguments import COMMANDS
 
     text = (ROOT / "README.md").read_text()
     named = set(re.findall(r"medleak (?:--plugins \S+ )?([a-z]+)\b", text))

@@ -14,11 +14,11 @@ from medleak.api import (
     Records,
     Setting,
 )
-from medleak.goals.informed import informed
-from medleak.goals.reconstruction import AGES, measured, pixels, riddle
+from medleak.core.store import Store
+from medleak.goals.reconstruction.goal import AGES, measured, pixels, riddle
+from medleak.goals.reconstruction.informed import informed
 from medleak.metrics.reconstruction import PSNR, Identified
-from medleak.store import Store
-from medleak.transcripts import Recorder, Transcript
+from medleak.training.observations import Recorder, Transcript
 
 N = 40
 METRICS = {"psnr": PSNR(), "identified": Identified()}

@@ -6,9 +6,10 @@ import sys
 import pytest
 import yaml
 
-from medleak import plugins
 from medleak.api import ConfigError
-from medleak.session import Part, duration, gather, prepare, read_grid
+from medleak.config import plugins
+from medleak.config.saved_grids import Part, duration, gather, read_grid
+from medleak.engine.session import prepare
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from medleak.released import log_probabilities
-from medleak.shadows import replica_check, shadow_columns
+from medleak.release.pool import shadow_columns
+from medleak.release.replicas import replica_check
+from medleak.training.stored_model import log_probabilities
 
 
 def facts(rng, **changes):

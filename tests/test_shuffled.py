@@ -3,7 +3,7 @@
 import numpy as np
 
 from medleak.api import Records
-from medleak.shuffled import ShuffledLabels
+from medleak.goals.inversion.shuffled_labels import ShuffledLabels
 
 PERSONS, SCANS = 10, 6
 

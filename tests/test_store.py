@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medleak.api import ConfigError, MedleakError
-from medleak.store import ARRAYS, MANIFEST, Corrupt, Store, write_atomically
+from medleak.core.store import ARRAYS, MANIFEST, Corrupt, Store, write_atomically
 
 
 def test_what_is_saved_is_loaded(tmp_path):

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from medleak import grid
 from medleak.api import Scored, Secret
-from medleak.compose import Job
-from medleak.executors import SerialExecutor
-from medleak.measure import attacked
+from medleak.config.compose import Job
+from medleak.core.store import Store
+from medleak.engine import plan as grid
+from medleak.engine.attack_step import attacked
+from medleak.engine.executors import SerialExecutor
 from medleak.metrics.membership import AUC, TPRAtFPR
 from medleak.report import aggregate, risk, tables
-from medleak.store import Store
-from medleak.training import train
+from medleak.training.train import train
 
 METRICS = {
     "auc": {"_target_": "medleak.metrics.membership.AUC"},

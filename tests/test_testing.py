@@ -6,18 +6,9 @@ import textwrap
 import numpy as np
 import pytest
 
-from medleak import components
-from medleak.api import (
-    Attack,
-    Defense,
-    Guarantee,
-    Records,
-    Release,
-    ThreatModel,
-    Trained,
-    Trainer,
-)
-from medleak.metrics.roc import auc
+from medleak.api import Attack, Defense, Guarantee, Records, Release, ThreatModel, Trained, Trainer
+from medleak.config import instantiate as components
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import check_attack, check_defense, check_target, membership_world
 
 

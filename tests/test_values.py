@@ -3,7 +3,8 @@
 import pytest
 
 from medleak.api import ConfigError
-from medleak.values import annotations, fitted, put, whole
+from medleak.config.override_types import annotations, fitted, put
+from medleak.core.validation import whole
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_put_refuses_places_that_do_not_exist(key, message):
 
 
 def test_annotations_are_read_through_parents_of_the_same_file(tmp_path, monkeypatch):
-    from medleak import components
+    from medleak.config import instantiate as components
 
     (tmp_path / "annotated_toy.py").write_text(
         "class A:\n    def __init__(self, *, n: int = 1, free=2): ...\nclass B(A): ...\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medleak.api import Estimate
 from medleak.report import aggregate
-from medleak.rows import Row
+from medleak.results.row import Row
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME, MEMBERS = "pneumonia_dp", 1000

@@ -17,33 +17,33 @@ from pathlib import Path
 
 import yaml
 
-from medleak.components import _source, static
-from medleak.keys import BENCH_VERSION, MEASURE_VERSION
+from medleak.config.instantiate import _source, static
+from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "tests" / "versions.json"
 BENCH = {
-    "medleak.controls": MEASURE_VERSION,
-    "medleak.games": BENCH_VERSION,
-    "medleak.goals.attribute": MEASURE_VERSION,
-    "medleak.goals.informed": MEASURE_VERSION,
-    "medleak.goals.inversion": MEASURE_VERSION,
-    "medleak.goals.columns": MEASURE_VERSION,
-    "medleak.goals.compositions": MEASURE_VERSION,
-    "medleak.goals.guesses": MEASURE_VERSION,
-    "medleak.goals.property": MEASURE_VERSION,
-    "medleak.goals.membership": MEASURE_VERSION,
-    "medleak.goals.reconstruction": MEASURE_VERSION,
-    "medleak.measure": MEASURE_VERSION,
+    "medleak.engine.validity": MEASURE_VERSION,
+    "medleak.data.experiment": BENCH_VERSION,
+    "medleak.goals.attribute.goal": MEASURE_VERSION,
+    "medleak.goals.reconstruction.informed": MEASURE_VERSION,
+    "medleak.goals.inversion.goal": MEASURE_VERSION,
+    "medleak.goals.attribute.column": MEASURE_VERSION,
+    "medleak.goals.attribute.messages": MEASURE_VERSION,
+    "medleak.goals.attribute.sample": MEASURE_VERSION,
+    "medleak.goals.property.goal": MEASURE_VERSION,
+    "medleak.goals.membership.goal": MEASURE_VERSION,
+    "medleak.goals.reconstruction.goal": MEASURE_VERSION,
+    "medleak.engine.attack_step": MEASURE_VERSION,
     "medleak.metrics.blind": MEASURE_VERSION,
-    "medleak.metrics.means": MEASURE_VERSION,
+    "medleak.metrics.statistics.means": MEASURE_VERSION,
     "medleak.metrics.utility": MEASURE_VERSION,
-    "medleak.released": BENCH_VERSION,
-    "medleak.runs": BENCH_VERSION,
-    "medleak.shadows": MEASURE_VERSION,
-    "medleak.skews": BENCH_VERSION,
-    "medleak.slots": BENCH_VERSION,
-    "medleak.training": BENCH_VERSION,
+    "medleak.release.build": BENCH_VERSION,
+    "medleak.training.run_spec": BENCH_VERSION,
+    "medleak.release.pool": MEASURE_VERSION,
+    "medleak.data.proportions": BENCH_VERSION,
+    "medleak.training.pipeline": BENCH_VERSION,
+    "medleak.training.train": BENCH_VERSION,
 }
 FAMILIES = ("medleak.attacks.", "medleak.defenses.", "medleak.targets.", "medleak.metrics.")
 

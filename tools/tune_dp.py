@@ -36,10 +36,10 @@ def trials() -> int:
 
 def accuracy(setting: Setting, epsilon: float, column: int) -> float:
     """Accuracy on the auxiliary patients who are not in `column`, of a model trained on the others."""
-    from medleak import compose
-    from medleak.runs import RunSpec, build_model, make_trainer
-    from medleak.slots import training_blocks
+    from medleak.config import compose
     from medleak.targets import _training
+    from medleak.training.pipeline import training_blocks
+    from medleak.training.run_spec import RunSpec, build_model, make_trainer
 
     words = [f"defense.slots.train.{name}={value}" for name, value in setting]
     asked = [f"target={TARGET}", "defense=dp_sgd_eps1", f"defense.slots.train.epsilon={epsilon}"]
@@ -56,7 +56,7 @@ def accuracy(setting: Setting, epsilon: float, column: int) -> float:
 
 
 def main() -> None:
-    from medleak.executors import LocalExecutor
+    from medleak.engine.executors import LocalExecutor
 
     executor = LocalExecutor()
     found: dict[Setting, list[float]] = {setting: [] for setting in settings()}

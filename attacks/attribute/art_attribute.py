@@ -9,7 +9,7 @@ import numpy as np
 
 from medleak.api import Attack, Inquiry, Knowledge, Release, Setting, ThreatModel
 from medleak.attacks.membership.art import MODELS, classifier, one_hot, seeded
-from medleak.messages import unknown
+from medleak.core.suggestions import unknown
 
 
 class ARTAttribute(Attack):

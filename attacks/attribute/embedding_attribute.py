@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medleak.api import Attack, Inquiry, Knowledge, Release, ThreatModel
-from medleak.features import last_layer
+from medleak.api.networks import last_layer
 from medleak.metrics.guessing import learned, one_hot
 
 

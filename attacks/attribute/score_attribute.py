@@ -6,7 +6,7 @@ import numpy as np
 
 from medleak.api import Attack, Inquiry, Knowledge, Release, ThreatModel
 from medleak.attacks.attribute._held import outcomes, table, with_label
-from medleak.messages import unknown
+from medleak.core.suggestions import unknown
 from medleak.metrics.guessing import learned
 
 CLASSIFIERS = ("logistic", "trees")

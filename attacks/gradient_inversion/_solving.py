@@ -10,11 +10,7 @@ import numpy as np
 
 from medleak.api import Observation, Puzzle, Release, Setting
 from medleak.attacks.gradient_inversion._evidence import Question, evidence
-from medleak.attacks.gradient_inversion._transcript import (
-    TranscriptAttack,
-    completed,
-    prior_guess,
-)
+from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, completed, prior_guess
 
 if TYPE_CHECKING:
     from torch import Tensor

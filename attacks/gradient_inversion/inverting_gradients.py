@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from medleak.api import ThreatModel
 from medleak.attacks.gradient_inversion._solving import MatchingAttack
-from medleak.messages import unknown
+from medleak.core.suggestions import unknown
 
 if TYPE_CHECKING:
     from torch import Tensor

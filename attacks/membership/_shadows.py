@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from medleak.api import ConfigError, Knowledge, Shadow
-from medleak.messages import unknown
+from medleak.core.suggestions import unknown
 
 
 def each(knowledge: Knowledge, *, most: int | None = None) -> Iterator[Shadow]:

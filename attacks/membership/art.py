@@ -26,7 +26,7 @@ from medleak.api import (
 )
 from medleak.attacks._kernels import FLOOR
 from medleak.attacks.membership._shadows import each, too_few
-from medleak.messages import unknown
+from medleak.core.suggestions import unknown
 
 INFERENCE = "art.attacks.inference."
 MEMBERSHIP = INFERENCE + "membership_inference."

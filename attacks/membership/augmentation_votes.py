@@ -8,20 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medleak.api import (
-    Attack,
-    Challenge,
-    Knowledge,
-    MedleakError,
-    Release,
-    Setting,
-    ThreatModel,
-)
+from medleak.api import Attack, Challenge, Knowledge, MedleakError, Release, Setting, ThreatModel
 from medleak.attacks._arguments import choice, number, whole
 from medleak.attacks._kernels import QUERIES, augmented
 from medleak.attacks.membership._asked import Queries, known
 from medleak.attacks.membership._supervised import examples, learned
-from medleak.keys import rng_for
+from medleak.core.keys import rng_for
 
 TABLE_QUERIES = {"identity": 1, "flip": 2, "all": 18}
 """Queries of a table under the names of those of an image."""

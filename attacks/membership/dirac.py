@@ -20,9 +20,9 @@ from medleak.api import (
     ThreatModel,
     Trainer,
 )
+from medleak.core.keys import rng_for
 from medleak.defenses.train._private import Later, PoissonSampler, PrivateGradient
 from medleak.defenses.train._recipes import changed, number
-from medleak.keys import rng_for
 
 KIND = "dirac"
 FACT = "dirac"

@@ -12,7 +12,7 @@ from medleak.attacks._kernels import logit_score
 from medleak.attacks._whitebox import last_layer
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import examples, learned
-from medleak.released import log_probabilities
+from medleak.training.stored_model import log_probabilities
 
 SMALLEST = 1e-100
 """Norm that stands for zero."""

@@ -24,7 +24,7 @@ from medleak.attacks._whitebox import inputs, training
 from medleak.attacks.membership._asked import inside
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import CLASSIFIERS, learned
-from medleak.released import log_probabilities
+from medleak.training.stored_model import log_probabilities
 
 
 class LossTrajectory(Attack):

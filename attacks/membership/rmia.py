@@ -19,20 +19,9 @@ from medleak.api import (
     Shadow,
     ThreatModel,
 )
-from medleak.attacks._kernels import (
-    QUERIES,
-    augmented,
-    relative_rank,
-    tempered_probability,
-)
+from medleak.attacks._kernels import QUERIES, augmented, relative_rank, tempered_probability
 from medleak.attacks.membership._asked import Queries, population
-from medleak.attacks.membership._shadows import (
-    each,
-    is_auxiliary,
-    one_of,
-    positive,
-    too_few,
-)
+from medleak.attacks.membership._shadows import each, is_auxiliary, one_of, positive, too_few
 from medleak.attacks.membership._sides import Side, Sides
 
 MODES = ("online", "offline")
@@ -145,7 +134,7 @@ class RMIA(Attack):
 
     def _tuned(self, asked: _Asked, out: np.ndarray, known: np.ndarray) -> float:
         """`a` with the best AUC against the reference model, whose membership the attacker knows."""
-        from medleak.metrics.roc import auc
+        from medleak.metrics.statistics.roc import auc
 
         reference = self._knowledge.reference
         if reference is None:

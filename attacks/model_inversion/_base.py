@@ -16,7 +16,7 @@ from medleak.attacks.model_inversion._losses import LOSSES, Loss
 from medleak.attacks.model_inversion._oracle import Oracle, Scene
 from medleak.attacks.model_inversion._priors import Prior
 from medleak.attacks.model_inversion._selection import Selection, faults_of
-from medleak.messages import unknown
+from medleak.core.suggestions import unknown
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from medleak.api import Knowledge
 from medleak.attacks._arguments import number, whole
 from medleak.attacks.model_inversion._priors import Prior, public_images
-from medleak.keys import array_digest
+from medleak.core.keys import array_digest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from medleak.attacks.model_inversion._base import ModelInversion
 from medleak.attacks.model_inversion._priors import Pixels
 from medleak.attacks.model_inversion._selection import AsDrawn
 from medleak.attacks.model_inversion.miface import blind
-from medleak.messages import unknown
+from medleak.core.suggestions import unknown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

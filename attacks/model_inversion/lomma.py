@@ -13,7 +13,7 @@ from medleak.attacks.model_inversion._generators import FEWEST, public_answers
 from medleak.attacks.model_inversion._losses import LOSSES
 from medleak.attacks.model_inversion._priors import Prior, public_images
 from medleak.attacks.model_inversion._selection import Selection
-from medleak.keys import array_digest
+from medleak.core.keys import array_digest
 
 if TYPE_CHECKING:
     import numpy as np

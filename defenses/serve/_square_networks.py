@@ -283,7 +283,7 @@ def _one_by_one(ask: Callable[[np.ndarray], Any], x: np.ndarray) -> tuple[list[A
 
 
 def _twin_error(logits: np.ndarray, scores: np.ndarray, multilabel: bool) -> float:
-    from medleak.released import log_probabilities
+    from medleak.training.stored_model import log_probabilities
 
     return float(np.abs(log_probabilities(logits, multilabel=multilabel) - scores).max())
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import ConfigError, Defense, Release, Setting
-from medleak.keys import array_digest, digest
+from medleak.core.keys import array_digest, digest
 
 
 class MemGuardLike(Defense):

@@ -22,10 +22,10 @@ from medleak.api import (
     Records,
     Setting,
 )
+from medleak.core.keys import rng_for, seed_for
 from medleak.defenses.train._partition import partition
 from medleak.defenses.train._tampering import Detector
 from medleak.defenses.train._vectors import Layout, arrays, parameters
-from medleak.keys import rng_for, seed_for
 from medleak.targets import _training as training
 from medleak.targets._rules import MeanGradient
 

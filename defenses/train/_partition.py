@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medleak.api import ConfigError, Records
-from medleak.keys import rng_for, seed_for
+from medleak.core.keys import rng_for, seed_for
 
 if TYPE_CHECKING:
     from medleak.defenses.train.federated import Federated

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from medleak.api import ConfigError, Defense, Guarantee, Setting, Trainer
+from medleak.core.suggestions import unknown
 from medleak.defenses.train import accounting
 from medleak.defenses.train._private import Later, PoissonSampler, PrivateGradient
 from medleak.defenses.train._recipes import changed
-from medleak.messages import unknown
 
 UNITS = ("record", "patient")
 COUNTS = ("epochs", "batch_size")  # they enter the accounting; the recipe checks the rest

@@ -19,8 +19,8 @@ from medleak.api import (
     UpdateDefense,
     Watch,
 )
+from medleak.core.suggestions import unknown
 from medleak.defenses.train._recipes import changed, number, refuse, whole
-from medleak.messages import unknown
 
 PARTITIONS = ("iid", "dirichlet", "natural")
 ENGINES = ("lean", "flower")

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from medleak.api import ConfigError, Defense, Guarantee, Records, Setting, Task, Trained, Trainer
+from medleak.core.keys import rng_for, seed_for
+from medleak.core.suggestions import unknown
 from medleak.defenses.train import accounting
 from medleak.defenses.train._recipes import number, refuse, whole
-from medleak.keys import rng_for, seed_for
-from medleak.messages import unknown
 
 POSITIVE = ("epsilon", "sigma", "delta")
 

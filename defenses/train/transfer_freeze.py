@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from medleak.api import ConfigError, Defense, Records, Setting, Trained, Trainer
+from medleak.core.keys import seed_for
 from medleak.defenses.train._layers import keeping
 from medleak.defenses.train._recipes import changed, number, refuse, whole
-from medleak.keys import seed_for
 
 FEWEST = 2
 """Public records that a network is pre-trained on."""

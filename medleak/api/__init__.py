@@ -8,46 +8,18 @@ model is whatever its architecture returns. The flow is
 
 from dataclasses import replace
 
-from medleak.api.attack import (
-    Attack,
-    Challenge,
-    Knowledge,
-    Output,
-    Secret,
-    Shadow,
-    Shadows,
-    ThreatModel,
-)
+from medleak.api.attack import Attack, Output, ThreatModel
 from medleak.api.attribute import Attributes, Composition, Guesses, Inquiry
-from medleak.api.data import (
-    Dataset,
-    DatasetSource,
-    Records,
-    Setting,
-)
-from medleak.api.defense import (
-    Defense,
-    Guarantee,
-    Release,
-)
-from medleak.api.federation import (
-    Aggregated,
-    Aggregator,
-    Insight,
-    LocalTraining,
-    Observation,
-    Puzzle,
-    UpdateDefense,
-)
+from medleak.api.component import Component
+from medleak.api.data import Dataset, DatasetSource, Records, Setting
+from medleak.api.defense import Defense
+from medleak.api.errors import ConfigError, DataError, Hidden, MedleakError, NotApplicable
+from medleak.api.federation import Aggregated, Aggregator, LocalTraining, Observation, UpdateDefense
+from medleak.api.guarantee import Guarantee
 from medleak.api.inversion import Portraits, Sitters, Sittings
-from medleak.api.metric import (
-    Curve,
-    Estimate,
-    Metric,
-    Originals,
-    Rebuilt,
-    Scored,
-)
+from medleak.api.knowledge import Knowledge, Shadow, Shadows
+from medleak.api.membership import Challenge, Scored, Secret
+from medleak.api.metric import Curve, Estimate, Metric
 from medleak.api.policy import (
     OWN,
     AdversaryPolicy,
@@ -57,25 +29,10 @@ from medleak.api.policy import (
     Watch,
 )
 from medleak.api.property import Shares, Suspicion, Verdicts
-from medleak.api.training import (
-    Trained,
-    Trainer,
-)
-from medleak.api.words import (
-    IMPLIED_VIEWS,
-    SLOTS,
-    VIEWS,
-    Component,
-    ConfigError,
-    DataError,
-    Goal,
-    Hidden,
-    MedleakError,
-    NotApplicable,
-    Slot,
-    Task,
-    View,
-)
+from medleak.api.reconstruction import Insight, Originals, Puzzle, Rebuilt
+from medleak.api.release import Release
+from medleak.api.training import Trained, Trainer
+from medleak.api.types import IMPLIED_VIEWS, SLOTS, VIEWS, Goal, Slot, Task, View
 
 __all__ = [
     "IMPLIED_VIEWS",

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from medleak.api.words import Component, Task
+from medleak.api.component import Component
+from medleak.api.types import Task
 
 
 @dataclass(frozen=True)

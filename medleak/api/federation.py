@@ -9,9 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from medleak.api.data import Records
 from medleak.api.defense import Defense
-from medleak.api.words import Slot
+from medleak.api.types import Slot
 
 
 @dataclass(frozen=True)
@@ -59,45 +58,6 @@ class Observation:
         if name in self.hidden:
             return ~self.hidden[name]
         return np.ones(np.shape(self.update[name]), dtype=bool)
-
-
-@dataclass(frozen=True)
-class Insight:
-    """What an informed adversary is told about the one record of a message that it is asked for.
-
-    Attributes:
-        others: position of a message -> every other record in it: of the message asked about, and of
-            those of the same clients and the same age of the model.
-        candidates: records of which one is asked for, each with the same chance, all of its label.
-        clip: norm to which each record's gradient was cut before these were summed and divided by the
-            expected batch; None: messages are mean gradients.
-    """
-
-    others: Mapping[int, Records]
-    candidates: Records
-    clip: float | None = None
-
-
-@dataclass(frozen=True)
-class Puzzle:
-    """What a reconstruction attack is asked: the records behind some observations.
-
-    Attributes:
-        indices: ``(T,)`` int, positions in the release's sequence of observations.
-        n_records: ``(T,)`` int, records behind each; of an informed adversary's, the one asked for.
-        in_shape: of one record, ``(C, H, W)``; values in 0..1.
-        labels: the sorted labels behind each observation where the adversary is given them.
-        insight: of an adversary that knows "all_but_one", for each question.
-    """
-
-    indices: np.ndarray
-    n_records: np.ndarray
-    in_shape: tuple[int, ...]
-    labels: tuple[np.ndarray, ...] | None = None
-    insight: tuple[Insight, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from medleak.api.attack import Challenge, Knowledge
+from medleak.api.component import Component
 from medleak.api.data import Records, Setting
 from medleak.api.federation import Observation
+from medleak.api.knowledge import Knowledge
+from medleak.api.membership import Challenge
 from medleak.api.training import Trainer
-from medleak.api.words import Component
 
 
 class AdversaryPolicy(Component):

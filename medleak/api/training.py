@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from medleak.api.component import Component
 from medleak.api.data import Records, Setting
-from medleak.api.words import Component, NotApplicable, Slot
+from medleak.api.errors import NotApplicable
+from medleak.api.types import Slot
 
 
 @dataclass(frozen=True)

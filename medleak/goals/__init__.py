@@ -22,4 +22,4 @@ GAMES = {
 @functools.cache
 def game_of(goal: str) -> Game:
     """The game of `goal`, one of `GAMES`."""
-    return getattr(importlib.import_module(f"medleak.goals.{goal}"), GAMES[goal])()
+    return getattr(importlib.import_module(f"medleak.goals.{goal}.goal"), GAMES[goal])()

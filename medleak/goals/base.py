@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from medleak.api import Estimate, Metric, Output
-from medleak.store import Store
+from medleak.core.store import Store
 
 if TYPE_CHECKING:
-    from medleak.cells import Cell, Duel
-    from medleak.rows import Row
-    from medleak.runs import RunSpec
+    from medleak.engine.cell import Cell, Duel
+    from medleak.results.row import Row
+    from medleak.training.run_spec import RunSpec
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-
+"""Pure functions of an answer and the truth."""

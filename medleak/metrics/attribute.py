@@ -13,8 +13,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from medleak.api import Attributes, Estimate, Guesses, Metric
-from medleak.metrics import intervals
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics import intervals
+from medleak.metrics.statistics.roc import auc
 
 FEW = 10
 """Patients of a value below which the figures carry a flag."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from medleak.api import DataError, Rebuilt
-from medleak.metrics import _matching
+from medleak.metrics import image_matching as _matching
 
 
 def mean_image(

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from medleak.api import Estimate, Records
-from medleak.metrics.crossfit import folds
-from medleak.metrics.intervals import auc_interval, crossfit_level
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.crossfit import folds
+from medleak.metrics.statistics.intervals import auc_interval, crossfit_level
+from medleak.metrics.statistics.roc import auc
 
 SIDE = 14
 """Images are averaged down to at most this many pixels a side before the principal components."""

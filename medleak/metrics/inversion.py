@@ -14,9 +14,10 @@ from typing import ClassVar
 import numpy as np
 
 from medleak.api import Estimate, Metric, Portraits, Sitters
-from medleak.metrics import _clustered, _matching
-from medleak.metrics._clustered import Sample
-from medleak.metrics.intervals import difference
+from medleak.metrics import image_matching as _matching
+from medleak.metrics.statistics import clustered as _clustered
+from medleak.metrics.statistics.clustered import Sample
+from medleak.metrics.statistics.intervals import difference
 
 
 class InversionMetric(Metric):
@@ -161,7 +162,7 @@ class NearestSSIM(InversionMetric):
         self.level = level
 
     def faults(self) -> list[str]:
-        from medleak.messages import unknown
+        from medleak.core.suggestions import unknown
 
         known = ("trained", "others", "gap")
         return [] if self.among in known else [unknown("among", self.among, known)]

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from medleak.api import Curve, Estimate, Guarantee, Metric, Scored, Secret
-from medleak.metrics import ceilings, intervals
-from medleak.metrics import roc as curves
-from medleak.metrics.crossfit import crossfit_flags
+from medleak.metrics.privacy import upper_bounds as ceilings
+from medleak.metrics.statistics import intervals
+from medleak.metrics.statistics import roc as curves
+from medleak.metrics.statistics.crossfit import crossfit_flags
 
 MIN_GROUP = 10
 """Fewest members, and fewest non-members, that a subgroup's figures may rest on."""
@@ -73,7 +74,7 @@ class MembershipMetric(Metric):
 class AUC(MembershipMetric):
     """Area under the ROC, ``P(S1 > S0) + P(S1 = S0) / 2``; .5 is chance.
 
-    Interval: `medleak.metrics.intervals.auc_interval`.
+    Interval: `medleak.metrics.statistics.intervals.auc_interval`.
     """
 
     method: ClassVar[str] = "ranks; wider of logit DeLong and Newcombe, by patient"
@@ -117,7 +118,7 @@ class BalancedAccuracy(_CrossFitted):
     The largest value over all thresholds would be tuned on the audited labels and lie above .5 without
     any leak. Here each fold's threshold maximises TPR - FPR on the other folds (patient-disjoint, fixed
     `seed`): without a leak the expected value is .5, and the value may fall below it. The interval
-    allows for the dependence between folds: `medleak.metrics.intervals.crossfit_level`.
+    allows for the dependence between folds: `medleak.metrics.statistics.intervals.crossfit_level`.
     """
 
     method: ClassVar[str] = (
@@ -192,7 +193,7 @@ class TPRAtFPR(MembershipMetric):
     Flagged "N*FPR < 10" where fewer than ten false positives of non-member patients define the
     threshold. With `pooled_only` nothing is measured on a sample where not even one would; pooled
     leave-one-out targets, where nearly every patient is a non-member once, have about twice as many.
-    Interval: `medleak.metrics.intervals.tpr_interval`. (Carlini et al. 2022, Membership inference attacks from
+    Interval: `medleak.metrics.statistics.intervals.tpr_interval`. (Carlini et al. 2022, Membership inference attacks from
     first principles, IEEE S&P.)
     """
 
@@ -223,7 +224,7 @@ class TPRAtFPR(MembershipMetric):
         return value, *intervals.tpr_interval(scores, member, patients, self.fpr, self.level)
 
     def lower_bound(self, output: Scored, secret: Secret, level: float = 0.999) -> float | None:
-        """`medleak.metrics.intervals.tpr_lower_bound`; None where not measured."""
+        """`medleak.metrics.statistics.intervals.tpr_lower_bound`; None where not measured."""
         scores, member, patients = _arrays(output, secret)
         if self.refusal(member, patients):
             return None

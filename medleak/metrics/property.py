@@ -15,8 +15,8 @@ from typing import ClassVar
 import numpy as np
 
 from medleak.api import Estimate, Metric, Shares, Verdicts
-from medleak.metrics.intervals import auc_interval, clopper_pearson
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.intervals import auc_interval, clopper_pearson
+from medleak.metrics.statistics.roc import auc
 
 
 class PropertyMetric(Metric):

@@ -18,11 +18,12 @@ from typing import ClassVar
 import numpy as np
 
 from medleak.api import Estimate, Guarantee, Metric, Originals, Rebuilt
-from medleak.metrics import _clustered, _matching
-from medleak.metrics._clustered import Sample
-from medleak.metrics._matching import Matched
-from medleak.metrics.intervals import difference, two_sided
-from medleak.metrics.rero import rero
+from medleak.metrics import image_matching as _matching
+from medleak.metrics.image_matching import Matched
+from medleak.metrics.privacy.reconstruction_robustness import rero
+from medleak.metrics.statistics import clustered as _clustered
+from medleak.metrics.statistics.clustered import Sample
+from medleak.metrics.statistics.intervals import difference, two_sided
 
 FEW = 10
 """Observations below which the figures carry a flag."""
@@ -154,7 +155,7 @@ class PSNR(ReconstructionMetric):
 class SSIM(ReconstructionMetric):
     """Mean structural similarity, 1 for an exact image.
 
-    Conventions: `medleak.metrics._matching.ssim`. Images smaller than its window are not measured.
+    Conventions: `medleak.metrics.image_matching.ssim`. Images smaller than its window are not measured.
     """
 
     least: ClassVar[float] = -1.0
@@ -186,7 +187,7 @@ class _Share(ReconstructionMetric):
         return difference(ours.mean, units[0], theirs.mean, units[1], self.level)
 
     def lower_bound(self, output: Rebuilt, secret: Originals, level: float = 0.999) -> float | None:
-        """`medleak.metrics._clustered.share_lower_bound`: valid whatever the dependence within trials."""
+        """`medleak.metrics.statistics.clustered.share_lower_bound`: valid whatever the dependence within trials."""
         if self.refusal(output):
             return None
         return _clustered.share_lower_bound(self.sample(output, secret), level)
@@ -222,11 +223,11 @@ class Identified(_Share):
         return _matching.hits(prepare(matched.rebuilt), matched.patients, gallery, patients, self.k)
 
     def ceiling(self, guarantees: Sequence[Guarantee], kappa: float | None = None) -> float | None:
-        """`medleak.metrics.rero.rero` at a prior-only success of `kappa`.
+        """`medleak.metrics.privacy.reconstruction_robustness.rero` at a prior-only success of `kappa`.
 
         An image names one patient, so that kappa can be counted; it may be like many, which is why
         `Recovered` has no ceiling. None without `kappa`: only who drew the records knows what can be guessed without the observation,
-        and whether the guarantees speak of this draw: see `medleak.metrics.rero`.
+        and whether the guarantees speak of this draw: see `medleak.metrics.privacy.reconstruction_robustness`.
         """
         return None if kappa is None else rero(guarantees, kappa)
 
@@ -248,7 +249,7 @@ class Recovered(_Share):
         self.level = level
 
     def faults(self) -> list[str]:
-        from medleak.messages import unknown
+        from medleak.core.suggestions import unknown
 
         known = ("ssim", "psnr")
         return [] if self.measure in known else [unknown("measure", self.measure, known)]

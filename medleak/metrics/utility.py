@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from medleak.api import DataError, Estimate
-from medleak.metrics.intervals import clopper_pearson, cluster_bootstrap
-from medleak.metrics.roc import weighted_auc
+from medleak.metrics.statistics.intervals import clopper_pearson, cluster_bootstrap
+from medleak.metrics.statistics.roc import weighted_auc
 
 N_BOOT = 1000
 BOOTSTRAP = f"patient bootstrap, {N_BOOT} resamples, t-expanded percentiles"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from medleak.api import Curve, Estimate
-from medleak.metrics.means import mean_block, mean_nested, names_in
+from medleak.metrics.statistics.means import mean_block, mean_nested, names_in
 from medleak.report import naming
-from medleak.rows import Row
+from medleak.results.row import Row
 
 _SEVERITY = ("failed", "invalid", "not_run", "not_applicable")
 RECONSTRUCTION = "reconstruction"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from medleak.api import Estimate
 from medleak.report import curves, drawing, naming, pages, tables
 from medleak.report.aggregated import Aggregate, aggregate
-from medleak.rows import Row
+from medleak.results.row import Row
 
 if TYPE_CHECKING:
-    from medleak.audit import Audit
+    from medleak.audit.given_scores import Audit
 
 METHOD = (
     "Scores say how likely each record seemed a member; the truth decides how well they did. Intervals "

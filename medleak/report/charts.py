@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from medleak.api import Estimate
-from medleak.goals.reconstruction import AGES
+from medleak.goals.reconstruction.goal import AGES
 from medleak.report import naming
 from medleak.report.aggregated import Aggregate
 from medleak.report.drawing import FAINT, INK, SOFT, subject

@@ -10,7 +10,7 @@ from typing import Any
 from medleak.api import Curve, Estimate
 from medleak.report import gained_words, inferred_words, naming, rebuilt_words, words
 from medleak.report.aggregated import INFERRED, RECONSTRUCTION, Aggregate, aggregate
-from medleak.rows import Row
+from medleak.results.row import Row
 
 _ADVERSARIES = {"": "The attacker", "client": "a client of the federation", "server": "the server"}
 _ACCESS = {

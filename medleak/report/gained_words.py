@@ -8,7 +8,7 @@ from medleak.api import Estimate
 from medleak.report import naming
 from medleak.report.aggregated import Aggregate
 from medleak.report.gains import Look, without
-from medleak.rows import Row
+from medleak.results.row import Row
 
 
 def sentences(mine: Sequence[Aggregate], look: Look) -> list[str]:

@@ -20,9 +20,9 @@ from medleak.report.portraits import Portrait, portraits
 from medleak.report.rebuilt_tables import NAMED
 
 if TYPE_CHECKING:
-    from medleak.games import World
-    from medleak.rows import Row
-    from medleak.store import Store
+    from medleak.core.store import Store
+    from medleak.data.experiment import World
+    from medleak.results.row import Row
 
 SHOWN = (RECONSTRUCTION, "inversion")
 MESSAGES, IMAGES = 8, 4
@@ -115,15 +115,15 @@ def world(row: Row) -> World:
 
 @functools.lru_cache(maxsize=8)
 def _world(overrides: tuple[str, ...]) -> World:
-    from medleak.compose import expand
-    from medleak.games import load_world
+    from medleak.config.compose import expand
+    from medleak.data.experiment import load_world
 
     (job,) = expand(overrides)
     return load_world(job.config["target"], job.config["n_members"])
 
 
 def _messages(row: Row, store: Store, find: Callable[[Row], World]) -> tuple[Message, ...]:
-    from medleak.metrics._matching import match
+    from medleak.metrics.image_matching import match
 
     kept = store.get("rebuilt", row.cell)
     if kept is None:
@@ -152,7 +152,7 @@ def _part(
     row: Row, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], world: World
 ) -> tuple[Rebuilt, Originals]:
     """What was rebuilt from the messages of the row's age, and its originals."""
-    from medleak.goals.reconstruction import pixels
+    from medleak.goals.reconstruction.goal import pixels
 
     records = world.challenge.records
     mine = np.array(facts["ages"]) == row.records
@@ -171,8 +171,8 @@ def _figures(row: Row, rebuilt: Rebuilt, truth: Originals) -> dict[str, np.ndarr
     Raises:
         MedleakError: the originals are not those that were measured.
     """
-    from medleak.components import build
-    from medleak.compose import metrics
+    from medleak.config.compose import metrics
+    from medleak.config.instantiate import build
     from medleak.metrics.reconstruction import ReconstructionMetric
 
     known = metrics()

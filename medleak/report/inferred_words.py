@@ -9,7 +9,7 @@ from medleak.report import naming
 from medleak.report.aggregated import Aggregate, of_goal
 from medleak.report.gains import without
 from medleak.report.inferred_tables import HEAD, attribute
-from medleak.rows import Row
+from medleak.results.row import Row
 
 SHARE = "property_auc"
 MESSAGE = "message"

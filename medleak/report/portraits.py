@@ -12,9 +12,9 @@ from medleak.api import MedleakError
 from medleak.report.images import address
 
 if TYPE_CHECKING:
-    from medleak.games import World
-    from medleak.rows import Row
-    from medleak.store import Store
+    from medleak.core.store import Store
+    from medleak.data.experiment import World
+    from medleak.results.row import Row
 
 CLASSES, PICTURES = 8, 3
 """The first of them are shown: chosen before anything is seen."""

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import ConfigError, Curve
-from medleak.metrics.means import mean_curve
+from medleak.metrics.statistics.means import mean_curve
 from medleak.report import gains, galleries, pages, plots, tables, texts
 from medleak.report.aggregated import Aggregate, aggregate
 from medleak.report.scanning import GALLERY, redacted, scan
-from medleak.rows import Row, to_frame
+from medleak.results.row import Row, to_frame
 
 if TYPE_CHECKING:
-    from medleak.store import Store
+    from medleak.core.store import Store
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medleak.api import Estimate
-from medleak.goals.reconstruction import AGES, CANDIDATE
+from medleak.goals.reconstruction.goal import AGES, CANDIDATE
 from medleak.report import naming
 from medleak.report.aggregated import RECONSTRUCTION, Aggregate
 from medleak.report.gains import tidy, without
 from medleak.report.rebuilt_tables import NAMED
-from medleak.rows import Row
+from medleak.results.row import Row
 
 _SEATS = {
     "server": "attacker at the server",

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.goals.membership import Bouts
+from medleak.goals.membership.goal import Bouts
 from medleak.report.images import address
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from medleak.cells import Cell
-    from medleak.grid import Plan
+    from medleak.engine.cell import Cell
+    from medleak.engine.plan import Plan
 
 FOLDER, PAGE, SHOWN = "risk", "risk.html", 12
 

@@ -9,7 +9,7 @@ from medleak.report import gains, inferred_tables, naming, rebuilt_tables
 from medleak.report.aggregated import Aggregate, aggregate, by_goal
 from medleak.report.columns import Cell, Column, Table
 from medleak.report.tables import blocks, results
-from medleak.rows import Row
+from medleak.results.row import Row
 
 WIDTH = 136
 _SHORT = (

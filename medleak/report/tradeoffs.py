@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from medleak.api import Estimate
-from medleak.goals.reconstruction import AGES
+from medleak.goals.reconstruction.goal import AGES
 from medleak.report import gains, naming
 from medleak.report.aggregated import Aggregate, by_goal
 from medleak.report.columns import utility_name

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from medleak.api import ConfigError
-from medleak.messages import unknown
+from medleak.core.suggestions import unknown
 from medleak.targets.architectures._blocks import Scale, image_shape, norm, positive
 
 STEMS = ("auto", "small", "large")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from medleak.api import ConfigError, DataError, Dataset, DatasetSource, Records
-from medleak.keys import array_digest, digest
-from medleak.messages import unknown
+from medleak.core.keys import array_digest, digest
+from medleak.core.suggestions import unknown
 from medleak.targets.datasets._files import inside, locate
 
 REST = "*"

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from medleak.api import ConfigError, DataError, Dataset, DatasetSource, Records
-from medleak.keys import array_digest, digest
-from medleak.messages import unknown
+from medleak.core.keys import array_digest, digest
+from medleak.core.suggestions import unknown
 from medleak.targets.datasets._files import VARIABLE, data_root, file_digest, locate
 from medleak.targets.datasets._medmnist_facts import ADDRESS, CITATION, FAMILY, SIZES, Facts
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medleak.api import ConfigError, Dataset, DatasetSource, Records
-from medleak.keys import array_digest, digest, rng_for
+from medleak.core.keys import array_digest, digest, rng_for
 
 AGE_EDGES = (40, 60, 75)
 AGE_BANDS = np.array(["18-39", "40-59", "60-74", "75+"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medleak.api import Dataset, DatasetSource, Records
-from medleak.keys import array_digest, digest
+from medleak.core.keys import array_digest, digest
 
 # Mean and standard deviation of each feature over the published table, three significant digits.
 # They are constants: a scaler fitted to the members would be a release of its own.

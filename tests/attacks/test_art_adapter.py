@@ -8,7 +8,7 @@ import torch
 
 from medleak.api import ConfigError
 from medleak.attacks.membership.art import ARTInference, available, classifier, seeded
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 PATH = "art.attacks.inference.membership_inference."

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from medleak.components import static
+from medleak.config.instantiate import static
 from medleak.testing import check_attack
 
 FOLDER = Path(__file__).parents[2] / "conf" / "attack"

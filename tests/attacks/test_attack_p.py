@@ -7,7 +7,7 @@ from scipy.stats import norm
 from medleak.api import MedleakError, Release
 from medleak.attacks._kernels import logit_score
 from medleak.attacks.membership.attack_p import AttackP, rarity
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 

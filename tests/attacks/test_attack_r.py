@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from medleak.attacks._kernels import logit_score
 from medleak.attacks.membership.attack_r import AttackR
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 

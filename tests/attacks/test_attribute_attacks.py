@@ -7,7 +7,7 @@ from medleak.api import Inquiry, Knowledge, Records, Release, Setting
 from medleak.attacks.attribute.art_attribute import ARTAttribute
 from medleak.attacks.attribute.embedding_attribute import EmbeddingAttribute
 from medleak.attacks.attribute.score_attribute import ScoreAttribute
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 
 N = 400
 
@@ -139,7 +139,7 @@ def test_features_tell_what_scores_do_not(kept, least, most):
     first[1:, 32:] = rng.normal(size=(5, 32))
     weights = {"first": first}
     model = network(weights)
-    from medleak.features import last_layer
+    from medleak.api.networks import last_layer
 
     hidden = Inquiry(
         "sex",

@@ -5,7 +5,7 @@ import pytest
 
 from medleak.api import Challenge, Knowledge, MedleakError, Records, Release
 from medleak.attacks.membership.augmentation_votes import AugmentationVotes, turned
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 NULL = 3.3 * np.sqrt(401 / (12 * 200 * 200))

@@ -11,7 +11,7 @@ from medleak.attacks.membership.boundary import (
     neutral,
     shares,
 )
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 

@@ -7,7 +7,7 @@ from medleak.api import Release
 from medleak.attacks._kernels import true_log_probability
 from medleak.attacks.membership.difficulty_calibration import DifficultyCalibration
 from medleak.attacks.membership.yeom import Yeom
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 

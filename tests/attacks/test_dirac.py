@@ -25,9 +25,9 @@ from medleak.attacks.membership.dirac import Canaries, Dirac, DiracCanaries
 from medleak.defenses.train._private import Later, PoissonSampler, PrivateGradient
 from medleak.defenses.train.dp_sgd import DPSGD
 from medleak.defenses.train.label_smoothing import LabelSmoothing
-from medleak.metrics.ceilings import VIOLATION_LEVEL, privacy_profile
-from medleak.metrics.epsilon import OneRunEpsilon
-from medleak.metrics.roc import auc
+from medleak.metrics.privacy.epsilon import OneRunEpsilon
+from medleak.metrics.privacy.upper_bounds import VIOLATION_LEVEL, privacy_profile
+from medleak.metrics.statistics.roc import auc
 from medleak.targets.architectures.logistic import LogisticRegression
 from medleak.targets.recipes import SGD
 

@@ -11,8 +11,8 @@ from medleak.attacks.membership.base import BASE
 from medleak.attacks.membership.ensemble import Ensemble, Halves, Others, normal_scores, stacked
 from medleak.attacks.membership.lira import LiRA
 from medleak.attacks.membership.rmia import RMIA
-from medleak.components import build, identities
-from medleak.metrics.roc import auc
+from medleak.config.instantiate import build, identities
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 ONLINE = [LiRA(queries="identity"), AttackP()]

@@ -18,7 +18,7 @@ from medleak.attacks.membership.difficulty_calibration import DifficultyCalibrat
 from medleak.attacks.membership.lira import LiRA
 from medleak.attacks.membership.rmia import RMIA
 from medleak.attacks.membership.yeom import Yeom
-from medleak.metrics.roc import auc, roc, tpr_at
+from medleak.metrics.statistics.roc import auc, roc, tpr_at
 
 N, D, K, TARGETS, SCALE = 200, 50, 96, 60, 0.5
 SEPARATION = np.sqrt(2 * D / (N / 2))  # 1.0

@@ -19,13 +19,7 @@ from medleak.api import (
     Setting,
     replace,
 )
-from medleak.attacks.gradient_inversion import (
-    fishing,
-    imprint,
-    linear_layer,
-    spear,
-    trap_weights,
-)
+from medleak.attacks.gradient_inversion import fishing, imprint, linear_layer, spear, trap_weights
 from medleak.attacks.gradient_inversion._transcript import completed, pixels, prior_guess
 from medleak.attacks.gradient_inversion.fishing import Fishing, FishingServer
 from medleak.attacks.gradient_inversion.imprint import ImprintServer, RobbingTheFed

@@ -35,7 +35,7 @@ from medleak.attacks.gradient_inversion.idlg import IDLG
 from medleak.attacks.gradient_inversion.inverting_gradients import InvertingGradients
 from medleak.attacks.model_inversion._generators import GAN, ConditionalGAN
 from medleak.attacks.model_inversion._priors import Components
-from medleak.components import build
+from medleak.config.instantiate import build
 from medleak.targets.architectures.cnn import SmallCNN
 from medleak.targets.architectures.mlp import MLP
 from medleak.targets.architectures.resnet import ResNet18

@@ -6,7 +6,7 @@ from torch import nn
 from medleak.api import Challenge, Knowledge, Records, Release, Setting, Shadow
 from medleak.attacks._whitebox import gradient_squares
 from medleak.attacks.membership.gradient_norm import GradientNorm
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.targets.architectures.cnn import SmallCNN
 from medleak.targets.architectures.mlp import MLP
 from medleak.testing import membership_world

@@ -7,7 +7,7 @@ from medleak.api import MedleakError
 from medleak.attacks._whitebox import inputs, last_layer, loss
 from medleak.attacks.membership._supervised import learned
 from medleak.attacks.membership.last_layer_gradient import LastLayerGradient, features
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.targets.architectures.cnn import SmallCNN
 from medleak.targets.architectures.mlp import MLP
 from medleak.testing import membership_world

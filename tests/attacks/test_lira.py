@@ -9,7 +9,7 @@ from medleak.attacks._kernels import logit_score
 from medleak.attacks.membership import lira
 from medleak.attacks.membership._sides import Sides
 from medleak.attacks.membership.lira import LiRA
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 AUDIT = {"pool": "audit", "n_shadows": 16}

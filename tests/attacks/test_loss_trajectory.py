@@ -9,7 +9,7 @@ from medleak.api import MedleakError, Release
 from medleak.attacks._kernels import logit_score
 from medleak.attacks._whitebox import training
 from medleak.attacks.membership.loss_trajectory import LossTrajectory, fresh, soft_loss
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 SMALL = {"epochs": 3, "n_distilled": 2}

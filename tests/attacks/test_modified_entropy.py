@@ -3,15 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medleak.api import (
-    Challenge,
-    Knowledge,
-    MedleakError,
-    Records,
-    Release,
-    Setting,
-    Shadow,
-)
+from medleak.api import Challenge, Knowledge, MedleakError, Records, Release, Setting, Shadow
 from medleak.attacks._kernels import modified_entropy
 from medleak.attacks.membership.modified_entropy import ModifiedEntropy, classes, thresholds
 from medleak.testing import membership_world

@@ -13,7 +13,7 @@ from medleak.attacks.membership.quantile_regression import (
     projection,
 )
 from medleak.attacks.membership.yeom import Yeom
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 

@@ -14,7 +14,7 @@ from medleak.attacks.membership.rmia import (
     majority,
     online_average,
 )
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 

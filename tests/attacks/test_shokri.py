@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from medleak.api import MedleakError, Release
 from medleak.attacks.membership.shokri import Shokri, features, log_odds
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 

@@ -9,7 +9,7 @@ from scipy.stats import norm
 from medleak.api import Challenge, Knowledge, Records, Release, Setting, Shadow
 from medleak.attacks.membership.lira import LiRA
 from medleak.attacks.membership.rmia import RMIA
-from medleak.released import log_probabilities
+from medleak.training.stored_model import log_probabilities
 
 N, M, K, Q, C = 30, 25, 40, 18, 3
 

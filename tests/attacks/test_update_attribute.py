@@ -18,7 +18,7 @@ from medleak.api import (
 from medleak.attacks._whitebox import gradients
 from medleak.attacks.attribute.update_attribute import UpdateAttribute
 from medleak.metrics.batches import drawn, majority
-from medleak.metrics.roc import auc
+from medleak.metrics.statistics.roc import auc
 
 D, SIZE, T = 20, 8, 60
 

@@ -12,8 +12,8 @@ from medleak.defenses.aggregate.ckks_aggregation import CKKSAggregation
 from medleak.defenses.aggregate.mpc_aggregation import MPCAggregation
 from medleak.defenses.serve.encrypted_inference import EncryptedInference
 from medleak.defenses.serve.mpc_inference import MPCInference
-from medleak.released import log_probabilities
 from medleak.targets.architectures.he_cnn import HECNN, HEMLP
+from medleak.training.stored_model import log_probabilities
 
 pytestmark = pytest.mark.bench
 SHAPE, CLASSES, QUERIES, CLIENTS = (1, 28, 28), 9, 10, 3

@@ -18,7 +18,7 @@ SCRIPT = textwrap.dedent(
     """
     import json, sys, time
     from medleak import cli
-    from medleak.commands import grid
+    from medleak.cli import grid
 
     kept, finish = [], grid.finish
     grid.finish = lambda result, *rest: kept.append(result) or finish(result, *rest)

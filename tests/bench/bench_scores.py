@@ -70,7 +70,7 @@ def measure(folder):
 
     from medleak.attacks.membership.lira import LiRA
     from medleak.attacks.membership.rmia import RMIA
-    from medleak.metrics.roc import auc
+    from medleak.metrics.statistics.roc import auc
 
     def records(y, first):
         x = np.zeros((len(y), 1, 2, 2), dtype=np.uint8)

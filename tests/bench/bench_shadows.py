@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import yaml
 
-from medleak import grid
-from medleak.compose import Job
-from medleak.executors import LocalExecutor
-from medleak.games import load_world
-from medleak.released import Network
+from medleak.config.compose import Job
+from medleak.data.experiment import load_world
+from medleak.engine import plan as grid
+from medleak.engine.executors import LocalExecutor
+from medleak.training.stored_model import Network
 
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).parents[2]
@@ -120,7 +120,7 @@ def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path, precision):
         future.result()  # workers live as long as a grid: their start is no part of a shadow
 
     def pool():
-        from medleak.scheduler import train_task
+        from medleak.engine.scheduler import train_task
 
         futures = [executor.submit(train_task, s, plan.store.root, "cpu") for s in specs]
         for future in futures:
@@ -161,10 +161,10 @@ MEMORY = textwrap.dedent(
     import json, resource, sys
     sys.path.insert(0, sys.argv[1])
     from bench_shadows import Job, METRICS, config
-    from medleak import grid
-    from medleak.measure import measure
+    from medleak.engine import plan as grid
+    from medleak.engine.attack_step import measure
     from pathlib import Path
-    from medleak.scheduler import train_task
+    from medleak.engine.scheduler import train_task
     import torch
 
     torch.set_num_threads(1)

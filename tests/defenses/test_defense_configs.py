@@ -7,9 +7,9 @@ import yaml
 
 import medleak.conf
 from medleak.api import SLOTS, Setting
-from medleak.components import build, static
-from medleak.slots import filling_blocks
+from medleak.config.instantiate import build, static
 from medleak.targets.recipes import SGD
+from medleak.training.pipeline import filling_blocks
 
 FOLDER = Path(medleak.conf.__file__).parent / "defense"
 FILES = sorted(FOLDER.glob("*.yaml"))

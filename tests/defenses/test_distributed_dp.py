@@ -11,7 +11,7 @@ from medleak.defenses.aggregate._discrete import Skellam, epsilon_of, radius, ro
 from medleak.defenses.aggregate.central_dp import CentralDP
 from medleak.defenses.aggregate.distributed_dp import DistributedDP
 from medleak.defenses.train.federated import Federated, FederatedTrainer
-from medleak.metrics.ceilings import applicable
+from medleak.metrics.privacy.upper_bounds import applicable
 from medleak.targets.recipes import SGD
 from medleak.testing import check_defense
 

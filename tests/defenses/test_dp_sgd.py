@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional
 
 from medleak.api import ConfigError, Records, Setting, Trained, Trainer
+from medleak.core.keys import seed_for
 from medleak.defenses.train import accounting
 from medleak.defenses.train._private import PoissonSampler, PrivateGradient
 from medleak.defenses.train.dp_sgd import DPSGD, changed
-from medleak.keys import seed_for
 from medleak.targets.recipes import SGD
 
 N = 60

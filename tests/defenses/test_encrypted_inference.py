@@ -15,9 +15,9 @@ from medleak.defenses.serve._square_networks import Linear, SquareNetwork, avera
 from medleak.defenses.serve.encrypted_inference import EncryptedInference
 from medleak.defenses.serve.label_only import LabelOnly
 from medleak.defenses.serve.mpc_inference import MPCInference
-from medleak.released import log_probabilities
 from medleak.targets.architectures.he_cnn import HECNN, HEMLP
 from medleak.targets.architectures.mlp import MLP
+from medleak.training.stored_model import log_probabilities
 
 SMALL = (1, 10, 10)
 

@@ -15,17 +15,15 @@ from small_federation import (
     some_records,
 )
 
-from medleak.api import (
-    NotApplicable,
-)
+from medleak.api import NotApplicable
 from medleak.defenses.train import accounting
 from medleak.defenses.train.client_dp_sgd import ClientDPSGD
 from medleak.defenses.train.dp_sgd import DPSGD
 from medleak.defenses.train.federated import Federated, FederatedTrainer
 from medleak.defenses.update.prune import Prune
 from medleak.defenses.update.soteria import Soteria
-from medleak.slots import Slots
 from medleak.targets.recipes import SGD
+from medleak.training.pipeline import Slots
 
 # ------------------------------------------------------------------ arithmetic
 

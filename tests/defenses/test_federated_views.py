@@ -18,13 +18,7 @@ from small_federation import (
 )
 from torch import nn
 
-from medleak.api import (
-    Aggregated,
-    Aggregator,
-    Knowledge,
-    ServerPolicy,
-    Watch,
-)
+from medleak.api import Aggregated, Aggregator, Knowledge, ServerPolicy, Watch
 from medleak.defenses.train._partition import partition
 from medleak.defenses.train._tampering import LARGEST, disaggregation
 from medleak.defenses.train.federated import Federated

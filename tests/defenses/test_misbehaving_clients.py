@@ -8,10 +8,7 @@ from small_federation import (
     federation,
 )
 
-from medleak.api import (
-    ConfigError,
-    MedleakError,
-)
+from medleak.api import ConfigError, MedleakError
 from medleak.defenses.train._federation import Federation, run
 
 

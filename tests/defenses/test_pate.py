@@ -13,7 +13,7 @@ from medleak.defenses.train._recipes import changed
 from medleak.defenses.train.dp_sgd import DPSGD
 from medleak.defenses.train.mixup import MixUp
 from medleak.defenses.train.pate import PATE, noisy_argmax
-from medleak.metrics.ceilings import tradeoff
+from medleak.metrics.privacy.upper_bounds import tradeoff
 from medleak.targets.recipes import SGD
 
 SETTING = Setting(120, 60, 2, (4,), 2)

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from medleak.api import ConfigError, Records
-from medleak.components import static
+from medleak.config.instantiate import static
+from medleak.core.keys import seed_for
 from medleak.defenses.train._recipes import changed
 from medleak.defenses.train.dp_sgd import DPSGD
 from medleak.defenses.train.federated import Federated
 from medleak.defenses.train.mixup import MixUp
 from medleak.defenses.train.regularised import EarlyStopping
 from medleak.defenses.train.transfer_freeze import TransferFreeze, Transferred, frozen
-from medleak.keys import seed_for
 from medleak.targets.recipes import SGD
 
 HEAD = ("5.weight", "5.bias")

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from medleak import grid
 from medleak.api import ConfigError, DataError
-from medleak.compose import Job, metrics
-from medleak.executors import SerialExecutor
-from medleak.games import load_world
-from medleak.goals.inversion import SHUFFLED
-from medleak.store import Store
+from medleak.config.compose import Job, metrics
+from medleak.core.store import Store
+from medleak.data.experiment import load_world
+from medleak.engine import plan as grid
+from medleak.engine.executors import SerialExecutor
+from medleak.goals.inversion.goal import SHUFFLED
 
 ARCHITECTURES = "medleak.targets.architectures"
 RECIPE = {

@@ -6,7 +6,7 @@ from scipy.optimize import brentq, linprog
 from scipy.stats import binom, norm
 
 from medleak.api import DataError, Guarantee, Scored, Secret
-from medleak.metrics.audit import (
+from medleak.metrics.privacy.audit import (
     Counts,
     Guesses,
     approximate_inverse,
@@ -24,8 +24,8 @@ from medleak.metrics.audit import (
     trials_epsilon,
     trials_gaussian,
 )
-from medleak.metrics.ceilings import ceilings, violations
-from medleak.metrics.epsilon import OneRunEpsilon, by_run
+from medleak.metrics.privacy.epsilon import OneRunEpsilon, by_run
+from medleak.metrics.privacy.upper_bounds import ceilings, violations
 
 DELTA = 1e-5
 EPSILONS = (0.0, 1.0, 4.0)
@@ -296,7 +296,7 @@ def test_trial_alarms_on_the_gaussian_mechanism(epsilon):
 
 def test_a_threshold_from_the_same_trials_would_alarm():
     """What `count_on_other_half` is for; it also shows that the tests above can fail."""
-    from medleak.metrics.trials import _threshold
+    from medleak.metrics.privacy.many_runs import _threshold
 
     rng, repeats, n, level = np.random.default_rng(5), 100, 1000, 0.8
     same, other = 0, 0

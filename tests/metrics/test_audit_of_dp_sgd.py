@@ -15,8 +15,8 @@ import functools
 import numpy as np
 import pytest
 
-from medleak.metrics.audit import audit_trials
-from medleak.metrics.ceilings import VIOLATION_LEVEL, privacy_profile
+from medleak.metrics.privacy.audit import audit_trials
+from medleak.metrics.privacy.upper_bounds import VIOLATION_LEVEL, privacy_profile
 
 DELTA = 1e-5
 CLIP, RATE, SIGMA, N = 1.0, 0.25, 4.0, 40

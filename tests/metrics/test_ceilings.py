@@ -5,14 +5,6 @@ import pytest
 from scipy.stats import norm
 
 from medleak.api import Guarantee, Scored, Secret
-from medleak.metrics.ceilings import (
-    applicable,
-    ceilings,
-    privacy_profile,
-    roof,
-    tradeoff,
-    violations,
-)
 from medleak.metrics.membership import (
     AUC,
     Advantage,
@@ -20,6 +12,14 @@ from medleak.metrics.membership import (
     PrecisionAtPrior,
     ROCCurve,
     TPRAtFPR,
+)
+from medleak.metrics.privacy.upper_bounds import (
+    applicable,
+    ceilings,
+    privacy_profile,
+    roof,
+    tradeoff,
+    violations,
 )
 
 METRICS = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, norm
 
-from medleak.metrics.intervals import (
+from medleak.metrics.statistics.intervals import (
     auc_interval,
     clopper_pearson,
     cluster_bootstrap,
@@ -15,7 +15,7 @@ from medleak.metrics.intervals import (
     tpr_lower_bound,
     two_sided,
 )
-from medleak.metrics.roc import auc, weighted_auc
+from medleak.metrics.statistics.roc import auc, weighted_auc
 
 TRIALS = 200
 LEAST = 0.95 - 2.6 * np.sqrt(0.95 * 0.05 / TRIALS)  # nominal less Monte-Carlo error

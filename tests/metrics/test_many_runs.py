@@ -6,7 +6,7 @@ from scipy.optimize import brentq
 from scipy.stats import binom
 
 from medleak.api import DataError, Guarantee, Scored, Secret
-from medleak.metrics.audit import (
+from medleak.metrics.privacy.audit import (
     Counts,
     audit_runs,
     gaussian_delta,
@@ -15,9 +15,9 @@ from medleak.metrics.audit import (
     trials_epsilon,
     trials_gaussian,
 )
-from medleak.metrics.ceilings import VIOLATION_LEVEL, ceilings, violations
-from medleak.metrics.epsilon import ManyRunEpsilon
-from medleak.metrics.trials import _rule
+from medleak.metrics.privacy.epsilon import ManyRunEpsilon
+from medleak.metrics.privacy.many_runs import _rule
+from medleak.metrics.privacy.upper_bounds import VIOLATION_LEVEL, ceilings, violations
 
 DELTA = 1e-5
 EPSILONS = (0.0, 1.0, 4.0)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from medleak.api import Curve, Estimate, Scored, Secret
-from medleak.components import build
+from medleak.config.instantiate import build
 from medleak.metrics.membership import (
     AUC,
     Advantage,
@@ -70,7 +70,7 @@ def test_without_a_leak_the_chance_level_lies_within_the_interval():
 
 
 def test_cross_fitted_balanced_accuracy_is_unbiased_where_the_best_threshold_is_not():
-    from medleak.metrics.roc import roc
+    from medleak.metrics.statistics.roc import roc
 
     fitted, oracle = [], []
     for seed in range(400):

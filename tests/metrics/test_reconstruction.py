@@ -9,11 +9,23 @@ import yaml
 from scipy.stats import norm
 
 from medleak.api import DataError, Originals, Rebuilt
-from medleak.components import build
+from medleak.config.instantiate import build
 from medleak.metrics import baselines
-from medleak.metrics._clustered import Sample, mean_interval, share_interval, share_lower_bound
-from medleak.metrics._matching import assign, hits, match, squared_distances, ssim, standardised
+from medleak.metrics.image_matching import (
+    assign,
+    hits,
+    match,
+    squared_distances,
+    ssim,
+    standardised,
+)
 from medleak.metrics.reconstruction import MSE, PSNR, SSIM, Identified, Recovered, chance
+from medleak.metrics.statistics.clustered import (
+    Sample,
+    mean_interval,
+    share_interval,
+    share_lower_bound,
+)
 
 CONF = Path(__file__).parents[2] / "conf" / "metric"
 NAMES = ["psnr", "ssim", "mse", "identified", "recovered"]

@@ -5,8 +5,14 @@ import pytest
 from scipy.stats import norm
 
 from medleak.api import Guarantee
+from medleak.metrics.privacy.reconstruction_robustness import (
+    full_batch,
+    given_participation,
+    monte_carlo,
+    rero,
+    uniform_prior,
+)
 from medleak.metrics.reconstruction import MSE, Identified, Recovered
-from medleak.metrics.rero import full_batch, given_participation, monte_carlo, rero, uniform_prior
 
 
 def gaussian(q, sigma, steps):

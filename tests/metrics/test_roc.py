@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from medleak.api import DataError
-from medleak.metrics.crossfit import best_threshold, crossfit_flags, folds
-from medleak.metrics.roc import auc, per_patient, roc, tpr_at, weighted_auc
+from medleak.metrics.statistics.crossfit import best_threshold, crossfit_flags, folds
+from medleak.metrics.statistics.roc import auc, per_patient, roc, tpr_at, weighted_auc
 
 
 def samples():

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from medleak.api import Curve, Estimate
-from medleak.rows import Row
+from medleak.results.row import Row
 
 DEFENSES = {"none": None, "dp_sgd_eps1e9": 1e9, "dp_sgd_eps8": 8.0, "dp_sgd_eps1": 1.0}
 ATTACKS = {"yeom": 0.5, "modified_entropy": 0.6, "lira": 1.0, "rmia": 0.95}

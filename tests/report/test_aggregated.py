@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from medleak.api import Curve, Estimate
-from medleak.metrics.means import mean_curve, mean_estimate
+from medleak.metrics.statistics.means import mean_curve, mean_estimate
 from medleak.report import aggregate
 
 

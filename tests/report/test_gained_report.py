@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from medleak.api import Estimate
+from medleak.core.store import Store
 from medleak.report import explain, gains, naming, publish, scan, terminal, write
 from medleak.report.aggregated import aggregate
 from medleak.report.portraits import portraits
 from medleak.report.words import sayings
-from medleak.rows import Row
-from medleak.store import Store
+from medleak.results.row import Row
 
 LOOK = gains.LOOKS[0]
 CONTROLS = {"class mean": 0.05, "best auxiliary image": 0.2}
@@ -94,7 +94,7 @@ def test_files_hold_the_tables_and_are_fit_to_be_published(tmp_path, manifest):
 
 
 def test_portraits_show_what_was_stored(tmp_path):
-    from medleak.games import load_world
+    from medleak.data.experiment import load_world
 
     target = {
         "dataset": {

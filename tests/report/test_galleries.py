@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from medleak.api import Challenge, ConfigError, DataError, Originals, Rebuilt, Records
+from medleak.core.store import Store
 from medleak.metrics.reconstruction import PSNR, SSIM, Identified
 from medleak.report import aggregate, galleries, publish, scan, write
 from medleak.report.images import address
-from medleak.store import Store
 
 N, SIDE = 60, 12
 FRESH, TRAINED = "fresh model", "trained model"

@@ -10,7 +10,7 @@ from medleak.report.inferred_words import UNLIMITED
 from medleak.report.tables import printed
 from medleak.report.texts import markdown
 from medleak.report.words import method, sayings
-from medleak.rows import Row
+from medleak.results.row import Row
 
 PROMISE = {
     "kind": "dp", "unit": "record", "protects_from": "all", "epsilon": 8.0, "delta": 1e-5,

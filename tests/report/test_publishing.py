@@ -5,7 +5,7 @@ import pytest
 
 from medleak.api import ConfigError, Curve
 from medleak.report import publish, scan, write
-from medleak.rows import Row
+from medleak.results.row import Row
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from medleak.api import ConfigError, MedleakError, Records, Setting
-from medleak.keys import seed_for
+from medleak.core.keys import seed_for
 from medleak.targets._augment import AUGMENTATIONS
 from medleak.targets._rules import Shuffled
 from medleak.targets.recipes import AUGMENTATIONS as NAMES

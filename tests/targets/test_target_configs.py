@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
-from medleak import components
 from medleak.api import DatasetSource, Trainer
-from medleak.games import load_world
+from medleak.config import instantiate as components
+from medleak.data.experiment import load_world
 
 FOLDER = Path(__file__).parents[2] / "conf" / "target"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -4,15 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from medleak.api import (
-    Aggregated,
-    Aggregator,
-    Knowledge,
-    Records,
-    ServerPolicy,
-    Setting,
-    Watch,
-)
+from medleak.api import Aggregated, Aggregator, Knowledge, Records, ServerPolicy, Setting, Watch
 from medleak.defenses.train._federation import Federation
 from medleak.defenses.train.federated import Federated, FederatedTrainer
 from medleak.targets.recipes import SGD

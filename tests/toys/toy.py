@@ -20,7 +20,7 @@ from medleak.api import (
     Trained,
     Trainer,
 )
-from medleak.keys import array_digest
+from medleak.core.keys import array_digest
 
 
 class Blobs(DatasetSource):

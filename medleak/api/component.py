@@ -1,0 +1,29 @@
+"""The base of everything that a YAML names."""
+
+from __future__ import annotations
+
+import inspect
+from typing import ClassVar
+
+
+class Component:
+    """Base of everything that a YAML names by `_target_`.
+
+    `__init__` only stores its keyword arguments under their own names, so that `repr` rebuilds the
+    object. Built-in components carry an explicit `version`, raised whenever their numbers change.
+    """
+
+    version: ClassVar[int] = 1
+
+    def faults(self) -> list[str]:
+        """What is wrong with the arguments, whatever they meet: the request is then refused.
+
+        What only rules out some settings is for `refusals`: such a cell is not applicable.
+        """
+        return []
+
+    def __repr__(self) -> str:
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        parameters = inspect.signature(type(self)).parameters.values()
+        names = [p.name for p in parameters if p.kind not in variadic]
+        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"

@@ -1,0 +1,74 @@
+"""What a reconstruction attack is asked, what its answer is judged by, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from medleak.api.data import Records
+
+
+@dataclass(frozen=True)
+class Insight:
+    """What an informed adversary is told about the one record of a message that it is asked for.
+
+    Attributes:
+        others: position of a message -> every other record in it: of the message asked about, and of
+            those of the same clients and the same age of the model.
+        candidates: records of which one is asked for, each with the same chance, all of its label.
+        clip: norm to which each record's gradient was cut before these were summed and divided by the
+            expected batch; None: messages are mean gradients.
+    """
+
+    others: Mapping[int, Records]
+    candidates: Records
+    clip: float | None = None
+
+
+@dataclass(frozen=True)
+class Puzzle:
+    """What a reconstruction attack is asked: the records behind some observations.
+
+    Attributes:
+        indices: ``(T,)`` int, positions in the release's sequence of observations.
+        n_records: ``(T,)`` int, records behind each; of an informed adversary's, the one asked for.
+        in_shape: of one record, ``(C, H, W)``; values in 0..1.
+        labels: the sorted labels behind each observation where the adversary is given them.
+        insight: of an adversary that knows "all_but_one", for each question.
+    """
+
+    indices: np.ndarray
+    n_records: np.ndarray
+    in_shape: tuple[int, ...]
+    labels: tuple[np.ndarray, ...] | None = None
+    insight: tuple[Insight, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a reconstruction metric reads beside the secret.
+
+    Attributes:
+        images: ``(T, B, C, H, W)`` float in 0..1: B images rebuilt from each of T observations, in no
+            particular order; those beyond `n_records` are padding.
+        n_records: ``(T,)`` int, how many are real.
+        gallery: ``(G, C, H, W)`` float in 0..1, the records that may be behind them, of all labels.
+        patients: ``(G,)`` patients of the gallery.
+    """
+
+    images: np.ndarray
+    n_records: np.ndarray
+    gallery: np.ndarray
+    patients: np.ndarray
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The truth about `Rebuilt`: `positions` in the gallery, ``(T, B)`` int, -1 where padded."""
+
+    positions: np.ndarray

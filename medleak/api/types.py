@@ -1,0 +1,32 @@
+"""The words that are literals, the errors, and the base of everything that a YAML names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+Goal = Literal[
+    "membership", "reconstruction", "inversion", "attribute", "property", "re-identification"
+]
+View = Literal[
+    "labels", "scores", "weights", "updates", "aggregate", "ciphertext", "records", "synthetic"
+]
+Slot = Literal["records", "train", "update", "aggregate", "release", "serve"]
+Task = Literal["multiclass", "multilabel"]
+SLOTS: tuple[Slot, ...] = ("records", "train", "update", "aggregate", "release", "serve")
+VIEWS: tuple[View, ...] = (
+    "labels",
+    "scores",
+    "weights",
+    "updates",
+    "aggregate",
+    "ciphertext",
+    "records",
+    "synthetic",
+)
+
+IMPLIED_VIEWS: Mapping[View, tuple[View, ...]] = {
+    "scores": ("labels",),
+    "weights": ("labels", "scores"),
+}
+"""View -> the views that can be computed from it."""

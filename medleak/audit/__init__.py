@@ -1,0 +1,1 @@
+"""Audits without a grid: given scores, stored logits."""

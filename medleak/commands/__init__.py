@@ -1,1 +1,0 @@
-"""One module for each command: ``main(arguments) -> exit status``."""

@@ -1,0 +1,1 @@
+"""The patients of an experiment: their split, the membership matrix, canaries."""

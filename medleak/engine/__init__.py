@@ -1,0 +1,1 @@
+"""Cells, plans and the scheduler: what is attacked, in which order, where."""

@@ -1,0 +1,122 @@
+"""Whether a cell makes sense, found out before anything is trained."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medleak.api import Component, ConfigError, MedleakError, NotApplicable, Setting, Trainer
+from medleak.config import catalogue
+from medleak.config.instantiate import build, raised, static
+from medleak.data.experiment import World
+from medleak.goals import GAMES
+
+if TYPE_CHECKING:
+    from medleak.engine.cell import Cell
+
+
+def reasons(cell: Cell) -> list[str]:
+    """Why the cell is not applicable, all reasons at once; empty where it is.
+
+    Raises:
+        ConfigError: a component with faults, which no cell can be measured with.
+    """
+    setting, found = cell.target_spec.world.setting, []
+    recipe = build(cell.config["target"]["recipe"], of=Trainer)
+    _refuse_faults(cell, recipe)
+    try:
+        trainer = cell.slots.trainer(recipe, setting)
+        found += _short_of_validation(cell, trainer)
+        if cell.target_spec.adversary is not None:
+            found += cell.target_spec.adversary.refusals(setting, trainer)
+    except NotApplicable as refusal:
+        found += refusal.reasons
+    requires = static(cell.config["attack"]["_target_"]).requires or cell.attack.requires
+    if requires.goal in GAMES:
+        found += cell.game.reasons(cell)
+        if cell.target_spec.world.identities and not cell.game.persons:
+            found.append("the classes are the patients: all of them are members, with some scans")
+    else:
+        found.append(f"no game for goal '{requires.goal}'")
+    views = cell.slots.views() | dict.fromkeys(_policy_views(cell), "")
+    if hidden := views.get(requires.access, f"unknown view '{requires.access}'"):
+        found.append(f"needs '{requires.access}': {hidden}")
+    if cell.knowledge["pool"] == "auxiliary" and not (
+        0 < cell.target_spec.world.shadow_share <= 0.8
+    ):
+        have = len(np.unique(cell.target_spec.world.auxiliary.patients))
+        need = int(np.ceil(setting.n_patients / 0.8))
+        found.append(f"pool=auxiliary needs {need} auxiliary patients for replicas, has {have}")
+    return found + _unread(cell) + list(cell.attack.refusals(setting, cell.knowledge))
+
+
+def _unread(cell: Cell) -> list[str]:
+    """Why the attack cannot read the network's first layer; nothing where that is not declared."""
+    wanted, target = cell.attack.first_layer, cell.config["target"]
+    has = static(target["model"]["_target_"]).literals.get("first_layer", wanted)
+    if not wanted or has == wanted:
+        return []
+    choices = ", ".join(catalogue.with_first_layer(wanted)) or "none"
+    return [
+        f"needs a {wanted} first layer: that of target={target['name']} is {has} "
+        f"({wanted}: {choices})"
+    ]
+
+
+def _short_of_validation(cell: Cell, trainer: Trainer) -> list[str]:
+    fewest, there = trainer.fewest_validation(), len(cell.target_spec.world.validation)
+    if there >= fewest:
+        return []
+    return [
+        f"training reads {fewest} or more validation records, there are {there}: raise "
+        "target.split.n_validation"
+    ]
+
+
+def _refuse_faults(cell: Cell, recipe: Trainer) -> None:
+    """Refuse what is wrong whatever the setting, before anything is written or trained."""
+    parts: list[tuple[str, str, Component]] = [("target", ".recipe", recipe)]
+    for slot, fillings in cell.slots.fillings.items():
+        parts += [("defense", f".slots.{slot}", filling) for filling in fillings]
+    parts.append(("attack", "", cell.attack))
+    if cell.target_spec.adversary is not None:
+        parts.append(("attack", ".policy", cell.target_spec.adversary))
+    for group, place, component in parts:
+        if faults := component.faults():
+            name = cell.config[group]["name"]
+            raise ConfigError(f"{group}{place} of {group}={name}: {'; '.join(faults)}")
+    # Shipped pairs of data and architecture are tested; only what was changed takes torch here.
+    keys = (text.lstrip("+~").partition("=")[0] for text in cell.overrides)
+    if any(key.startswith(("target.model", "target.dataset")) for key in keys):
+        _check_model(cell.config["target"], cell.target_spec.world)
+
+
+def _policy_views(cell: Cell) -> Sequence[str]:
+    """Views that only this adversary has."""
+    return static(cell.policy["_target_"]).literals.get("exposes", ()) if cell.policy else ()
+
+
+def _check_model(target: Mapping[str, Any], world: World) -> None:
+    """Build the model of `target` once for these data, and throw it away.
+
+    Raises:
+        ConfigError: it cannot be built, with the reason.
+    """
+    if fault := _model_fault(json.dumps(target["model"]), world.setting):
+        raise ConfigError(f"target.model of target={target['name']}: {fault}")
+
+
+@functools.lru_cache(maxsize=64)
+def _model_fault(block: str, setting: Setting) -> str:
+    try:
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            build(json.loads(block), in_shape=setting.in_shape, n_outputs=setting.n_outputs)
+    except Exception as error:  # whatever a layer says to sizes that it cannot have
+        return str(error) if isinstance(error, MedleakError) else f"building it {raised(error)}"
+    return ""

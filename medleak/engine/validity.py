@@ -1,0 +1,215 @@
+"""What all rows of a cell have in common: utility, guarantees, cost, and the controls that may void them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from medleak.api import Defense, Estimate, MedleakError, Output, Release
+from medleak.config.instantiate import build, identities
+from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, digest
+from medleak.core.store import Store
+from medleak.data.experiment import World
+from medleak.engine.cell import Cell, Duel
+from medleak.metrics.statistics.means import mean_block, mean_estimate, mean_nested
+from medleak.release.build import release_of
+from medleak.release.replicas import replica_check
+from medleak.training.pipeline import Slots, training_blocks
+from medleak.training.run_spec import RunSpec
+from medleak.training.stored_model import Network, facts_of, log_probabilities
+
+CONTROL_LEVEL = 0.998
+"""Two-sided, so that a control fails by chance once in a thousand cells."""
+PROOF = 100
+"""Encrypted queries that stand behind a plain twin."""
+TWIN_ERROR = 1e-2
+"""Largest difference of a logit between a twin and its original."""
+PER_QUERY = ("seconds", "plain_seconds", "overhead", "bytes_in", "bytes_out")
+MOST_BLIND = 40
+"""Targets for which members and non-members are compared without any model: coins are coins."""
+MOST_SCORES = 2000
+"""About as many scores of a model are compared in the replica check."""
+
+
+def shared_parts(
+    cell: Cell, store: Store, outputs: Sequence[Output], device: str
+) -> dict[str, Any]:
+    """What all rows of the cell have in common: utility, guarantees, controls, cost."""
+    world, shadows = cell.target_spec.world, cell.shadow_specs
+    recipe = build(cell.config["target"]["recipe"])
+    guarantees = [asdict(g) for g in cell.slots.guarantees(recipe, world.setting)]
+    utilities = [_utility(cell, duel.target, store, device) for duel in cell.duels]
+    drawn = cell.duels[:MOST_BLIND] if cell.game.blind else []
+    blinds = [_blind(cell, duel.target, store) for duel in drawn]
+    blind = mean_estimate([found["blind_auc"] for found in blinds]) if blinds else None
+    checked = [_replica(cell, duel, store, device) for duel in cell.leaders if duel.shadows]
+    notes = [reason for check in checked for reason in check["reasons"]]
+    reasons = "; ".join(notes)
+    if collapsed := sum(check["collapsed"] for check in checked):
+        notes.append(f"{collapsed} of {len(shadows) * len(checked)} shadows answer one class only")
+    reason = f"control failed: replica check: {reasons}" if reasons else ""
+    if any((found["blind_auc"].low or 0.0) > 0.5 for found in blinds):
+        reason = "control failed: members and non-members differ before any training (blind AUC)"
+    excluded = facts_of(cell.target_spec, store).get("excluded", {})
+    notes += [f"{line} ({times} times)" for line, times in excluded.items()]
+    proof = _proof(cell, store, device)
+    if not proof.get("error", 0.0) <= TWIN_ERROR:
+        reason = (
+            f"control failed: the plain twin is off by {proof['error']:.2g} from the ciphertexts"
+        )
+    if "missing" in proof:
+        reason = f"control failed: the plain twin was not proven: {proof['missing']}"
+    return {
+        "status": "invalid" if reason else "ok",
+        "reason": reason,
+        "utility": mean_block([found["overall"] for found in utilities]),
+        "utility_groups": mean_nested([found["groups"] for found in utilities]),
+        "guarantees": tuple(guarantees),
+        "controls": {
+            **({"blind_auc": blind} if blind else {}),
+            "replica": {"ok": not reasons, "notes": notes},
+            **_tampering(facts_of(cell.target_spec, store)),
+            **({"twin": proof} if proof else {}),
+            **({"excluded": excluded} if excluded else {}),
+        },
+        "twin": release_of(cell.target_spec, cell.slots, store, device=device).twin,
+        "cost": {
+            "train_seconds": facts_of(cell.target_spec, store)["seconds"],
+            "shadow_seconds": sum(facts_of(spec, store)["seconds"] for spec in shadows),
+            "attack_seconds": sum(output.seconds for output in outputs),
+            "queries": sum(output.queries for output in outputs),
+            **facts_of(cell.target_spec, store).get("traffic", {}),
+            **{f"query_{name}": proof[name] for name in PER_QUERY if name in proof},
+        },
+    }
+
+
+def _proof(cell: Cell, store: Store, device: str) -> dict[str, Any]:
+    """Real ciphertext queries beside the plain twin; empty where the release has none."""
+    spec, slots = cell.target_spec, cell.config["defense"].get("slots") or {}
+    encrypted = [filling for filling in cell.slots if type(filling).prove is not Defense.prove]
+    if not encrypted:
+        return {}
+    plain = release_of(spec, Slots(training_blocks(slots)), store, device=device)
+    x, setting = spec.world.evaluation.x, spec.world.setting
+
+    def found() -> dict[str, Any]:
+        return vars(encrypted[0].prove(plain, x, setting=setting, n=min(PROOF, len(x))))
+
+    try:
+        return _remembered(store, "controls", ["proof", spec.key, slots, identities(slots)], found)
+    except MedleakError as error:
+        return {"missing": str(error)}
+
+
+def _tampering(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """How well clients could tell a tampered model from the honest one."""
+    from medleak.metrics.tampering import detected
+
+    noticed = facts.get("tampering")
+    if not noticed:
+        return {}
+    kept = noticed["architecture_kept"]
+    return {"tampering": {**detected(noticed), "architecture_kept": kept}}
+
+
+def _remembered(store: Store, kind: str, name: Any, make: Any) -> dict[str, Any]:
+    """`make()`, plain dictionaries of estimates, remembered in the store under `name`."""
+    from medleak.results.row import revive
+
+    key = digest([BENCH_VERSION, MEASURE_VERSION, name])
+    stored = store.get(kind, key)
+    if stored is None:
+        store.save(kind, key, _plain(make()))
+        stored = store.load(kind, key)
+    return revive(dict(stored.facts))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    return asdict(value) if isinstance(value, Estimate) else value
+
+
+def _utility(cell: Cell, spec: RunSpec, store: Store, device: str) -> dict[str, Any]:
+    slots = cell.config["defense"].get("slots") or {}
+    name = [spec.key, spec.world.digest, slots, identities(slots)]
+
+    def found() -> dict[str, Any]:
+        return _useful(release_of(spec, cell.slots, store, device=device), spec.world)
+
+    return _remembered(store, "utility", name, found)
+
+
+def _useful(release: Release, world: World) -> dict[str, Any]:
+    from medleak.metrics.utility import utility, utility_by_group
+
+    records = world.evaluation
+    if not len(records):
+        return {"overall": {}, "groups": {}}
+    answers = {"labels": release.labels(records.x)}
+    if "scores" in release.views:
+        answers["scores"] = release.scores(records.x)
+    answers |= {"patients": records.patients, "task": world.setting.task}
+    return {
+        "overall": utility(records.y, **answers),
+        "groups": utility_by_group(records.y, groups=records.groups, **answers),
+    }
+
+
+def _blind(cell: Cell, spec: RunSpec, store: Store) -> dict[str, Estimate]:
+    from medleak.metrics.blind import blind_auc
+
+    world, column = spec.world, spec.column
+    # However many targets, one of them fails by chance once in a thousand cells.
+    level = 1 - (1 - CONTROL_LEVEL) / min(len(cell.duels), MOST_BLIND)
+
+    def found() -> dict[str, Estimate]:
+        member = world.secret(column).member
+        return {"blind_auc": blind_auc(world.challenge.records, member, column, level=level)}
+
+    return _remembered(
+        store, "controls", ["blind", world.digest, world.split_seed, column, level], found
+    )
+
+
+def _replica(cell: Cell, duel: Duel, store: Store, device: str) -> dict[str, Any]:
+    """The replica check of one target."""
+    world, specs = duel.target.world, [duel.target, *duel.shadows]
+
+    def found() -> dict[str, Any]:
+        described = [_replica_facts(spec, facts_of(spec, store), store, device) for spec in specs]
+        pool = cell.knowledge["pool"]
+        reasons = replica_check(
+            described[0],
+            described[1:],
+            n_target=2 * world.setting.n_patients,
+            n_pool=len(np.unique(world.pool(pool).patients)),
+            p=0.5 if pool == "audit" else world.shadow_share,
+        )
+        return {"reasons": reasons, "collapsed": int(sum(d["collapsed"] for d in described[1:]))}
+
+    name = ["replica", world.digest, *(spec.key for spec in specs)]
+    return _remembered(store, "controls", name, found)
+
+
+def _replica_facts(
+    spec: RunSpec, facts: Mapping[str, Any], store: Store, device: str
+) -> dict[str, Any]:
+    records = spec.world.evaluation
+    if not len(records):
+        return {**facts, "collapsed": False, "scores": np.array([])}
+    multilabel = spec.world.setting.task == "multilabel"
+    logits = Network(spec, store, device).logits(records.x)
+    scores = log_probabilities(logits, multilabel=multilabel)
+    labels = scores.argmax(-1)
+    spread = np.ptp(scores, axis=-1).ravel()
+    return {
+        **facts,
+        "accuracy": float((labels == records.y).mean()),
+        "collapsed": len(np.unique(labels, axis=0)) == 1,
+        "scores": spread[:: max(1, len(spread) // MOST_SCORES)],
+    }

@@ -1,0 +1,1 @@
+"""Attribute inference: a column of records that the adversary does not hold."""

@@ -1,0 +1,1 @@
+"""Model inversion: what a model tells of how its classes look."""

@@ -1,0 +1,1 @@
+"""Property inference: the share of a value in the training set."""

@@ -1,0 +1,1 @@
+"""Reconstruction: the records behind the messages of federated training."""

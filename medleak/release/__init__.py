@@ -1,0 +1,1 @@
+"""From a stored artefact to exactly the views that an adversary is given; shadows alike."""

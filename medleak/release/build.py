@@ -1,0 +1,61 @@
+"""What a stored run answers, and what of it an adversary may observe."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from medleak.api import ClientPolicy, Release
+from medleak.core.store import Store
+from medleak.training.observations import Transcript
+from medleak.training.pipeline import Slots
+from medleak.training.run_spec import RunSpec
+from medleak.training.stored_model import Network, log_probabilities
+
+
+def release_of(spec: RunSpec, slots: Slots, store: Store, *, device: str = "cpu") -> Release:
+    """What the adversary may observe of a stored run, under the release and serve slots."""
+    network = Network(spec, store, device)
+    multilabel = spec.world.setting.task == "multilabel"
+
+    def scores(x: np.ndarray) -> np.ndarray:
+        return log_probabilities(network.logits(x), multilabel=multilabel)
+
+    def labels(x: np.ndarray) -> np.ndarray:
+        return scores(x).argmax(-1)
+
+    views = {"scores": scores, "labels": labels, "weights": _Lazy(network.arrays)}
+    open_to = slots.views()
+    seated = isinstance(spec.adversary, ClientPolicy)
+    if seated or not open_to["aggregate"]:
+        views["aggregate"] = Transcript(store, spec.key).messages
+    if not seated and not open_to["updates"]:
+        views["updates"] = Transcript(store, spec.key).messages
+    if spec.adversary and spec.adversary.exposes:
+        views |= spec.adversary.seen(store.facts("runs", spec.key)[0])
+    apart = {"updates": "a client sees sums"} if seated else {}
+    hidden = {name: why for name, why in (open_to | apart).items() if name not in views}
+    return slots.release(Release(views, hidden=hidden), spec.world.setting)
+
+
+class _Lazy(Mapping):
+    """A mapping that is loaded when it is first looked at."""
+
+    def __init__(self, load: Any):
+        self._load = load
+
+    @functools.cached_property
+    def _items(self) -> dict[str, np.ndarray]:
+        return self._load()
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._items[name]
+
+    def __iter__(self):
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)

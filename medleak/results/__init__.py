@@ -1,0 +1,1 @@
+"""The row, the tidy frame, and rows that were saved."""

@@ -1,0 +1,163 @@
+"""The training run: the only thing that is ever trained. A target is one column of the membership
+matrix, a shadow another."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medleak.api import (
+    OWN,
+    AdversaryPolicy,
+    Challenge,
+    ClientPolicy,
+    PoisoningPolicy,
+    Records,
+    Trainer,
+)
+from medleak.config.instantiate import build, identities, static
+from medleak.core.keys import BENCH_VERSION, array_digest, digest
+from medleak.data import proportions as skews
+from medleak.data.experiment import World, load_world, member_digest
+from medleak.training.pipeline import Slots, filling_blocks, training_blocks
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a training run is made from; plain data, so that it can be sent to a worker.
+
+    Attributes:
+        target: the resolved target YAML.
+        slots: the fillings that change training (`slots.training_blocks`).
+        n_members: expected number of member patients (None: the target's own).
+        pool: "audit" (challenge patients) or "auxiliary", or a skewed one of them (`medleak.data.proportions`).
+        column: column of the membership matrix.
+        policy: of an active adversary (None: none).
+    """
+
+    target: Mapping[str, Any]
+    slots: Mapping[str, Any]
+    n_members: int | None
+    pool: str
+    column: int
+    policy: Mapping[str, Any] | None = None
+
+    @functools.cached_property
+    def world(self) -> World:
+        """The patients; loaded once per process."""
+        return load_world(self.target, self.n_members)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """SHA-256 over everything that decides the weights; not device, workers or paths."""
+        world = self.world
+        return digest(
+            {
+                "recipe": self.recipe_key,
+                "data": world.dataset.fingerprint,
+                "members": member_digest(self.records, self.member),
+                "validation": self._validation_digest(),
+                "bench": BENCH_VERSION,
+                "setting": list(world.setting.__dict__.values()),
+                "pool": self.pool,
+                "column": self.column,
+            }
+        )
+
+    @property
+    def base(self) -> str:
+        """Whose patients it is trained on: "audit" or "auxiliary"."""
+        return skews.read(self.pool)[0]
+
+    @property
+    def records(self) -> Records:
+        """The records of the pool, members or not."""
+        return self.world.pool(self.base)
+
+    @property
+    def member(self) -> np.ndarray:
+        """Which of them it is trained on, ``(N,)`` bool."""
+        return skews.member(self.world, self.pool, self.column)
+
+    def _validation_digest(self) -> str:
+        """Only what may be read: of what is shipped, early stopping and the fillings that say so."""
+        recipe, validation = self.target["recipe"], self.world.validation
+        blocks = [recipe]
+        for filling in self.slots.values():
+            blocks += filling_blocks(filling)
+        read = [static(block["_target_"]) for block in blocks if block and "_target_" in block]
+        if recipe.get("early_stopping") or any(
+            not part.builtin or part.literals.get("reads_validation") for part in read
+        ):
+            return array_digest(validation.x, validation.y)
+        return ""
+
+    @functools.cached_property
+    def recipe_key(self) -> str:
+        """What replicas share: model, recipe, training slots and component versions."""
+        return recipe_key(self.target, self.slots, self.policy)
+
+    @functools.cached_property
+    def adversary(self) -> AdversaryPolicy | None:
+        """The active adversary, built."""
+        return build(self.policy, of=AdversaryPolicy) if self.policy else None
+
+    @property
+    def challenge(self) -> Challenge:
+        """Who is asked about, with what a poisoning adversary planted, and a curious client owns."""
+        challenge, adversary = self.world.challenge, self.adversary
+        if isinstance(adversary, PoisoningPolicy):
+            return adversary.marked(challenge)
+        if isinstance(adversary, ClientPolicy):
+            records, setting = challenge.records, self.world.setting
+            own = make_trainer(self).owned(records, adversary.client, setting)
+            return Challenge(records, np.where(own, OWN, challenge.kind))
+        return challenge
+
+    @property
+    def cost_class(self) -> str:
+        """Runs of one class take about the same time."""
+        return digest([self.recipe_key, self.world.setting.n_records, self.world.dataset.name])[:16]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "world"}
+
+
+def recipe_key(
+    target: Mapping[str, Any], slots: Mapping[str, Any], policy: Mapping[str, Any] | None = None
+) -> str:
+    """Digest of model, recipe, training slots and policy, with the versions of their components."""
+    blocks = [target["model"], target["recipe"], training_blocks(slots)]
+    blocks += [policy] if policy else []
+    return digest({"blocks": blocks, "versions": identities(blocks)})
+
+
+def build_model(target: Mapping[str, Any], world: World, seed: int) -> Any:
+    """A fresh ``nn.Module`` whose initial weights depend on `seed` alone."""
+    import torch
+
+    setting = world.setting
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed % 2**63)
+        return build(target["model"], in_shape=setting.in_shape, n_outputs=setting.n_outputs)
+
+
+def with_weights(
+    target: Mapping[str, Any], world: World, weights: Mapping[str, np.ndarray] | None
+) -> Any:
+    """The target's network carrying `weights` (None: untrained ones), in evaluation mode."""
+    import torch
+
+    model = build_model(target, world, 0)
+    if weights is not None:
+        model.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in weights.items()})
+    return model.eval()
+
+
+def make_trainer(spec: RunSpec) -> Trainer:
+    """The target's trainer under the training slots of `spec`."""
+    return Slots(spec.slots).trainer(build(spec.target["recipe"]), spec.world.setting)
