@@ -1,4 +1,4 @@
-"""What is wrong with an argument, as lists for `faults`: empty where it is right."""
+"""What is wrong with an argument, as lists for `invalid_parameters`: empty where it is right."""
 
 from __future__ import annotations
 

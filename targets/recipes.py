@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import ConfigError, MedleakError, Records, Setting, Trained, Trainer
+from medleak.api import ConfigError, MedleakError, ProblemSpec, Records, Trained, Trainer
 from medleak.core.keys import rng_for
 from medleak.core.suggestions import unknown
 from medleak.targets._rules import Gradient, MeanGradient, Sampler, Shuffled
@@ -79,7 +79,7 @@ class SGD(Trainer):
         self.sampler = sampler
         self.gradient = gradient
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = [
             *_not_one_of("optimizer", [self.optimizer], OPTIMIZERS),
             *_not_one_of("schedule", [self.schedule], SCHEDULES),
@@ -97,9 +97,9 @@ class SGD(Trainer):
             found += _not_one_of("augmentation", self.augment, AUGMENTATIONS)
         return found + self._early_stopping_faults()
 
-    def refusals(self, setting: Setting) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec) -> list[str]:
         spatial = [name for name in self.augment if name != "noise"]
-        if spatial and len(setting.in_shape) == 1:
+        if spatial and len(problem.in_shape) == 1:
             return [f"augmentation '{spatial[0]}' needs images, the records are a table"]
         return []
 
@@ -118,7 +118,7 @@ class SGD(Trainer):
         model: Any,
         records: Records,
         *,
-        setting: Setting,
+        problem: ProblemSpec,
         seed: int,
         validation: Records | None = None,
         device: str = "cpu",
@@ -131,7 +131,7 @@ class SGD(Trainer):
         """
         from medleak.targets import _training as training
 
-        if reasons := self.faults() or self.refusals(setting):
+        if reasons := self.invalid_parameters() or self.incompatibilities(problem):
             raise ConfigError("; ".join(reasons))
         if len(records) < 2:
             raise MedleakError(f"a model cannot be trained on {len(records)} member record(s)")
@@ -152,15 +152,15 @@ class SGD(Trainer):
             augment=tuple(self.augment),
             patience=patience,
             bf16=self.precision == "bf16",
-            task=setting.task,
+            task=problem.task,
             seed=seed,
         )
-        data = training.Data.of(self._noisy(records, setting, seed), device)
+        data = training.Data.of(self._noisy(records, problem, seed), device)
         held_out = training.Data.of(validation, device) if patience is not None else None
         steps, epochs, best = training.train(
             model.to(device), data, records.patients, plan, held_out
         )
-        loss, accuracy = training.evaluate(model, data, setting.task)
+        loss, accuracy = training.evaluate(model, data, problem.task)
         model.eval()
         facts = {
             "n_records": len(records),
@@ -170,7 +170,7 @@ class SGD(Trainer):
             "train_loss": loss,
             "train_accuracy": accuracy,
             "final_lr": float(rates[steps - 1]),
-            "criterion": "bce" if setting.task == "multilabel" else "cross_entropy",
+            "criterion": "bce" if problem.task == "multilabel" else "cross_entropy",
             "precision": self.precision,
             "weight_decay": self.weight_decay,
             **sampler.facts,
@@ -180,12 +180,12 @@ class SGD(Trainer):
             facts |= {"best_epoch": best, "patience": patience}
         return Trained(model, facts)
 
-    def _noisy(self, records: Records, setting: Setting, seed: int) -> Records:
+    def _noisy(self, records: Records, problem: ProblemSpec, seed: int) -> Records:
         if not self.label_noise:
             return records
         rng = rng_for("label_noise", seed)
         chosen = rng.random(records.y.shape) < self.label_noise
-        others = 2 if setting.task == "multilabel" else setting.n_outputs
+        others = 2 if problem.task == "multilabel" else problem.n_outputs
         moved = (records.y + rng.integers(1, others, size=records.y.shape)) % others
         return Records(
             records.x, np.where(chosen, moved, records.y), records.patients, records.groups

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from medleak.api import Challenge, ConfigError, Dataset, Records, Setting
+from medleak.api import Challenge, ConfigError, Dataset, ProblemSpec, Records
 from medleak.config.compose import Job
-from medleak.data.experiment import World
+from medleak.data.experiment import ExperimentData
 from medleak.engine import plan as grid
 from medleak.engine.executors import SerialExecutor
 from medleak.goals.attribute.column import column_of
@@ -21,7 +21,7 @@ BLOCKS = {
 }
 
 
-def world(*, images=True, sex_of_label=0.5, n_auxiliary=N, groups=True, scans=1):
+def experiment(*, images=True, sex_of_label=0.5, n_auxiliary=N, groups=True, scans=1):
     """Sex is that of the label with a chance of `sex_of_label`; every third patient has no site."""
     rng = np.random.default_rng(0)
 
@@ -44,18 +44,18 @@ def world(*, images=True, sex_of_label=0.5, n_auxiliary=N, groups=True, scans=1)
     challenge, auxiliary = records(0, 2 * N), records(5000, n_auxiliary)
     kind = np.where(np.arange(2 * N) < 40, "mislabelled", "natural")
     data = Dataset(challenge, np.full(2 * N, "all"), "toy", ("a", "b"), "f")
-    setting = Setting(N, N, scans, challenge.x.shape[1:], 2)
-    return World(
-        data, Challenge(challenge, kind), auxiliary, records(9000, 0), records(9000, 0), setting, 0, 0.5
+    problem = ProblemSpec(N, N, scans, challenge.x.shape[1:], 2)
+    return ExperimentData(
+        data, Challenge(challenge, kind), auxiliary, records(9000, 0), records(9000, 0), problem, 0, 0.5
     )  # fmt: skip
 
 
 def test_natural_records_with_a_frequent_value_are_asked_about():
-    column = column_of(world(), "rare")
+    column = column_of(experiment(), "rare")
     assert column.values == ("y", "z")  # four auxiliary patients are too few for x
     assert column.left_out == 7  # patients 50, 100, ... 350
     assert column.asked.min() >= 40
-    challenge = world().challenge
+    challenge = experiment().challenge
     assert [column.values[v] for v in column.asked_value] == challenge.records.groups["rare"][
         column.asked
     ].tolist()
@@ -76,11 +76,11 @@ def test_natural_records_with_a_frequent_value_are_asked_about():
     ],
 )  # fmt: skip
 def test_a_column_that_cannot_be_asked_about_has_a_reason(options, name, told):
-    assert told in column_of(world(**options), name)
+    assert told in column_of(experiment(**options), name)
 
 
 def test_a_feature_of_a_table_is_cut_at_the_auxiliary_median():
-    some = world(images=False)
+    some = experiment(images=False)
     column = column_of(some, "feature:2")
     assert (column.values, column.feature) == (("high", "low"), 2)
     high = some.auxiliary.x[column.known_value == 0, 2]
@@ -108,7 +108,7 @@ def measured(some, scores=None):
 
 
 def test_what_the_label_tells_is_no_gain():
-    found = measured(world(sex_of_label=0.9))
+    found = measured(experiment(sex_of_label=0.9))
     assert found["leakage"]["attribute_auc"].value > 0.85
     assert found["excess"]["attribute_auc"].value == pytest.approx(0.0)
     assert found["ceilings"] == {"attribute_auc": None, "attribute_accuracy": None}
@@ -116,18 +116,18 @@ def test_what_the_label_tells_is_no_gain():
 
 
 def test_an_attribute_that_goes_with_nothing_is_guessed_by_chance():
-    auc = measured(world())["leakage"]["attribute_auc"]
+    auc = measured(experiment())["leakage"]["attribute_auc"]
     assert auc.low <= 0.5 <= auc.high
 
 
 def test_the_truth_is_a_gain():
-    found = measured(world(), lambda column: np.eye(2)[column.asked_value])
+    found = measured(experiment(), lambda column: np.eye(2)[column.asked_value])
     assert found["leakage"]["attribute_accuracy"].value == 1.0
     assert found["excess"]["attribute_auc"].low > 0.3
 
 
 def test_other_features_of_a_table_are_a_baseline():
-    some = world(images=False)
+    some = experiment(images=False)
     for records in (some.auxiliary, some.challenge.records):
         records.x[:, 0] = records.groups["sex"] == "F"
     found = measured(some, lambda column: np.eye(2)[column.asked_value])
@@ -136,7 +136,7 @@ def test_other_features_of_a_table_are_a_baseline():
 
 
 def test_a_patient_is_guessed_once_where_all_scans_have_the_value():
-    some = world(scans=2)
+    some = experiment(scans=2)
     sex, scan = column_of(some, "sex"), column_of(some, "scan")
     patients = some.challenge.patients[sex.asked]
     assert sex.of_patients(patients)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medleak import cli
-from medleak.api import DataError, Scored, Secret
+from medleak.api import DataError, MembershipScores, MembershipTruth
 from medleak.audit import given_scores as audit
 from medleak.audit import stored_logits as signals
 from medleak.config import plugins
@@ -27,7 +27,7 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def world(n=600, shift=2.0, seed=0):
+def experiment(n=600, shift=2.0, seed=0):
     rng = np.random.default_rng(seed)
     member = rng.random(n) < 0.5
     return {"scores": shift * member + rng.normal(size=n), "member": member}
@@ -44,11 +44,14 @@ def audited(*words, status=0, name="s"):
 
 
 def test_figures_are_those_of_the_metrics(capsys):
-    given = world()
+    given = experiment()
     np.savez("s.npz", **given)
     facts, page = audited("--scores", "s.npz")
     [row] = facts["rows"]
-    scored, secret = Scored(given["scores"], np.arange(600)), Secret(given["member"])
+    scored, secret = (
+        MembershipScores(given["scores"], np.arange(600)),
+        MembershipTruth(given["member"]),
+    )
     for name, metric in {"auc": AUC(), "tpr_at_10fpr": TPRAtFPR(fpr=0.1)}.items():
         expected, found = metric(scored, secret), row["leakage"][name]
         assert (found["value"], found["low"], found["high"]) == (
@@ -70,7 +73,7 @@ def test_figures_are_those_of_the_metrics(capsys):
 
 
 def test_the_page_is_one_file(capsys):
-    np.savez("s.npz", **world(), group_sex=np.array(["<script>x</script>", "M"] * 300))
+    np.savez("s.npz", **experiment(), group_sex=np.array(["<script>x</script>", "M"] * 300))
     facts, page = audited("--scores", "s.npz")
     assert page.count("<svg") == 1
     assert "<script" not in page
@@ -81,7 +84,7 @@ def test_the_page_is_one_file(capsys):
 
 
 def test_csv_and_npz_give_the_same(capsys):
-    given = world()
+    given = experiment()
     patients = np.arange(600) // 2
     given["member"] = np.repeat(given["member"][:300], 2)
     np.savez("s.npz", **given, patients=patients)
@@ -99,7 +102,7 @@ def test_csv_and_npz_give_the_same(capsys):
 
 
 def test_scans_of_a_patient_count_once(capsys):
-    one = world(300)
+    one = experiment(300)
     many = {name: np.repeat(values, 4) for name, values in one.items()}
     np.savez("s.npz", **many, patients=np.repeat(np.arange(300), 4))
     np.savez("one.npz", **one)
@@ -117,7 +120,7 @@ def test_scans_of_a_patient_count_once(capsys):
 
 
 def test_losses_in_place_of_scores_are_noticed(capsys):
-    one = world()
+    one = experiment()
     np.savez("s.npz", **{**one, "scores": -one["scores"]})
     _, page = audited("--scores", "s.npz")
     assert "Were losses given?" in page
@@ -127,7 +130,7 @@ def test_losses_in_place_of_scores_are_noticed(capsys):
 
 
 def test_claims_are_judged(capsys):
-    np.savez("s.npz", **world())
+    np.savez("s.npz", **experiment())
     facts, page = audited("--scores", "s.npz", "--epsilon", "1", "--delta", "1e-5", status=1)
     assert {"epsilon", "auc"} <= set(facts["rows"][0]["violations"])
     assert facts["rows"][0]["ceilings"]["epsilon"] == 1
@@ -136,13 +139,13 @@ def test_claims_are_judged(capsys):
     facts, page = audited("--scores", "s.npz", "--epsilon", "8", "--delta", "1e-5")
     assert facts["rows"][0]["violations"] == []
     assert "Above what is claimed" not in page
-    np.savez("null.npz", **world(shift=0.0))
+    np.savez("null.npz", **experiment(shift=0.0))
     facts, _ = audited("--scores", "null.npz", "--epsilon", "0", "--delta", "0", name="null")
     assert facts["rows"][0]["leakage"]["epsilon"]["value"] == 0
 
 
 def test_the_claims_delta_is_the_audits(capsys):
-    np.savez("s.npz", **world())
+    np.savez("s.npz", **experiment())
     strict, _ = audited("--scores", "s.npz", "--delta", "1e-3")
     loose, _ = audited("--scores", "s.npz", "--delta", "0")
     values = [facts["rows"][0]["leakage"]["epsilon"]["value"] for facts in (strict, loose)]
@@ -161,7 +164,7 @@ def test_members_that_no_coin_chose_are_no_evidence_of_epsilon(capsys):
 
 
 def test_infinite_scores_are_the_surest(capsys):
-    given = world()
+    given = experiment()
     given["scores"][given["member"]] = np.inf
     np.savez("s.npz", **given)
     facts, _ = audited("--scores", "s.npz")
@@ -169,7 +172,7 @@ def test_infinite_scores_are_the_surest(capsys):
 
 
 def test_name_and_folder_are_chosen(capsys, tmp_path):
-    np.savez("my scores.npz", **world())
+    np.savez("my scores.npz", **experiment())
     assert cli.main(["audit", "--scores", "my scores.npz", "--out", "o"]) == 0
     assert cli.main(["audit", "--scores", "my scores.npz", "--out", "o", "--name", "b"]) == 0
     assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["b", "my-scores"]
@@ -177,7 +180,7 @@ def test_name_and_folder_are_chosen(capsys, tmp_path):
 
 
 def test_neither_torch_nor_hydra_is_imported():
-    np.savez("s.npz", **world(100))
+    np.savez("s.npz", **experiment(100))
     stored("sig", n=100, shadows=4)
     code = (
         "import sys; from medleak.cli import main; assert main(['audit', '--help']) == 0;"
@@ -196,7 +199,7 @@ class Evil:
 
 
 def bad(**changes):
-    given = {k: v for k, v in (world(50) | changes).items() if v is not None}
+    given = {k: v for k, v in (experiment(50) | changes).items() if v is not None}
     np.savez("s.npz", **given)
 
 
@@ -271,7 +274,7 @@ def test_malformed_scores_are_refused_in_one_line(fault, capsys, tmp_path):
     ],
 )
 def test_requests_that_cannot_be_met(words, message, capsys, tmp_path):
-    np.savez("s.npz", **world(50))
+    np.savez("s.npz", **experiment(50))
     assert cli.main(["audit", *words]) == 2
     out, err = capsys.readouterr()
     assert message in err
@@ -354,7 +357,9 @@ def test_lira_on_stored_signals_is_the_likelihood_ratio():
 def test_the_null_has_no_leak():
     for sample in signals.read(stored("sig", gap=0.0, n=600)):
         low, high = (
-            AUC(level=0.998)(Scored(sample.scores, sample.patients), Secret(sample.member)),
+            AUC(level=0.998)(
+                MembershipScores(sample.scores, sample.patients), MembershipTruth(sample.member)
+            ),
             0,
         )
         assert low.low < 0.5 < low.high, high

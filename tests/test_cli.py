@@ -10,7 +10,7 @@ import pytest
 from medleak import cli
 from medleak.api import ConfigError
 from medleak.cli import completion
-from medleak.cli.arguments import COMMANDS
+from medleak.cli.arguments import COMMANDS, command_parser
 from medleak.config import plugins
 
 HEAVY = "{'torch', 'hydra', 'omegaconf', 'numpy', 'yaml', 'pandas', 'rich'} & set(sys.modules)"
@@ -115,7 +115,7 @@ def test_requests_that_cannot_be_met(words, message, capsys, tmp_path, monkeypat
 
 def test_options_may_stand_between_overrides():
     words = ["attack=yeom", "--dry-run", "seed=0,1", "--jobs", "2", "~target.summary"]
-    given = cli.command_parser("grid").parse_intermixed_args(words)
+    given = command_parser("grid").parse_intermixed_args(words)
     assert given.overrides == ["attack=yeom", "seed=0,1", "~target.summary"]
     assert (given.dry_run, given.jobs) == (True, 2)
 
@@ -143,7 +143,9 @@ def test_faults_become_a_line_and_a_status(raised, status, line, monkeypatch, ca
 
 
 def test_debug_and_faults_of_the_program_show_their_traceback(monkeypatch):
-    monkeypatch.setattr("medleak.cli.dispatch.import_module", lambda name: _Body(ZeroDivisionError()))
+    monkeypatch.setattr(
+        "medleak.cli.dispatch.import_module", lambda name: _Body(ZeroDivisionError())
+    )
     with pytest.raises(ZeroDivisionError):
         cli.main(["doctor"])
     monkeypatch.setattr("medleak.cli.dispatch.import_module", lambda name: _Body(ConfigError("x")))

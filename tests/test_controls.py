@@ -76,8 +76,8 @@ def test_a_dishonest_server_needs_a_federation(rows, toy_config):
 
 def test_a_policy_is_part_of_the_runs_key(toy_config):
     nosy = toy_config(policy={"_target_": "toy.Nosy"})
-    plain, watched = (Cell(config, METRICS).target_spec.key for config in (toy_config(), nosy))
-    assert plain != watched
+    plain, observed_by = (Cell(config, METRICS).target_spec.key for config in (toy_config(), nosy))
+    assert plain != observed_by
     with pytest.raises(ConfigError, match="is no AdversaryPolicy"):
         _ = Cell(toy_config(policy={"_target_": "toy.Twin"}), METRICS).target_spec.adversary
 

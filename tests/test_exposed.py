@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from medleak.api import Challenge, ConfigError, Knowledge, Records, Release, Setting, Shadow
+from medleak.api import Challenge, ConfigError, Knowledge, ProblemSpec, Records, Release, Shadow
 from medleak.attacks.membership.lira import LiRA
 from medleak.config.compose import Job
 from medleak.engine import plan as grid
 from medleak.engine import validity as controls
 from medleak.engine.executors import SerialExecutor
-from medleak.goals.membership.goal import Bouts, figures, most_exposed
+from medleak.goals.membership.goal import TargetScores, figures, most_exposed
 from medleak.metrics.membership import AUC, TPRAtFPR
 
 N, T = 400, 24
@@ -37,14 +37,14 @@ def lira_bouts(leak, *, own_half, seed=0):
     for t in range(T):
         others = [s for s in range(T) if s != t and (not own_half or (s - t) % 2 == 0)]
         shadows = [Shadow(member[s], nobody, releases[s]) for s in others]
-        knowledge = Knowledge(Setting(N // 2, N // 2, 1, (1,), 2), shadows=shadows)
+        knowledge = Knowledge(ProblemSpec(N // 2, N // 2, 1, (1,), 2), shadows=shadows)
         attack = LiRA(queries="identity")
         scores.append(attack.execute(releases[t], challenge, knowledge).scores)
-    return Bouts(np.stack(scores), member, records)
+    return TargetScores(np.stack(scores), member, records)
 
 
-def judged(bouts):
-    parts = most_exposed(bouts, np.arange(T) % 2 == 0, 0.1)
+def judged(target_scores):
+    parts = most_exposed(target_scores, np.arange(T) % 2 == 0, 0.1)
     return figures(AT_1, [], parts, "patient")["leakage"]
 
 
@@ -68,12 +68,12 @@ def test_halves_that_shadow_each_other_would_find_exposure_in_nothing():
 
 def test_a_planted_few_are_found_and_their_leak_is_larger_than_the_average():
     leak = np.where(np.arange(N) < 20, 4.0, 0.0)
-    bouts = lira_bouts(leak, own_half=True)
-    average = figures(AT_1, [], [bouts], "patient")["leakage"]
-    exposed = judged(bouts)
+    target_scores = lira_bouts(leak, own_half=True)
+    average = figures(AT_1, [], [target_scores], "patient")["leakage"]
+    exposed = judged(target_scores)
     assert average["auc"].high < 0.6 < exposed["auc"].low
     assert exposed["tpr_at_1fpr"].value > 3 * average["tpr_at_1fpr"].high
-    parts = most_exposed(bouts, np.arange(T) % 2 == 0, 0.05)
+    parts = most_exposed(target_scores, np.arange(T) % 2 == 0, 0.05)
     assert all(np.mean(part.records.patients < 20) > 0.8 for part in parts)
 
 
@@ -86,9 +86,13 @@ def plan_of(toy_config, tmp_path, **asked):
 def test_each_half_is_shadowed_by_itself_and_has_a_row_of_its_own(toy_config, tmp_path):
     plan = plan_of(toy_config, tmp_path, exposed=0.25)
     (cell,) = plan.cells
-    for duel, half in zip(cell.duels, cell.halves, strict=True):
-        mine = {d.target.column for d, h in zip(cell.duels, cell.halves, strict=True) if h == half}
-        assert {s.column for s in duel.shadows} == mine - {duel.target.column}
+    for shadowed, half in zip(cell.shadowed_targets, cell.halves, strict=True):
+        mine = {
+            d.target.column
+            for d, h in zip(cell.shadowed_targets, cell.halves, strict=True)
+            if h == half
+        }
+        assert {s.column for s in shadowed.shadows} == mine - {shadowed.target.column}
     rows = grid.execute(plan, executor=SerialExecutor()).rows
     assert [row.records for row in rows] == ["natural", "natural, 25% most exposed"]
     n_patients = rows[0].leakage["auc"].n

@@ -8,7 +8,7 @@ import pytest
 from medleak.api import DataError, Dataset, Records
 from medleak.core.keys import rng_for
 from medleak.data.canaries import plant_canaries
-from medleak.data.experiment import load_world, membership
+from medleak.data.experiment import load_experiment_data, membership
 from medleak.data.splits import split_patients, unique_images
 
 PARTS = ("challenge", "auxiliary", "validation", "evaluation")
@@ -248,31 +248,35 @@ def test_shares_of_canaries_that_leave_no_natural_patient_are_refused():
 
 
 def test_a_world_is_disjoint_and_its_shadows_are_as_large_as_the_target(toy_config):
-    world = load_world(toy_config(dataset={"scans": 2})["target"], None)
-    parts = [world.challenge.records, world.auxiliary, world.evaluation]
+    experiment = load_experiment_data(toy_config(dataset={"scans": 2})["target"], None)
+    parts = [experiment.challenge.records, experiment.auxiliary, experiment.evaluation]
     patients = [set(part.patients) for part in parts]
     assert sum(map(len, patients)) == len(set.union(*patients)) == 80 + 80 + 40
-    assert world.setting.max_records == 2
-    assert world.setting.n_patients == 40
-    expected = world.shadow_share * len(patients[1])
+    assert experiment.problem.max_records == 2
+    assert experiment.problem.n_patients == 40
+    expected = experiment.shadow_share * len(patients[1])
     assert expected == pytest.approx(40)
 
 
 @pytest.mark.parametrize("value", [1, 0, "ten", True, 2.5])
 def test_bad_sizes_are_named(toy_config, value):
     with pytest.raises(DataError, match=r"target.split.n_members"):
-        load_world(toy_config(split={"n_members": value})["target"], None)
+        load_experiment_data(toy_config(split={"n_members": value})["target"], None)
 
 
 def test_misspelt_split_keys_are_named(toy_config):
     with pytest.raises(DataError, match="did you mean 'n_members'"):
-        load_world(toy_config(split={"n_member": 3})["target"], None)
+        load_experiment_data(toy_config(split={"n_member": 3})["target"], None)
 
 
 def test_an_attack_that_writes_into_the_records_fails(toy_config):
-    world = load_world(toy_config()["target"], None)
-    for records in (world.challenge.records, world.auxiliary, world.evaluation):
+    experiment = load_experiment_data(toy_config()["target"], None)
+    for records in (experiment.challenge.records, experiment.auxiliary, experiment.evaluation):
         with pytest.raises(ValueError, match="read-only"):
             records.x[0] = 0
-    x = world.challenge.x
-    assert world.content(x) == world.content(x.copy()) != world.content(world.auxiliary.x)
+    x = experiment.challenge.x
+    assert (
+        experiment.content(x)
+        == experiment.content(x.copy())
+        != experiment.content(experiment.auxiliary.x)
+    )

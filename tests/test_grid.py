@@ -211,7 +211,9 @@ def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog, monkeypatch
     plan.store.prune(kind="cells")
     if victim == ARRAYS:  # else the answers are remembered, and nobody reads the weights
         plan.store.prune(kind="signals")
-    monkeypatch.setattr("medleak.release.build._RECENT", _Recent(0))  # as in another process
+    monkeypatch.setattr(
+        "medleak.training.stored_model._RECENT", _Recent(0)
+    )  # as in another process
     result = grid.execute(plan, executor=SerialExecutor())
     assert figures(result.rows) == figures(first.rows)
     assert "set aside" in caplog.text

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from medleak.api import ConfigError, Shares, Verdicts
+from medleak.api import ConfigError, PropertyScores, PropertyTruth
 from medleak.config.compose import Job
-from medleak.data import proportions as skews
-from medleak.data.experiment import load_world
-from medleak.data.proportions import Skew
+from medleak.data import proportions as proportions
+from medleak.data.experiment import load_experiment_data
+from medleak.data.proportions import PropertyDraw
 from medleak.engine import plan as grid
 from medleak.engine.cell import Cell
 from medleak.engine.compatibility import reasons
@@ -15,7 +15,7 @@ from medleak.engine.executors import SerialExecutor
 from medleak.goals.property.goal import LEAST_TARGETS
 from medleak.metrics.property import PropertyAccuracy, PropertyAUC
 
-SKEW = Skew("sex", "F", (0.3, 0.7))
+SKEW = PropertyDraw("sex", "F", (0.3, 0.7))
 BLOCKS = {
     "property_auc": {"_target_": "medleak.metrics.property.PropertyAUC"},
     "property_accuracy": {"_target_": "medleak.metrics.property.PropertyAccuracy"},
@@ -34,8 +34,10 @@ def config(toy_config):
 
 
 @pytest.fixture
-def world(toy_config):
-    return load_world(toy_config(dataset={"n_patients": 3000}, split=LARGE)["target"], None)
+def experiment(toy_config):
+    return load_experiment_data(
+        toy_config(dataset={"n_patients": 3000}, split=LARGE)["target"], None
+    )
 
 
 LARGE = {"n_members": 500, "n_auxiliary": 1000, "n_evaluation": 40}
@@ -45,19 +47,19 @@ LARGE = {"n_members": 500, "n_auxiliary": 1000, "n_evaluation": 40}
 
 
 def test_a_pool_is_known_by_its_name():
-    assert skews.read("audit") == ("audit", None)
-    odd = Skew("a:b", '1"2', (0.1, 0.5))
-    assert skews.read(odd.pool("auxiliary")) == ("auxiliary", odd)
+    assert proportions.read("audit") == ("audit", None)
+    odd = PropertyDraw("a:b", '1"2', (0.1, 0.5))
+    assert proportions.read(odd.pool("auxiliary")) == ("auxiliary", odd)
 
 
 @pytest.mark.parametrize("base", ["audit", "auxiliary"])
-def test_either_share_is_drawn_at_the_same_size(world, base):
+def test_either_share_is_drawn_at_the_same_size(experiment, base):
     pool, sizes, found = SKEW.pool(base), {}, {}
-    names, own = SKEW.patients(world.pool(base))
+    names, own = SKEW.patients(experiment.pool(base))
     for column in range(40):
-        inside = skews.member(world, pool, column)
-        chosen = np.isin(names, world.pool(base).patients[inside])
-        high = skews.higher(pool, column, seed=0)
+        inside = proportions.member(experiment, pool, column)
+        chosen = np.isin(names, experiment.pool(base).patients[inside])
+        high = proportions.higher(pool, column, seed=0)
         sizes.setdefault(high, []).append(chosen.sum())
         found.setdefault(high, []).append(own[chosen].mean())
     for high, share in ((False, 0.3), (True, 0.7)):
@@ -66,24 +68,24 @@ def test_either_share_is_drawn_at_the_same_size(world, base):
 
 
 def test_neighbours_have_different_shares_and_who_is_higher_is_a_coin():
-    high = [skews.higher(SKEW.pool("audit"), column, seed=0) for column in range(400)]
+    high = [proportions.higher(SKEW.pool("audit"), column, seed=0) for column in range(400)]
     assert all(a != b for a, b in zip(high[::2], high[1::2], strict=True))
     assert 70 <= sum(high[::2]) <= 130
-    other = [skews.higher(SKEW.pool("auxiliary"), column, seed=0) for column in range(400)]
+    other = [proportions.higher(SKEW.pool("auxiliary"), column, seed=0) for column in range(400)]
     assert high != other
 
 
 def test_scans_of_a_patient_stay_together_and_columns_repeat(toy_config):
     target = toy_config(dataset={"scans": 3})["target"]
-    world = load_world(target, None)
-    inside = skews.member(world, SKEW.pool("audit"), 3)
-    assert np.array_equal(inside, skews.member(world, SKEW.pool("audit"), 3))
-    for patient in np.unique(world.challenge.patients):
-        assert len(set(inside[world.challenge.patients == patient].tolist())) == 1
+    experiment = load_experiment_data(target, None)
+    inside = proportions.member(experiment, SKEW.pool("audit"), 3)
+    assert np.array_equal(inside, proportions.member(experiment, SKEW.pool("audit"), 3))
+    for patient in np.unique(experiment.challenge.patients):
+        assert len(set(inside[experiment.challenge.patients == patient].tolist())) == 1
 
 
-def test_a_plain_pool_is_drawn_as_ever(world):
-    assert np.array_equal(skews.member(world, "audit", 2), world.member("audit", 2))
+def test_a_plain_pool_is_drawn_as_ever(experiment):
+    assert np.array_equal(proportions.member(experiment, "audit", 2), experiment.member("audit", 2))
 
 
 def test_other_training_sets_have_other_keys(config):
@@ -132,14 +134,14 @@ def test_no_auxiliary_patients_and_no_columns_are_reasons(config):
 
 def perfect(n, shared):
     high = np.arange(n) % 2 == 0
-    return Verdicts(np.where(high, 1.0, -1.0), shared), Shares(high)
+    return PropertyScores(np.where(high, 1.0, -1.0), shared), PropertyTruth(high)
 
 
 def test_targets_are_the_units():
     auc, accuracy = (metric(*perfect(8, 0.0)) for metric in (PropertyAUC(), PropertyAccuracy()))
     assert (auc.value, auc.n, accuracy.value) == (1.0, 8, 1.0)
     assert accuracy.low == pytest.approx(0.025 ** (1 / 8), abs=0.01)
-    alike = PropertyAUC()(Verdicts(np.ones(2), 0.0), Shares(np.ones(2, bool)))
+    alike = PropertyAUC()(PropertyScores(np.ones(2), 0.0), PropertyTruth(np.ones(2, bool)))
     assert (alike.value, alike.flag) == (None, "all 2 targets have the same share")
 
 
@@ -149,18 +151,18 @@ def test_the_least_number_of_targets_can_show_something():
 
 
 @pytest.mark.parametrize("metric", [PropertyAUC(), PropertyAccuracy()])
-def test_intervals_allow_for_the_patients_whom_targets_share(metric, world):
+def test_intervals_allow_for_the_patients_whom_targets_share(metric, experiment):
     """Each patient adds something of its own to the score; the value has nothing to do with it."""
-    shared = SKEW.shared(world.challenge.records, 500)
+    shared = SKEW.shared(experiment.challenge.records, 500)
     assert shared == pytest.approx(0.16 / 0.21, rel=0.1)
     pool, rng = SKEW.pool("audit"), np.random.default_rng(0)
-    high = np.array([skews.higher(pool, column, seed=0) for column in range(16)])
-    inside = np.stack([skews.member(world, pool, column) for column in range(16)])
+    high = np.array([proportions.higher(pool, column, seed=0) for column in range(16)])
+    inside = np.stack([proportions.member(experiment, pool, column) for column in range(16)])
     covered = {0.0: 0, shared: 0}
     for _ in range(200):
         scores = (inside - inside.mean(0)) @ rng.normal(size=inside.shape[1])
         for r in covered:
-            found = metric(Verdicts(scores, r), Shares(high))
+            found = metric(PropertyScores(scores, r), PropertyTruth(high))
             covered[r] += found.low <= 0.5 <= found.high
     assert covered[shared] >= 184
     assert covered[0.0] < 184

@@ -16,7 +16,7 @@ def records(seed):
 
 
 def shuffled(subject):
-    return ShuffledLabels().apply(subject, setting=None)
+    return ShuffledLabels().apply(subject, problem=None)
 
 
 def test_each_label_is_given_as_often_as_before_and_all_else_stays():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medleak.api import Scored, Secret
+from medleak.api import MembershipScores, MembershipTruth
 from medleak.config.compose import Job
 from medleak.core.store import Store
 from medleak.engine import plan as grid
@@ -34,10 +34,10 @@ def run(toy_config, tmp_path):
 def test_targets_shadow_each_other(run):
     plan, result = run(9)
     (cell,) = plan.cells
-    assert [duel.target.column for duel in cell.duels] == list(range(9))
+    assert [shadowed.target.column for shadowed in cell.shadowed_targets] == list(range(9))
     assert result.trained == 9
-    for duel in cell.duels:
-        assert {s.column for s in duel.shadows} == set(range(9)) - {duel.target.column}
+    for shadowed in cell.shadowed_targets:
+        assert {s.column for s in shadowed.shadows} == set(range(9)) - {shadowed.target.column}
 
 
 def test_the_row_pools_what_each_target_says_alone(run):
@@ -53,8 +53,11 @@ def test_the_row_pools_what_each_target_says_alone(run):
     assert row.utility["accuracy"].value == pytest.approx(np.mean(utilities))
 
     arrays = plan.store.load("scores", plan.cells[0].key).arrays
-    patients = np.tile(plan.cells[0].target_spec.world.challenge.patients, 9)
-    sample = Scored(arrays["scores"].ravel(), patients), Secret(arrays["member"].ravel())
+    patients = np.tile(plan.cells[0].target_spec.experiment.challenge.patients, 9)
+    sample = (
+        MembershipScores(arrays["scores"].ravel(), patients),
+        MembershipTruth(arrays["member"].ravel()),
+    )
     assert row.leakage["auc"] == AUC()(*sample)
     assert row.leakage["tpr_at_1fpr"] == TPRAtFPR(fpr=0.01)(*sample)
 
@@ -73,7 +76,7 @@ def test_the_patients_at_risk_stay_in_the_local_folder(run):
     assert "do not publish" in page.read_text()
     (table,) = (plan.folder / "risk").glob("*.csv")
     lines = table.read_text().splitlines()
-    assert len(lines) == 1 + len(np.unique(plan.cells[0].target_spec.world.challenge.patients))
+    assert len(lines) == 1 + len(np.unique(plan.cells[0].target_spec.experiment.challenge.patients))
     gaps = [float(line.split(",")[7]) for line in lines[1:]]
     assert gaps == sorted(gaps, reverse=True)
     assert lines[0].split(",")[7] == "gap"
@@ -93,7 +96,7 @@ def test_what_an_attack_draws_depends_on_neither_metrics_nor_other_targets(toy_c
         store = Store(places["store"])
         for spec in cell.specs:
             train(spec, store)
-        return [attacked(cell, duel, store, "cpu").scores for duel in cell.duels]
+        return [attacked(cell, shadowed, store, "cpu").scores for shadowed in cell.shadowed_targets]
 
     (alone,) = scores("a", METRICS, 1)
     (less,) = scores("b", {"auc": METRICS["auc"]}, 1)

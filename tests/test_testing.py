@@ -82,9 +82,14 @@ def test_a_plugin_that_leaves_is_told_and_not_followed():
     only(check_attack(attack(run=run)), "run raised SystemExit: 0")
 
 
-def test_faults():
-    only(check_attack(attack(faults=lambda s: ["power 1.0 is odd"])), "fault: power 1.0 is odd")
-    only(check_attack(attack(faults=lambda s: None)), "faults returned None")
+def test_invalid_parameters():
+    only(
+        check_attack(attack(invalid_parameters=lambda s: ["power 1.0 is odd"])),
+        "invalid parameter: power 1.0 is odd",
+    )
+    only(
+        check_attack(attack(invalid_parameters=lambda s: None)), "invalid_parameters returned None"
+    )
 
 
 def test_a_view_that_was_not_asked_for():
@@ -181,11 +186,17 @@ def test_docstring_and_paper():
     assert any("`paper` is missing" in p for p in check_attack(attack(paper="")))
 
 
-def test_refusals():
-    only(check_attack(attack(refusals=lambda *_: None)), "refusals returned None")
-    only(check_attack(attack(refusals=lambda *_: "no")), "a list of strings is needed")
-    only(check_attack(attack(refusals=lambda *_: ["too hard"])), "refuses every world", "too hard")
-    tables_only = attack(refusals=lambda self, s, k: ["images"] if len(s.in_shape) == 3 else [])
+def test_incompatibilities():
+    only(check_attack(attack(incompatibilities=lambda *_: None)), "incompatibilities returned None")
+    only(check_attack(attack(incompatibilities=lambda *_: "no")), "a list of strings is needed")
+    only(
+        check_attack(attack(incompatibilities=lambda *_: ["too hard"])),
+        "refuses every world",
+        "too hard",
+    )
+    tables_only = attack(
+        incompatibilities=lambda self, s, k: ["images"] if len(s.in_shape) == 3 else []
+    )
     assert check_attack(tables_only) == []
 
 
@@ -223,8 +234,8 @@ LOSS = """
         def __init__(self, *, power=1.0):
             self.power = power
 
-        def refusals(self, setting, knowledge):
-            return ["one class per record"] if setting.task == "multilabel" else []
+        def incompatibilities(self, problem, knowledge):
+            return ["one class per record"] if problem.task == "multilabel" else []
 
         def run(self, release, challenge):
             return release.scores(challenge.x)[np.arange(len(challenge)), challenge.y]
@@ -299,7 +310,7 @@ def test_weights_of_a_world_without_a_leak_do_not_tell():
 class Recipe(Trainer):
     """Trains nothing."""
 
-    def fit(self, model, records, *, setting, seed, validation=None, device="cpu"):
+    def fit(self, model, records, *, problem, seed, validation=None, device="cpu"):
         return Trained(model, {})
 
 
@@ -309,7 +320,7 @@ class LabelsOnly(Defense):
     slot = "serve"
     hides = {"scores": "only labels are served", "weights": "the model is served"}
 
-    def apply(self, subject, *, setting):
+    def apply(self, subject, *, problem):
         return subject.without(self.hides)
 
 
@@ -329,7 +340,7 @@ def softened(subject, by):
 def test_a_good_defense_passes():
     assert check(LabelsOnly()) == []
     exposing = defense(hides={}, exposes=("ciphertext",),
-                       apply=lambda s, r, *, setting: r.replaced(ciphertext=b""))  # fmt: skip
+                       apply=lambda s, r, *, problem: r.replaced(ciphertext=b""))  # fmt: skip
     assert check(exposing) == []
 
 
@@ -339,20 +350,20 @@ def test_a_good_defense_passes():
         ({"slot": "server"}, "`slot` is 'server'"),
         ({"hides": {"score": "why"}}, "view 'score' does not exist"),
         ({"hides": {"scores": "", "weights": "why"}}, "no reason for 'scores'"),
-        ({"apply": lambda s, r, *, setting: r}, "view 'scores' is in `hides`, but still there"),
-        ({"hides": {"scores": "why"}, "apply": lambda s, r, *, setting: r.without({"scores": "a", "weights": "b"})},
+        ({"apply": lambda s, r, *, problem: r}, "view 'scores' is in `hides`, but still there"),
+        ({"hides": {"scores": "why"}, "apply": lambda s, r, *, problem: r.without({"scores": "a", "weights": "b"})},
          "view 'weights' is gone, but not in `hides`"),
-        ({"hides": {}, "apply": lambda s, r, *, setting: r.replaced(records=1)}, "view 'records' is new"),
-        ({"apply": lambda s, r, *, setting: r.views}, "apply returned dict: a Release is needed"),
-        ({"apply": lambda s, r, *, setting: None}, "a Release is needed"),
-        ({"apply": lambda s, r, *, setting: 1 / 0}, "apply raised ZeroDivisionError"),
-        ({"refusals": lambda s, setting, trainer: None}, "refusals returned None"),
-        ({"refusals": lambda s, setting, trainer: ["never"]}, "refuses the plain recipe: never"),
-        ({"guarantees": lambda s, setting, trainer: ["dp"]}, "a list of Guarantee is needed"),
-        ({"hides": {}, "apply": lambda s, r, *, setting: softened(r, np.exp)}, "values above 0"),
-        ({"hides": {}, "apply": lambda s, r, *, setting: softened(r, lambda p: p[:, :1])}, "has shape"),
-        ({"hides": {}, "apply": lambda s, r, *, setting: softened(r, np.float32)}, "float64"),
-        ({"hides": {}, "apply": lambda s, r, *, setting: softened(r, lambda p: p - np.random.rand(*p.shape))},
+        ({"hides": {}, "apply": lambda s, r, *, problem: r.replaced(records=1)}, "view 'records' is new"),
+        ({"apply": lambda s, r, *, problem: r.views}, "apply returned dict: a Release is needed"),
+        ({"apply": lambda s, r, *, problem: None}, "a Release is needed"),
+        ({"apply": lambda s, r, *, problem: 1 / 0}, "apply raised ZeroDivisionError"),
+        ({"incompatibilities": lambda s, problem, trainer: None}, "incompatibilities returned None"),
+        ({"incompatibilities": lambda s, problem, trainer: ["never"]}, "refuses the plain recipe: never"),
+        ({"guarantees": lambda s, problem, trainer: ["dp"]}, "a list of Guarantee is needed"),
+        ({"hides": {}, "apply": lambda s, r, *, problem: softened(r, np.exp)}, "values above 0"),
+        ({"hides": {}, "apply": lambda s, r, *, problem: softened(r, lambda p: p[:, :1])}, "has shape"),
+        ({"hides": {}, "apply": lambda s, r, *, problem: softened(r, np.float32)}, "float64"),
+        ({"hides": {}, "apply": lambda s, r, *, problem: softened(r, lambda p: p - np.random.rand(*p.shape))},
          "answers differently"),
         ({"__doc__": " "}, "no docstring"),
     ],
@@ -362,7 +373,7 @@ def test_a_broken_defense_is_told_why(members, words):
 
 
 def test_a_release_that_is_changed_in_place():
-    def apply(self, subject, *, setting):
+    def apply(self, subject, *, problem):
         for view in self.hides:
             del subject.views[view]
         return subject
@@ -375,21 +386,21 @@ class Noisy(Defense):
 
     slot = "train"
 
-    def apply(self, subject, *, setting):
+    def apply(self, subject, *, problem):
         return Recipe()
 
-    def guarantees(self, setting, trainer):
+    def guarantees(self, problem, trainer):
         return [Guarantee("dp", "record", "anyone", epsilon=1.0, delta=1e-5)]
 
 
 def test_train_and_records_slots_keep_their_type():
     assert check(Noisy()) == []
-    only(check(defense(Noisy, apply=lambda s, t, *, setting: Release({}))), "a Trainer is needed")
+    only(check(defense(Noisy, apply=lambda s, t, *, problem: Release({}))), "a Trainer is needed")
     assert (
-        check(defense(Noisy, slot="records", apply=lambda s, r, *, setting: r.take(r.y == 0))) == []
+        check(defense(Noisy, slot="records", apply=lambda s, r, *, problem: r.take(r.y == 0))) == []
     )
     half = defense(Noisy, slot="records",
-                   apply=lambda s, r, *, setting: Records(r.x[:5], r.y, r.patients))  # fmt: skip
+                   apply=lambda s, r, *, problem: Records(r.x[:5], r.y, r.patients))  # fmt: skip
     only(check(half), "x has 5 rows, y has 2000")
 
 
@@ -403,7 +414,7 @@ def test_a_preset_names_the_slot(plugin):
             slot = "serve"
             hides = {"scores": "labels only", "weights": "labels only"}
 
-            def apply(self, subject, *, setting):
+            def apply(self, subject, *, problem):
                 return subject.without(self.hides)
     """
     block = {"_target_": plugin("labels_only", source)}

@@ -17,9 +17,9 @@ def tool():
 
 def test_every_dp_sgd_has_one_of_the_tuned_settings_and_its_true_cost():
     tune, shipped = tool(), sorted((ROOT / "conf" / "defense").glob("dp_sgd*.yaml"))
-    fillings = [yaml.safe_load(path.read_text())["slots"]["train"] for path in shipped]
-    chosen = {tuple((name, filling[name]) for name in tune.GRID) for filling in fillings}
+    stages = [yaml.safe_load(path.read_text())["slots"]["train"] for path in shipped]
+    chosen = {tuple((name, stage[name]) for name in tune.GRID) for stage in stages}
     assert len(shipped) >= 8
     assert len(chosen) == 1
     assert chosen <= set(tune.settings())
-    assert {filling["trials"] for filling in fillings} == {tune.trials()}
+    assert {stage["trials"] for stage in stages} == {tune.trials()}

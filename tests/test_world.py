@@ -76,8 +76,8 @@ class Loss(Attack):
     def fit(self, release, knowledge):
         self._knowledge = knowledge
 
-    def refusals(self, setting, knowledge):
-        return ["one class per record"] if setting.task == "multilabel" else []
+    def incompatibilities(self, problem, knowledge):
+        return ["one class per record"] if problem.task == "multilabel" else []
 
     def run(self, release, challenge):
         return release.scores(challenge.x)[np.arange(len(challenge)), challenge.y]

@@ -31,7 +31,7 @@ def block() -> str:
         if one.row.records != "natural":
             continue
         other = canaries[one.defense, one.attack]
-        ceiling = _ceiling(one)
+        upper_bound = _upper_bound(one)
         n = f"{one.leakage['auc'].n} + {other.leakage['auc'].n}"
         cells = [
             one.defense,
@@ -39,7 +39,7 @@ def block() -> str:
             _figure(one.utility["accuracy"]),
             _figure(one.leakage["auc"]),
         ]
-        cells += [_figure(other.leakage["auc"]), ceiling, n, ", ".join(map(str, one.seeds))]
+        cells += [_figure(other.leakage["auc"]), upper_bound, n, ", ".join(map(str, one.seeds))]
         lines.append(f"| {' | '.join(cells)} |")
     picture = next(PUBLISHED.glob("plots/leakage*.svg")).relative_to(ROOT)
     return "\n".join(
@@ -60,7 +60,7 @@ def _figure(estimate: Estimate) -> str:
     return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def _ceiling(one) -> str:
+def _upper_bound(one) -> str:
     if not one.row.guarantees:
         return "–"
     value = one.row.ceilings.get("auc")

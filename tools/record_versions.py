@@ -39,6 +39,8 @@ BENCH = {
     "medleak.metrics.statistics.means": MEASURE_VERSION,
     "medleak.metrics.utility": MEASURE_VERSION,
     "medleak.release.build": BENCH_VERSION,
+    "medleak.release.replicas": MEASURE_VERSION,
+    "medleak.training.stored_model": BENCH_VERSION,
     "medleak.training.run_spec": BENCH_VERSION,
     "medleak.release.pool": MEASURE_VERSION,
     "medleak.data.proportions": BENCH_VERSION,

@@ -20,10 +20,10 @@ GRID = {
     "lr": (0.5, 2.0),
 }
 FINALISTS, SEEDS = 4, 3
-Setting = tuple[tuple[str, float], ...]
+ProblemSpec = tuple[tuple[str, float], ...]
 
 
-def settings() -> list[Setting]:
+def settings() -> list[ProblemSpec]:
     """Every point of `GRID`; the learning rate is that at a clip of .1, and falls as it grows."""
     points = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
     return [tuple({**p, "lr": p["lr"] * 0.1 / p["clip"]}.items()) for p in points]
@@ -34,51 +34,51 @@ def trials() -> int:
     return len(BUDGETS) * (len(settings()) + FINALISTS * (SEEDS - 1))
 
 
-def accuracy(setting: Setting, epsilon: float, column: int) -> float:
+def accuracy(problem: ProblemSpec, epsilon: float, column: int) -> float:
     """Accuracy on the auxiliary patients who are not in `column`, of a model trained on the others."""
     from medleak.config import compose
     from medleak.targets import _training
     from medleak.training.pipeline import training_blocks
     from medleak.training.run_spec import RunSpec, build_model, make_trainer
 
-    words = [f"defense.slots.train.{name}={value}" for name, value in setting]
+    words = [f"defense.slots.train.{name}={value}" for name, value in problem]
     asked = [f"target={TARGET}", "defense=dp_sgd_eps1", f"defense.slots.train.epsilon={epsilon}"]
     config = compose.expand([*asked, *words])[0].config
     slots = training_blocks(config["defense"]["slots"])
     spec = RunSpec(config["target"], slots, None, "auxiliary", column)
-    world, member = spec.world, spec.world.member("auxiliary", column)
-    model = build_model(spec.target, world, column)
+    experiment, member = spec.experiment, spec.experiment.member("auxiliary", column)
+    model = build_model(spec.target, experiment, column)
     trained = make_trainer(spec).fit(
-        model, world.auxiliary.take(member), setting=world.setting, seed=column
+        model, experiment.auxiliary.take(member), problem=experiment.problem, seed=column
     )
-    others = _training.Data.of(world.auxiliary.take(~member), "cpu")
-    return _training.evaluate(trained.model, others, world.setting.task)[1]
+    others = _training.Data.of(experiment.auxiliary.take(~member), "cpu")
+    return _training.evaluate(trained.model, others, experiment.problem.task)[1]
 
 
 def main() -> None:
     from medleak.engine.executors import LocalExecutor
 
     executor = LocalExecutor()
-    found: dict[Setting, list[float]] = {setting: [] for setting in settings()}
+    found: dict[ProblemSpec, list[float]] = {problem: [] for problem in settings()}
 
-    def tried(some: list[Setting], columns: range) -> None:
+    def tried(some: list[ProblemSpec], columns: range) -> None:
         jobs = list(itertools.product(some, BUDGETS, columns))
         futures = [executor.submit(accuracy, *job) for job in jobs]
-        for (setting, epsilon, column), future in zip(jobs, futures, strict=True):
-            found[setting].append(future.result())
-            print(f"{dict(setting)} epsilon={epsilon} column={column}: {future.result():.3f}")
+        for (problem, epsilon, column), future in zip(jobs, futures, strict=True):
+            found[problem].append(future.result())
+            print(f"{dict(problem)} epsilon={epsilon} column={column}: {future.result():.3f}")
 
-    def best(n: int) -> list[Setting]:
+    def best(n: int) -> list[ProblemSpec]:
         most = max(map(len, found.values()))
-        finished = [setting for setting, scores in found.items() if len(scores) == most]
+        finished = [problem for problem, scores in found.items() if len(scores) == most]
         return sorted(finished, key=lambda s: -statistics.mean(found[s]))[:n]
 
     tried(settings(), range(1))
     tried(best(FINALISTS), range(1, SEEDS))
     executor.shutdown()
     print(f"\n{sum(map(len, found.values()))} runs; best first:")
-    for setting in best(FINALISTS):
-        print(f"  {statistics.mean(found[setting]):.3f}  {dict(setting)}")
+    for problem in best(FINALISTS):
+        print(f"  {statistics.mean(found[problem]):.3f}  {dict(problem)}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import Inquiry, Release, Setting
+from medleak.api import AttributeChallenge, ProblemSpec, Release
 from medleak.metrics.guessing import one_hot
 
 FLOOR = -30.0
@@ -19,14 +19,14 @@ def outcomes(log_p: np.ndarray) -> np.ndarray:
     return log_p - np.log1p(-np.exp(np.minimum(log_p, -1e-12)))
 
 
-def with_label(told: np.ndarray, y: np.ndarray, setting: Setting) -> np.ndarray:
+def with_label(told: np.ndarray, y: np.ndarray, problem: ProblemSpec) -> np.ndarray:
     """`told` ``(N, F)``, the label, and both together: what an answer means depends on the label."""
-    label = one_hot(y, setting.n_outputs)
+    label = one_hot(y, problem.n_outputs)
     products = (told[:, :, None] * label[:, None, :]).reshape(len(told), -1)
     return np.concatenate([told, label, products], axis=1)
 
 
-def table(inquiry: Inquiry, release: Release) -> tuple[np.ndarray, np.ndarray] | None:
+def table(inquiry: AttributeChallenge, release: Release) -> tuple[np.ndarray, np.ndarray] | None:
     """Of a table, the other features and the answers to each value filled in, ``(M, F)`` and ``(N, F)``.
 
     None for images.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Inquiry, Knowledge, Release, Setting, ThreatModel
+from medleak.api import Attack, AttributeChallenge, Knowledge, ProblemSpec, Release, ThreatModel
 from medleak.attacks.membership.art import MODELS, classifier, one_hot, seeded
 from medleak.core.suggestions import unknown
 
@@ -33,33 +33,33 @@ class ARTAttribute(Attack):
         self.model = model
         self.label = label
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return [] if self.model in MODELS else [unknown("model", self.model, MODELS)]
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         reasons = []
         own = str(knowledge.get("attribute", "")).startswith("feature:")
-        if len(setting.in_shape) != 1 or not own:
+        if len(problem.in_shape) != 1 or not own:
             reasons.append(
                 "ART's attribute attack is for a table's own columns (attribute=feature:3)"
             )
-        if setting.task == "multilabel":
+        if problem.task == "multilabel":
             reasons.append("ART's attribute attack reads one class per record")
         return reasons
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, inquiry: Inquiry) -> np.ndarray:
+    def run(self, release: Release, inquiry: AttributeChallenge) -> np.ndarray:
         from art.attacks.inference.attribute_inference import AttributeInferenceBlackBox
 
-        setting, known = self._knowledge.setting, inquiry.known
+        problem, known = self._knowledge.problem, inquiry.known
         answers = release.scores(known.x)
         # ART asks about the table that it is fitted on, in which the column holds places of values.
-        asked = classifier(Release({"scores": lambda x: answers}), setting)
+        asked = classifier(Release({"scores": lambda x: answers}), problem)
         table = known.x.copy()
         table[:, inquiry.column] = inquiry.known_value
-        labels = [one_hot(y, setting) if self.label else None for y in (known.y, inquiry.y)]
+        labels = [one_hot(y, problem) if self.label else None for y in (known.y, inquiry.y)]
         with seeded(int(self._knowledge.rng.integers(2**32))):
             art = AttributeInferenceBlackBox(
                 asked, attack_model_type=self.model, attack_feature=inquiry.column

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import Attack, Inquiry, Knowledge, Release, ThreatModel
+from medleak.api import Attack, AttributeChallenge, Knowledge, Release, ThreatModel
 from medleak.api.networks import last_layer
 from medleak.metrics.guessing import learned, one_hot
 
@@ -30,8 +30,8 @@ class EmbeddingAttribute(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, inquiry: Inquiry) -> np.ndarray:
-        n_outputs, known = self._knowledge.setting.n_outputs, inquiry.known
+    def run(self, release: Release, inquiry: AttributeChallenge) -> np.ndarray:
+        n_outputs, known = self._knowledge.problem.n_outputs, inquiry.known
         network = self._knowledge.network(release.weights)
         own = _with_label(last_layer(network, known.x, n_outputs)[0], known.y, n_outputs)
         theirs = _with_label(inquiry.features, inquiry.y, n_outputs)

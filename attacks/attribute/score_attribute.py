@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import Attack, Inquiry, Knowledge, Release, ThreatModel
+from medleak.api import Attack, AttributeChallenge, Knowledge, Release, ThreatModel
 from medleak.attacks.attribute._held import outcomes, table, with_label
 from medleak.core.suggestions import unknown
 from medleak.metrics.guessing import learned
@@ -36,17 +36,17 @@ class ScoreAttribute(Attack):
     def __init__(self, *, classifier: str = "logistic"):
         self.classifier = classifier
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         known = self.classifier in CLASSIFIERS
         return [] if known else [unknown("classifier", self.classifier, CLASSIFIERS)]
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, inquiry: Inquiry) -> np.ndarray:
-        setting, known = self._knowledge.setting, inquiry.known
-        own = with_label(outcomes(release.scores(known.x)), known.y, setting)
-        theirs = with_label(outcomes(inquiry.scores), inquiry.y, setting)
+    def run(self, release: Release, inquiry: AttributeChallenge) -> np.ndarray:
+        problem, known = self._knowledge.problem, inquiry.known
+        own = with_label(outcomes(release.scores(known.x)), known.y, problem)
+        theirs = with_label(outcomes(inquiry.scores), inquiry.y, problem)
         if (more := table(inquiry, release)) is not None:
             own, theirs = (np.concatenate(p, axis=1) for p in zip((own, theirs), more, strict=True))
         seed, n_values = int(self._knowledge.rng.integers(2**31)), len(inquiry.values)

@@ -8,8 +8,8 @@ import numpy as np
 
 from medleak.api import (
     Attack,
-    Composition,
     Knowledge,
+    MessageAttributeChallenge,
     NotApplicable,
     Observation,
     Release,
@@ -50,7 +50,7 @@ class UpdateAttribute(Attack):
         self.n_reference = n_reference
         self.n_directions = n_directions
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         least = {"n_reference": 20, "n_directions": 1}
         return [
             f"{name} {getattr(self, name)!r}: a whole number from {low} up is needed"
@@ -61,7 +61,7 @@ class UpdateAttribute(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, asked: Composition) -> np.ndarray:
+    def run(self, release: Release, asked: MessageAttributeChallenge) -> np.ndarray:
         messages = release.view("aggregate")
         if not len(messages):
             raise NotApplicable("no message was observed: federated training with observe > 0")

@@ -72,8 +72,8 @@ def gradients(
     found: dict[str, Tensor] = {}
     with torch.enable_grad():
         seen = torch.autograd.grad(total, outs, create_graph=True)
-        for slope, (owned, rule) in zip(seen, slopes, strict=True):
-            for name, g in zip(owned, rule(slope), strict=False):
+        for slope, (records_of_client, rule) in zip(seen, slopes, strict=True):
+            for name, g in zip(records_of_client, rule(slope), strict=False):
                 found[name] = found[name] + g if name in found else g
     return {
         n: found[n] if n in found else w.expand(len(x), *w.shape) * 0 for n, w in weights.items()
@@ -96,11 +96,11 @@ class _Watched(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         ids = map(id, (*args, *kwargs.values()))
-        owned = [self.names[i] for i in ids if i in self.names]  # weight, then bias
-        if func not in LAYERS or not owned:
+        records_of_client = [self.names[i] for i in ids if i in self.names]  # weight, then bias
+        if func not in LAYERS or not records_of_client:
             return QUICKER.get(func, func)(*args, **kwargs)
         y, slope = LAYERS[func](self.messages, *args, **kwargs)
-        self.met.append((y, (owned, slope)))
+        self.met.append((y, (records_of_client, slope)))
         return y
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import Observation, Puzzle, Release, Setting
+from medleak.api import Observation, ProblemSpec, ReconstructionChallenge, Release
 from medleak.attacks.gradient_inversion._evidence import Question, evidence
 from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, completed, prior_guess
 
@@ -37,7 +37,7 @@ class MatchingAttack(TranscriptAttack):
     restarts: int
     aware: bool
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         for name in ("iterations", "restarts"):
             value = getattr(self, name)
@@ -47,11 +47,11 @@ class MatchingAttack(TranscriptAttack):
             found.append(f"aware {self.aware!r} must be true or false")
         return found
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
-        found = super().refusals(setting, knowledge)
-        if setting.task != "multiclass":
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
+        found = super().incompatibilities(problem, knowledge)
+        if problem.task != "multiclass":
             found.append(
-                f"{type(self).__name__} needs one class for each record: task {setting.task}"
+                f"{type(self).__name__} needs one class for each record: task {problem.task}"
             )
         return found
 
@@ -59,7 +59,7 @@ class MatchingAttack(TranscriptAttack):
     def solve(self, stack: Stack) -> tuple[Tensor, Tensor]:
         """Sought values ``(S, B, C, H, W)`` and how badly they match, ``(S,)``."""
 
-    def run(self, release: Release, challenge: Puzzle) -> np.ndarray:
+    def run(self, release: Release, challenge: ReconstructionChallenge) -> np.ndarray:
         observations = release.view(self.requires.access)
         seeds = self._knowledge.rng.integers(2**48, size=len(challenge))
         prior = prior_guess(self._knowledge.auxiliary, challenge.in_shape)

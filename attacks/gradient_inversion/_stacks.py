@@ -78,17 +78,17 @@ class Stack:
 
 def stacked(questions: Sequence[Question], knowledge: Knowledge, restarts: int) -> Stack:
     """Alike questions as one problem."""
-    first, setting = questions[0].observation, knowledge.setting
+    first, problem = questions[0].observation, knowledge.problem
     networks = _networks(questions, knowledge)
     labels = [labels_of(q, f, knowledge) for q, f in zip(questions, networks, strict=True)]
-    targets = nn.functional.one_hot(torch.from_numpy(np.stack(labels)), setting.n_outputs)
+    targets = nn.functional.one_hot(torch.from_numpy(np.stack(labels)), problem.n_outputs)
     rows = [q for q in questions for _ in range(restarts)]
     return Stack(
         gradient=gradients(networks[0]),
         weights=_weights(networks, list(first.update), restarts),
         evidence=[q.evidence for q in rows],
         targets=targets.float().repeat_interleave(restarts, dim=0),
-        shape=(len(rows), questions[0].n, *setting.in_shape),
+        shape=(len(rows), questions[0].n, *problem.in_shape),
         local=first.local,
         clients=len(first.clients),
         seeds=[q.seed + 2**48 * (i % restarts) for i, q in enumerate(rows)],
@@ -107,8 +107,8 @@ def labels_of(question: Question, network: nn.Module, knowledge: Knowledge) -> n
     x = None if knowledge.auxiliary is None else knowledge.auxiliary.x[:CLASS_RECORDS]
     features = None
     if observation.hidden and x is not None and len(x):
-        features = last_layer(network, x, knowledge.setting.n_outputs)[0].mean(axis=0)
-    bias = _labels.told_bias(observation, knowledge.setting.n_outputs, features)
+        features = last_layer(network, x, knowledge.problem.n_outputs)[0].mean(axis=0)
+    bias = _labels.told_bias(observation, knowledge.problem.n_outputs, features)
     if n == 1 and bias.any():
         return np.array([_labels.single_label(bias)])
     if x is None or not len(x):

@@ -13,10 +13,10 @@ from medleak.api import (
     Knowledge,
     NotApplicable,
     Observation,
-    Puzzle,
+    ProblemSpec,
+    ReconstructionChallenge,
     Records,
     Release,
-    Setting,
 )
 
 GREY = 0.5
@@ -31,15 +31,15 @@ class TranscriptAttack(Attack):
     prior guess: the mean auxiliary record. Everything is clipped to 0..1 and padded with zeros.
     """
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
-        if len(setting.in_shape) == 3:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
+        if len(problem.in_shape) == 3:
             return []
-        return [f"{type(self).__name__} rebuilds images (C, H, W): in_shape {setting.in_shape}"]
+        return [f"{type(self).__name__} rebuilds images (C, H, W): in_shape {problem.in_shape}"]
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, challenge: Puzzle) -> np.ndarray:
+    def run(self, release: Release, challenge: ReconstructionChallenge) -> np.ndarray:
         """Images ``(T, max(n_records), C, H, W)``, float32 in 0..1."""
         observations = release.view(self.requires.access)
         most = max(map(int, challenge.n_records), default=0)

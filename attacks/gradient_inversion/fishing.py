@@ -13,10 +13,10 @@ from medleak.api import (
     Knowledge,
     NotApplicable,
     Observation,
-    Puzzle,
+    ProblemSpec,
+    ReconstructionChallenge,
     Release,
     ServerPolicy,
-    Setting,
     ThreatModel,
     replace,
 )
@@ -86,7 +86,7 @@ class FishingServer(ServerPolicy):
         self.share = share
         self.offset = offset
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = [] if self.target is None else whole("target", self.target, least=0)
         if self.share is not None:
             found += number("share", self.share, above=0, most=1)
@@ -98,7 +98,7 @@ class FishingServer(ServerPolicy):
         records = knowledge.auxiliary
         if records is None or records.y.ndim != 1:
             raise NotApplicable("FishingServer needs auxiliary records with one label each")
-        n_outputs = knowledge.setting.n_outputs
+        n_outputs = knowledge.problem.n_outputs
         counts = np.bincount(records.y, minlength=n_outputs)
         c = int(counts.argmin()) if self.target is None else self.target
         if c >= n_outputs:
@@ -176,20 +176,20 @@ class Fishing(Attack):
         """What the inner attack can read."""
         return self.inner.first_layer
 
-    def faults(self) -> list[str]:
-        return self.inner.faults()
+    def invalid_parameters(self) -> list[str]:
+        return self.inner.invalid_parameters()
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
-        several = ["Fishing needs one label a record"] if setting.task == "multilabel" else []
-        return several + list(self.inner.refusals(setting, knowledge))
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
+        several = ["Fishing needs one label a record"] if problem.task == "multilabel" else []
+        return several + list(self.inner.incompatibilities(problem, knowledge))
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
         self.inner.fit(release, knowledge)
 
-    def run(self, release: Release, challenge: Puzzle) -> np.ndarray:
+    def run(self, release: Release, challenge: ReconstructionChallenge) -> np.ndarray:
         single = _Single(release.view("aggregate"))
-        n_outputs = self._knowledge.setting.n_outputs
+        n_outputs = self._knowledge.problem.n_outputs
         labels = tuple(
             np.array([single_label(told_bias(single[int(i)], n_outputs))])
             for i in challenge.indices
@@ -197,7 +197,7 @@ class Fishing(Attack):
         ones = np.ones(len(challenge), dtype=np.int64)
         found = self.inner.run(
             release.replaced(aggregate=single),
-            Puzzle(challenge.indices, ones, challenge.in_shape, labels),
+            ReconstructionChallenge(challenge.indices, ones, challenge.in_shape, labels),
         )
         most = max(map(int, challenge.n_records), default=0)
         images = np.zeros((len(challenge), most, *challenge.in_shape), dtype=np.float32)

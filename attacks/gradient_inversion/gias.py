@@ -72,14 +72,14 @@ class GIAS(MatchingAttack):
         self.tv = tv
         self.aware = aware
 
-    def faults(self) -> list[str]:
-        found = super().faults() + number("lr", self.lr, above=0)
+    def invalid_parameters(self) -> list[str]:
+        found = super().invalid_parameters() + number("lr", self.lr, above=0)
         found += number("prior_weight", self.prior_weight) + number("tv", self.tv)
         found += whole("refinements", self.refinements, least=0)
         if not isinstance(self.prior, PRIORS):
             choices = " or ".join(kind.__name__ for kind in PRIORS)
             return [*found, f"prior {self.prior!r} must be a {choices}: it has to know no target"]
-        return found + self.prior.faults()
+        return found + self.prior.invalid_parameters()
 
     def solve(self, stack: Stack) -> tuple[Tensor, Tensor]:
         from medleak.attacks.gradient_inversion._matching import Schedule, adam, cosine, to_sought

@@ -67,8 +67,8 @@ class GradInversion(MatchingAttack):
         self.langevin = langevin
         self.aware = aware
 
-    def faults(self) -> list[str]:
-        found = super().faults()
+    def invalid_parameters(self) -> list[str]:
+        found = super().invalid_parameters()
         if not self.lr > 0:
             found.append(f"lr must be positive, not {self.lr!r}")
         for name in ("tv", "norm", "group", "langevin"):

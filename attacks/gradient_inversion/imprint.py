@@ -91,7 +91,7 @@ class ImprintServer(ServerPolicy):
         self.gain = gain
         self.reach = reach
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         boolean = [] if isinstance(self.sparse, bool) else [
             f"sparse {self.sparse!r} must be true or false"
         ]  # fmt: skip
@@ -105,7 +105,7 @@ class ImprintServer(ServerPolicy):
     def module(self, model: Any, *, client: int, knowledge: Knowledge) -> Any:
         if knowledge.auxiliary is None:
             raise NotApplicable(f"{type(self).__name__} needs auxiliary records for its bins")
-        in_shape = knowledge.setting.in_shape
+        in_shape = knowledge.problem.in_shape
         d = direction(knowledge.rng, in_shape, self.gain)
         h = knowledge.rng.standard_normal(int(np.prod(in_shape)))
         h /= np.linalg.norm(h)
@@ -259,7 +259,7 @@ class RobbingTheFed(TranscriptAttack):
     def __init__(self, *, denoised: bool = True):
         self.denoised = denoised
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         boolean = isinstance(self.denoised, bool)
         return [] if boolean else [f"denoised {self.denoised!r} must be true or false"]
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from medleak.api import (
     Attack,
-    Insight,
+    InformedPrior,
     Knowledge,
     NotApplicable,
     Observation,
-    Puzzle,
+    ProblemSpec,
+    ReconstructionChallenge,
     Records,
     Release,
-    Setting,
     ThreatModel,
 )
 from medleak.attacks._whitebox import each_gradient
@@ -101,18 +101,18 @@ class InformedAdversary(Attack):
         "Balle et al. 2022, Reconstructing Training Data with Informed Adversaries, IEEE S&P"
     )
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         found = []
-        if setting.task != "multiclass":
-            found.append(f"candidates share one label: task {setting.task}")
-        if setting.max_records > 1:
+        if problem.task != "multiclass":
+            found.append(f"candidates share one label: task {problem.task}")
+        if problem.max_records > 1:
             found.append("a patient's other records would tell the one that is left out")
         return found
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, challenge: Puzzle) -> np.ndarray:
+    def run(self, release: Release, challenge: ReconstructionChallenge) -> np.ndarray:
         """The chosen candidates' images, ``(T, 1, C, H, W)``, float32 in 0..1."""
         if challenge.insight is None:
             raise NotApplicable("all records but one are not told")
@@ -125,7 +125,7 @@ class InformedAdversary(Attack):
             self._knowledge.progress(done / len(challenge))
         return np.stack(found)[:, None]
 
-    def _scores(self, seen: Observation, others: Records, insight: Insight) -> np.ndarray:
+    def _scores(self, seen: Observation, others: Records, insight: InformedPrior) -> np.ndarray:
         """Of one message, ``(M,)``."""
         if seen.local.steps > 1:
             raise NotApplicable(f"clients took {seen.local.steps} steps between messages, not one")

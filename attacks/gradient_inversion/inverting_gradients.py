@@ -69,8 +69,8 @@ class InvertingGradients(MatchingAttack):
         self.prior_weight = prior_weight
         self.aware = aware
 
-    def faults(self) -> list[str]:
-        found = super().faults()
+    def invalid_parameters(self) -> list[str]:
+        found = super().invalid_parameters()
         if self.prior not in PRIORS:
             found.append(unknown("prior", self.prior, PRIORS))
         if not self.lr > 0:

@@ -36,10 +36,10 @@ def first_layer(network: Any, in_shape: tuple[int, ...]) -> FirstLayer | None:
     named = {n: m for n, m in network.named_modules() if isinstance(m, nn.Linear)}
     seen: dict[str, Any] = {}
 
-    def watched(name: str, layer: Any) -> Any:
+    def observed_by(name: str, layer: Any) -> Any:
         return layer.register_forward_hook(lambda m, i, o: seen.update({name: i[0].detach()}))
 
-    hooks = [watched(name, m) for name, m in named.items() if m.bias is not None]
+    hooks = [observed_by(name, m) for name, m in named.items() if m.bias is not None]
     random = torch.rand(in_shape, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
@@ -117,7 +117,7 @@ class LinearLayer(TranscriptAttack):
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         super().fit(release, knowledge)
-        self._first = first_layer(knowledge.network(None), knowledge.setting.in_shape)
+        self._first = first_layer(knowledge.network(None), knowledge.problem.in_shape)
 
     def rebuild(self, observation: Observation, n: int, labels: np.ndarray | None) -> np.ndarray:
         weight, bias = self._gradients(observation)

@@ -36,8 +36,8 @@ class InconsistentServer(ImprintServer):
         super().__init__(bins=bins, sparse=sparse, gain=gain, reach=reach)
         self.victims = victims
 
-    def faults(self) -> list[str]:
-        return whole("victims", self.victims) + super().faults()
+    def invalid_parameters(self) -> list[str]:
+        return whole("victims", self.victims) + super().invalid_parameters()
 
     def module(self, model: Any, *, client: int, knowledge: Knowledge) -> Any:
         victim = int(knowledge.rng.integers(self.victims))

@@ -76,8 +76,8 @@ class SPEAR(LinearLayer):
     def __init__(self, *, samples: int = 5_000):
         self.samples = samples
 
-    def faults(self) -> list[str]:
-        return super().faults() + whole("samples", self.samples)
+    def invalid_parameters(self) -> list[str]:
+        return super().invalid_parameters() + whole("samples", self.samples)
 
     def rebuild(self, observation: Observation, n: int, labels: np.ndarray | None) -> np.ndarray:
         rest = super().rebuild(observation, n, labels)

@@ -83,7 +83,7 @@ class TrapServer(ServerPolicy):
         self.gain = gain
         self.reach = reach
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = whole("rows", self.rows) + number("active", self.active, above=0, most=1)
         if self.scale is not None:
             found += number("scale", self.scale, above=0)
@@ -94,7 +94,7 @@ class TrapServer(ServerPolicy):
     def module(self, model: Any, *, client: int, knowledge: Knowledge) -> Any:
         if knowledge.auxiliary is None and self.scale is None:
             raise NotApplicable("TrapServer needs auxiliary records to tune its rows, or a `scale`")
-        in_shape = knowledge.setting.in_shape
+        in_shape = knowledge.problem.in_shape
         first = None if self.front else first_layer(model, in_shape)
         d = direction(knowledge.rng, in_shape, self.gain)
         if first is not None:
@@ -110,7 +110,7 @@ class TrapServer(ServerPolicy):
         return inner(update)
 
     def _weight(self, knowledge: Knowledge, rows: int) -> np.ndarray:
-        features = int(np.prod(knowledge.setting.in_shape))
+        features = int(np.prod(knowledge.problem.in_shape))
         plus, minus = trap_rows(knowledge.rng, (rows, features))
         if self.scale is not None:
             return self.scale * plus - minus

@@ -20,8 +20,8 @@ from medleak.api import (
     ConfigError,
     Knowledge,
     MedleakError,
+    ProblemSpec,
     Release,
-    Setting,
     ThreatModel,
 )
 from medleak.attacks._kernels import FLOOR
@@ -79,7 +79,7 @@ class ARTInference(Attack):
         self.probabilities = probabilities
         self.max_fit = max_fit
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         positive = type(self.max_fit) is int and self.max_fit > 0
         found = [] if positive else [f"max_fit {self.max_fit!r} must be a whole number above 0"]
         model = (self.options or {}).get("attack_model_type", "nn")
@@ -87,13 +87,13 @@ class ARTInference(Attack):
             found.append(unknown("attack_model_type", model, MODELS))
         return found
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         name = self._name()
         if not self.attack.startswith(MEMBERSHIP):
             kind = self.attack.removeprefix(INFERENCE).split(".")[0]
             return [f"ART's {name} is for '{kind}', and this adapter carries membership inference"]
         reasons = []
-        if setting.task == "multilabel":
+        if problem.task == "multilabel":
             reasons.append(f"ART's {name} reads one class per record; the task is multi-label")
         if name not in UNFITTED:
             reasons += too_few(knowledge, 1, f"ART's {name}")
@@ -103,14 +103,14 @@ class ARTInference(Attack):
         self._knowledge = knowledge
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
-        setting = self._knowledge.setting
+        problem = self._knowledge.problem
         with seeded(int(self._knowledge.rng.integers(2**32))):
             self._name()  # refuses what is none of its attacks
-            art = instance(self.attack, classifier(release, setting), self.options)
+            art = instance(self.attack, classifier(release, problem), self.options)
             if hasattr(art, "fit"):
                 art.fit(None, **self._examples(challenge))
             kwargs = {"probabilities": self.probabilities, **(self.infer or {})}
-            answer = art.infer(pixels(challenge.x), one_hot(challenge.y, setting), **kwargs)
+            answer = art.infer(pixels(challenge.x), one_hot(challenge.y, problem), **kwargs)
         answer = np.asarray(answer, dtype=np.float64)
         return answer[:, -1] if answer.ndim == 2 else answer
 
@@ -130,7 +130,7 @@ class ARTInference(Attack):
         if records is None or not len(records):
             raise MedleakError("pool=auxiliary, but the target has no auxiliary records")
         share = min(1.0, self.max_fit / max(1, len(knowledge.shadows) * len(records)))
-        y = one_hot(records.y, knowledge.setting)
+        y = one_hot(records.y, knowledge.problem)
         found: dict[bool, list[tuple[np.ndarray, np.ndarray]]] = {True: [], False: []}
         for shadow in each(knowledge):
             p = np.exp(shadow.release.scores(records.x)).astype(np.float32)
@@ -171,7 +171,7 @@ def available() -> list[str]:
     return sorted(names - NOT_ATTACKS)
 
 
-def classifier(release: Release, setting: Setting) -> Any:
+def classifier(release: Release, problem: ProblemSpec) -> Any:
     """The released scores as an ART classifier without weights or gradients."""
     from art.estimators.classification import BlackBoxClassifier
 
@@ -187,11 +187,11 @@ def classifier(release: Release, setting: Setting) -> Any:
         ) -> np.ndarray:
             return -np.log(np.maximum((pred * y).sum(axis=1), np.exp(FLOOR)))
 
-    image = len(setting.in_shape) == 3
+    image = len(problem.in_shape) == 3
     return Served(
         predict_fn=lambda x: np.exp(release.scores(x)),
-        input_shape=setting.in_shape,
-        nb_classes=setting.n_outputs,
+        input_shape=problem.in_shape,
+        nb_classes=problem.n_outputs,
         clip_values=(0.0, 1.0) if image else None,
     )
 
@@ -201,9 +201,9 @@ def pixels(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
 
 
-def one_hot(y: np.ndarray, setting: Setting) -> np.ndarray:
+def one_hot(y: np.ndarray, problem: ProblemSpec) -> np.ndarray:
     """Class indices ``(N,)`` as ``(N, C)``."""
-    return np.eye(setting.n_outputs, dtype=np.float32)[y]
+    return np.eye(problem.n_outputs, dtype=np.float32)[y]
 
 
 @contextlib.contextmanager

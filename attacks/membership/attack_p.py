@@ -45,7 +45,7 @@ class AttackP(Attack):
         self.least_per_class = least_per_class
         self.max_population = max_population
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return whole("least_per_class", self.least_per_class) + whole(
             "max_population", self.max_population
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
 from medleak.attacks._kernels import logit_score, tail_score, zero_floor
 from medleak.attacks.membership._shadows import each, too_few
 from medleak.attacks.membership._sides import Sides
@@ -37,7 +37,7 @@ class AttackR(Attack):
         "Ye et al. 2022, Enhanced Membership Inference Attacks against Machine Learning Models, CCS"
     )
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         return too_few(knowledge, 4, "Attack-R")
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:

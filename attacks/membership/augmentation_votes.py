@@ -8,7 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, MedleakError, Release, Setting, ThreatModel
+from medleak.api import (
+    Attack,
+    Challenge,
+    Knowledge,
+    MedleakError,
+    ProblemSpec,
+    Release,
+    ThreatModel,
+)
 from medleak.attacks._arguments import choice, number, whole
 from medleak.attacks._kernels import QUERIES, augmented
 from medleak.attacks.membership._asked import Queries, known
@@ -61,15 +69,15 @@ class AugmentationVotes(Attack):
         self.noise = noise
         self.n_teachers = n_teachers
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = choice("queries", self.queries, QUERIES) + number("noise", self.noise, above=0)
         found += whole("n_teachers", self.n_teachers)
         if not isinstance(self.rotations, Sequence) or not all(map(_degrees, self.rotations)):
             found.append(f"rotations {self.rotations!r} must be a list of degrees")
         return found
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
-        budget, least = knowledge.get("budget"), 2 * setting.n_records - 1
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
+        budget, least = knowledge.get("budget"), 2 * problem.n_records - 1
         if budget is None or budget >= least:
             return []
         return [f"a budget of {budget} is less than one query for each of some {least + 1} records"]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
 from medleak.attacks._arguments import choice, number
 from medleak.attacks._kernels import tempered_log_probability
 from medleak.attacks.membership._shadows import each, is_auxiliary, too_few
@@ -51,14 +51,14 @@ class BASE(Attack):
         self.temperature = temperature
         self.scale = scale
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return (
             choice("mode", self.mode, MODES)
             + number("temperature", self.temperature, above=0)
             + number("scale", self.scale, most=1)
         )
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         reasons = too_few(knowledge, 4 if self.mode == "online" else 1, f"BASE {self.mode}")
         if self.mode == "online" and is_auxiliary(knowledge):
             reasons.append("BASE online needs shadows with challenge patients: pool=audit")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
 from medleak.attacks._arguments import whole
 from medleak.attacks.membership._hopskipjump import Walks
 
@@ -47,11 +47,11 @@ class BoundaryDistance(Attack):
         self.queries = queries
         self.evaluations = evaluations
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return whole("queries", self.queries, least=LEAST) + whole("evaluations", self.evaluations)
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
-        if setting.task == "multilabel":
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
+        if problem.task == "multilabel":
             return ["a boundary between classes is needed; the task is multi-label"]
         return []
 

@@ -21,7 +21,7 @@ class ClientSeat(ClientPolicy):
     def __init__(self, *, client: int = 0):
         self.client = client
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return whole("client", self.client, least=0)
 
 

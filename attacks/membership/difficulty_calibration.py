@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
 from medleak.attacks._kernels import true_log_probability, zero_floor
 from medleak.attacks.membership._shadows import each, too_few
 from medleak.attacks.membership._sides import Sides
@@ -33,7 +33,7 @@ class DifficultyCalibration(Attack):
         "Attacks, ICLR"
     )
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         return too_few(knowledge, 1, "difficulty calibration")
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:

@@ -14,9 +14,9 @@ from medleak.api import (
     ConfigError,
     NotApplicable,
     PoisoningPolicy,
+    ProblemSpec,
     Records,
     Release,
-    Setting,
     ThreatModel,
     Trainer,
 )
@@ -58,11 +58,11 @@ class DiracCanaries(PoisoningPolicy):
         self.share = share
         self.seed = seed
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         good = number(self.share) and 0 < self.share < 1
         return [] if good else [f"share {self.share!r} must lie between 0 and 1"]
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         """Why nothing can be planted in what `trainer` learns from; it is under its defense."""
         return [] if clips(trainer) else [UNCLIPPED]
 
@@ -78,7 +78,7 @@ class DiracCanaries(PoisoningPolicy):
         """The trainer with canaries in its gradient, and the member records less the canaries'.
 
         Raises:
-            NotApplicable: see `refusals`.
+            NotApplicable: see `incompatibilities`.
         """
         planted = challenge.kind == KIND
         records = challenge.records.take(member & ~planted)

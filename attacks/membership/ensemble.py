@@ -15,8 +15,8 @@ from medleak.api import (
     Challenge,
     Knowledge,
     MedleakError,
+    ProblemSpec,
     Release,
-    Setting,
     Shadow,
     Shadows,
     ThreatModel,
@@ -66,7 +66,7 @@ class Ensemble(Attack):
         self.targets = targets
         self.nonnegative = nonnegative
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = whole("targets", self.targets)
         if not self.attacks:
             found.append("attacks is empty: a list of blocks with _target_ is needed")
@@ -78,15 +78,17 @@ class Ensemble(Attack):
                 needs = f"{name} needs '{attack.requires.access}'"
                 found.append(f"attacks: {needs}, and an ensemble sees {' and '.join(ACCESS)}")
             else:
-                found += [f"attacks: {name}: {fault}" for fault in attack.faults()]
+                found += [f"attacks: {name}: {fault}" for fault in attack.invalid_parameters()]
         return found
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         reasons = too_few(knowledge, self.targets + 1, "the ensemble")
         fewer = {**knowledge, "n_shadows": max(0, n_shadows(knowledge) - 1)}
         for attack in self.attacks:
             name = type(attack).__name__
-            reasons += [f"{name} in the ensemble: {r}" for r in attack.refusals(setting, fewer)]
+            reasons += [
+                f"{name} in the ensemble: {r}" for r in attack.incompatibilities(problem, fewer)
+            ]
         return reasons
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:

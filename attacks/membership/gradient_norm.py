@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, Records, Release, Setting, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Records, Release, ThreatModel
 from medleak.attacks._arguments import whole
 from medleak.attacks._whitebox import gradient_squares
 from medleak.attacks.membership._asked import known
@@ -45,13 +45,13 @@ class GradientNorm(Attack):
         self.per_layer = per_layer
         self.n_teachers = n_teachers
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = whole("n_teachers", self.n_teachers)
         if not isinstance(self.per_layer, bool):
             found.append(f"per_layer {self.per_layer!r} must be true or false")
         return found
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         return too_few(knowledge, 1, "weighing layers") if self.per_layer else []
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, Records, Release, Setting, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Records, Release, ThreatModel
 from medleak.attacks._kernels import logit_score
 from medleak.attacks._whitebox import last_layer
 from medleak.attacks.membership._shadows import too_few
@@ -44,7 +44,7 @@ class LastLayerGradient(Attack):
     )
     paper = "Nasr et al. 2019, Comprehensive Privacy Analysis of Deep Learning, IEEE S&P"
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         return too_few(knowledge, 1, "a learned attack")
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
@@ -62,7 +62,7 @@ class LastLayerGradient(Attack):
 
     def _features(self, release: Release, records: Records) -> np.ndarray:
         network = self._knowledge.network(release.weights)
-        n_outputs = self._knowledge.setting.n_outputs
+        n_outputs = self._knowledge.problem.n_outputs
         return features(*last_layer(network, records.x, n_outputs), records.y)
 
 

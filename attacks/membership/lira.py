@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
 from medleak.attacks._kernels import QUERIES, augmented, logit_score, zero_floor
 from medleak.attacks.membership._asked import Queries
 from medleak.attacks.membership._shadows import each, is_auxiliary, one_of, too_few
@@ -65,7 +65,7 @@ class LiRA(Attack):
         self.variance = variance
         self.queries = queries
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         self._check_options()
         reasons = too_few(knowledge, 4, f"LiRA {self.mode}")
         if self.variance == "per_example":

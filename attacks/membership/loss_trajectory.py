@@ -13,9 +13,9 @@ from medleak.api import (
     Challenge,
     Knowledge,
     MedleakError,
+    ProblemSpec,
     Records,
     Release,
-    Setting,
     ThreatModel,
 )
 from medleak.attacks._arguments import choice, number, whole
@@ -79,13 +79,13 @@ class LossTrajectory(Attack):
         self.lr = lr
         self.classifier = classifier
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         names = ("epochs", "n_distilled", "batch_size")
         found = [fault for name in names for fault in whole(name, getattr(self, name))]
         found += number("lr", self.lr, above=0)
         return found + choice("classifier", self.classifier, CLASSIFIERS)
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         return too_few(knowledge, self.n_distilled, f"distilling {self.n_distilled}")
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
@@ -100,11 +100,11 @@ class LossTrajectory(Attack):
         drawn = np.sort(knowledge.rng.permutation(len(knowledge.auxiliary))[:n])
         own = self._trajectory(release, knowledge.auxiliary.take(drawn), challenge.records, seed)
         seen, members = [], []
-        for done, (shadow, (taught, watched, member)) in enumerate(
+        for done, (shadow, (taught, observed_by, member)) in enumerate(
             zip(chosen, parts, strict=True), start=1
         ):
             taught = taught.take(np.sort(knowledge.rng.permutation(len(taught))[:n]))
-            seen.append(self._trajectory(shadow.release, taught, watched, seed))
+            seen.append(self._trajectory(shadow.release, taught, observed_by, seed))
             members.append(member)
             knowledge.progress(done / len(chosen))
         learn = learned(self.classifier, np.concatenate(seen), np.concatenate(members), seed=seed)
@@ -136,23 +136,23 @@ class LossTrajectory(Attack):
         return n
 
     def _trajectory(
-        self, release: Release, taught: Records, watched: Records, seed: int
+        self, release: Release, taught: Records, observed_by: Records, seed: int
     ) -> np.ndarray:
         """Logit scores after each epoch and of the release itself, ``(N, (E + 1) L)``."""
-        towards, final = release.scores(taught.x), release.scores(watched.x)
-        multilabel = watched.y.ndim == 2
+        towards, final = release.scores(taught.x), release.scores(observed_by.x)
+        multilabel = observed_by.y.ndim == 2
         phi = [
-            logit_score(log_probabilities(z, multilabel=multilabel), watched.y)
-            for z in self._distilled(np.exp(towards), taught.x, watched.x, seed)
+            logit_score(log_probabilities(z, multilabel=multilabel), observed_by.y)
+            for z in self._distilled(np.exp(towards), taught.x, observed_by.x, seed)
         ]
         return np.concatenate(
-            [*phi, logit_score(final, watched.y, floor=zero_floor(final))], axis=1
+            [*phi, logit_score(final, observed_by.y, floor=zero_floor(final))], axis=1
         )
 
     def _distilled(
-        self, p: np.ndarray, taught: np.ndarray, watched: np.ndarray, seed: int
+        self, p: np.ndarray, taught: np.ndarray, observed_by: np.ndarray, seed: int
     ) -> list[np.ndarray]:
-        """The student's answers to `watched` after each epoch of training on `taught` towards `p`."""
+        """The student's answers to `observed_by` after each epoch of training on `taught` towards `p`."""
         import torch
 
         with training(seed):
@@ -160,7 +160,7 @@ class LossTrajectory(Attack):
             fresh(student)
             optimizer = torch.optim.Adam(student.parameters(), lr=self.lr)
             x, target = inputs(taught), torch.from_numpy(p).float()
-            seen, answers = inputs(watched), []
+            seen, answers = inputs(observed_by), []
             for _ in range(self.epochs):
                 student.train()
                 for batch in torch.randperm(len(x)).split(self.batch_size):

@@ -54,7 +54,7 @@ class QuantileRegression(Attack):
         self.components = components
         self.max_population = max_population
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return whole("components", self.components) + whole("max_population", self.max_population)
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:

@@ -14,8 +14,8 @@ from medleak.api import (
     ConfigError,
     Knowledge,
     MedleakError,
+    ProblemSpec,
     Release,
-    Setting,
     Shadow,
     ThreatModel,
 )
@@ -90,7 +90,7 @@ class RMIA(Attack):
         self.max_population = max_population
         self.queries = queries
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         self._check_options()
         auxiliary = is_auxiliary(knowledge)
         least = 1 if auxiliary and self.mode == "offline" else 4

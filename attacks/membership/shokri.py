@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, Release, Setting, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
 from medleak.attacks._arguments import whole
 from medleak.attacks._kernels import per_label, zero_floor
 from medleak.attacks.membership._asked import inside, known
@@ -53,11 +53,11 @@ class Shokri(Attack):
         self.least_per_class = least_per_class
         self.max_fit = max_fit
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         names = ("top", "least_per_class", "max_fit")
         return [fault for name in names for fault in whole(name, getattr(self, name))]
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         return too_few(knowledge, 1, "the shadow classifier")
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:

@@ -50,7 +50,7 @@ class UpdateCosine(Attack):
     def __init__(self, *, n_reference: int = REFERENCE):
         self.n_reference = n_reference
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         fits = type(self.n_reference) is int and self.n_reference >= 10
         return [] if fits else [f"n_reference {self.n_reference!r}: at least 10 are needed"]
 

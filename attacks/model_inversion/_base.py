@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import Attack, Component, Knowledge, Release, Setting, Sittings
+from medleak.api import Attack, Component, InversionChallenge, Knowledge, ProblemSpec, Release
 from medleak.attacks._arguments import number, whole
 from medleak.attacks.model_inversion._crops import RandomCrops
 from medleak.attacks.model_inversion._descent import Walk
@@ -27,7 +27,7 @@ class ModelInversion(Attack):
 
     For each class `starts` points are searched from for each image that is asked for: `first` takes
     them from the prior, `improve` moves them, and `last` says which become the answer. The author
-    writes `improve`; `fit`, `run` and `unguided` are here. Without the model the answer is the
+    writes `improve`; `fit`, `run` and `prior_samples` are here. Without the model the answer is the
     prior's own samples.
     """
 
@@ -36,7 +36,7 @@ class ModelInversion(Attack):
     last: Selection
     starts: int
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return faults_of(self.parts()) + whole("starts", self.starts)
 
     def parts(self) -> list[tuple[str, object, type[Component]]]:
@@ -47,12 +47,12 @@ class ModelInversion(Attack):
             ("last", self.last, Selection),
         ]
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         who, found = type(self).__name__, []
-        if len(setting.in_shape) != 3:
-            found.append(f"{who} draws images (C, H, W): in_shape {setting.in_shape}")
-        if setting.task != "multiclass":
-            found.append(f"{who} asks for one class of several: task {setting.task}")
+        if len(problem.in_shape) != 3:
+            found.append(f"{who} draws images (C, H, W): in_shape {problem.in_shape}")
+        if problem.task != "multiclass":
+            found.append(f"{who} asks for one class of several: task {problem.task}")
         return found
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
@@ -60,7 +60,7 @@ class ModelInversion(Attack):
         self._knowledge = knowledge
         self._scene = Scene(self.prior.fit(knowledge, oracle), oracle, knowledge.rng)
 
-    def run(self, release: Release, sittings: Sittings) -> np.ndarray:
+    def run(self, release: Release, sittings: InversionChallenge) -> np.ndarray:
         """Images ``(K, M, C, H, W)``, float32 in 0..1."""
         import torch
 
@@ -75,14 +75,14 @@ class ModelInversion(Attack):
     def improve(self, z: Tensor, classes: Tensor) -> Tensor:
         """Points that show their class better, ``(n, dim)``, ``(n,)`` int64 -> ``(n, dim)``."""
 
-    def unguided(self, sittings: Sittings) -> np.ndarray:
+    def prior_samples(self, sittings: InversionChallenge) -> np.ndarray:
         import torch
 
         decoder, rng = self._scene.decoder, self._scene.rng
         k, m = len(sittings), sittings.n_images
         z = torch.stack([decoder.sample(m, rng) for _ in range(k)])
         # A conditional prior knows from the target what a class looks like: each image shows any class.
-        shown = rng.integers(self._knowledge.setting.n_outputs, size=k * m)
+        shown = rng.integers(self._knowledge.problem.n_outputs, size=k * m)
         return self._images(z, torch.from_numpy(shown))
 
     def _images(self, z: Tensor, owner: Tensor) -> np.ndarray:
@@ -107,8 +107,8 @@ class GuidedInversion(ModelInversion):
     prior_weight: float
     crops: RandomCrops | None
 
-    def faults(self) -> list[str]:
-        found = super().faults() + number("prior_weight", self.prior_weight)
+    def invalid_parameters(self) -> list[str]:
+        found = super().invalid_parameters() + number("prior_weight", self.prior_weight)
         return found + ([] if self.loss in LOSSES else [unknown("loss", self.loss, LOSSES)])
 
     def parts(self) -> list[tuple[str, object, type[Component]]]:

@@ -29,7 +29,7 @@ class RandomCrops(Component):
         self.most = most
         self.stretch = stretch
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = number("least", self.least, above=0, most=1)
         found += number("most", self.most, above=0, most=1)
         found += number("stretch", self.stretch, above=0)

@@ -57,7 +57,7 @@ class Descent(Walk):
         self.iterations = iterations
         self.lr = lr
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = choice("method", self.method, METHODS) + whole("iterations", self.iterations)
         return found + number("lr", self.lr, above=0)
 
@@ -109,7 +109,7 @@ class StoppedDescent(Walk):
         self.window = window
         self.enough = enough
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = number("lr", self.lr, above=0) + whole("iterations", self.iterations)
         return found + whole("window", self.window) + number("enough", self.enough)
 

@@ -29,7 +29,7 @@ Margin = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Duel:
+class ShadowedTarget:
     """What the two are told.
 
     Attributes:
@@ -52,7 +52,7 @@ class Plan:
     lr: float
 
 
-def fought(generator: Generator, critic: nn.Module, duel: Duel, plan: Plan) -> Generator:
+def fought(generator: Generator, critic: nn.Module, duel: ShadowedTarget, plan: Plan) -> Generator:
     """Train both in place, and return the mean of the generator's weights over the last steps.
 
     The mean draws cleaner images than the last iterate after as few steps as a CPU can afford
@@ -113,7 +113,7 @@ def wasserstein(
     with training(seed):
         generator = Generator(dim, images.shape[1:], width)
         critic = Encoder(images.shape[1:], width)
-        duel = Duel(
+        duel = ShadowedTarget(
             batches(images),
             lambda x, fake, _: (
                 critic(fake).mean() - critic(x).mean() + STEEPNESS * steepness(critic, x, fake)
@@ -178,7 +178,7 @@ def distilling(
             q = critic.output(features).log_softmax(dim=1)
             return gap.square().mean() - SHARPNESS * (q.exp() * q).sum(dim=1).mean()
 
-        kept = fought(generator, critic, Duel(real, judging, drawing), plan)
+        kept = fought(generator, critic, ShadowedTarget(real, judging, drawing), plan)
         return packed(generator=kept, critic=critic)
 
 
@@ -228,7 +228,9 @@ def labelled(
         def drawing(x: Tensor, fake: Tensor, classes: Tensor) -> Tensor:
             return margin(fake, classes).mean() - critic(fake, classes).mean()
 
-        return packed(generator=fought(generator, critic, Duel(real, judging, drawing), plan))
+        return packed(
+            generator=fought(generator, critic, ShadowedTarget(real, judging, drawing), plan)
+        )
 
 
 _WEIGHED = (nn.Conv2d, nn.Linear, nn.Embedding)

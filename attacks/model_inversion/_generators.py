@@ -61,7 +61,7 @@ class GAN(Prior):
         self.lr = lr
         self.reach = reach
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return faults_of(self) + whole("critic_steps", self.critic_steps)
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
@@ -119,7 +119,7 @@ class DistillingGAN(Prior):
         self.lr = lr
         self.reach = reach
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return faults_of(self)
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
@@ -184,7 +184,7 @@ class ConditionalGAN(Prior):
         self.reach = reach
         self.lr = lr
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return faults_of(self) + whole("top", self.top) + number("alpha", self.alpha)
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:

@@ -37,7 +37,7 @@ class Oracle:
 
     def __init__(self, release: Release, knowledge: Knowledge, access: str):
         self.access, self._release = access, release
-        self._n_outputs = knowledge.setting.n_outputs
+        self._n_outputs = knowledge.problem.n_outputs
         self._last = None if knowledge.budget is None else release.queries + knowledge.budget
         self.network = None
         if access == "weights":

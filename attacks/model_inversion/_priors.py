@@ -55,14 +55,14 @@ class Pixels(Prior):
         self.start = start
         self.noise = noise
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return choice("start", self.start, STARTS) + number("noise", self.noise)
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
         from medleak.attacks.model_inversion._decoders import PixelDecoder
 
         if self.start == "zero":
-            starts = np.zeros((1, *knowledge.setting.in_shape), np.float32)
+            starts = np.zeros((1, *knowledge.problem.in_shape), np.float32)
         else:
             starts = public_images(knowledge, f"start={self.start}", fewest=1)
             starts = starts.mean(axis=0, keepdims=True) if self.start == "mean" else starts
@@ -85,7 +85,7 @@ class Components(Prior):
         self.components = components
         self.reach = reach
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return whole("components", self.components) + number("reach", self.reach, above=0)
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:

@@ -68,7 +68,7 @@ class Confident(Selection):
         self.views = views
         self.crops = crops
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = whole("pool", self.pool) + whole("views", self.views, least=0)
         return found + faults_of([("crops", self.crops or RandomCrops(), RandomCrops)])
 
@@ -113,5 +113,5 @@ def faults_of(parts: list[tuple[str, object, type]]) -> list[str]:
         if not isinstance(part, base):
             found.append(f"{name} {part!r} must be a {base.__name__} (a block with _target_)")
         else:
-            found += [f"{name}: {fault}" for fault in part.faults()]
+            found += [f"{name}: {fault}" for fault in part.invalid_parameters()]
     return found

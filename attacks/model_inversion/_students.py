@@ -14,11 +14,11 @@ from medleak.attacks.model_inversion._networks import Encoder, packed
 
 BATCH = 64
 
-Insight = Callable[[Tensor], tuple[Tensor, Tensor]]
+InformedPrior = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Images ``(n, C, H, W)`` to features ``(n, D)`` that enter the last layer, and logits ``(n, K)``."""
 
 
-def insight(network: nn.Module, n_outputs: int) -> Insight:
+def insight(network: nn.Module, n_outputs: int) -> InformedPrior:
     """Features and logits of a network that ends in a linear layer, differentiable.
 
     Raises:
@@ -43,7 +43,7 @@ def insight(network: nn.Module, n_outputs: int) -> Insight:
     return look
 
 
-def spread(look: Insight, images: Tensor) -> tuple[Tensor, Tensor]:
+def spread(look: InformedPrior, images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of features over `images`, ``(D,)`` each."""
     with torch.no_grad():
         features = torch.cat([look(part)[0] for part in images.split(256)])

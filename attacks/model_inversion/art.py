@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from medleak.api import Component, Setting, ThreatModel
+from medleak.api import Component, ProblemSpec, ThreatModel
 from medleak.attacks.membership.art import instance, one_hot, seeded
 from medleak.attacks.model_inversion._base import ModelInversion
 from medleak.attacks.model_inversion._priors import Pixels
@@ -60,8 +60,8 @@ class ARTInversion(ModelInversion):
         self.attack = attack
         self.options = options
 
-    def faults(self) -> list[str]:
-        found = super().faults() + blind(self.prior)
+    def invalid_parameters(self) -> list[str]:
+        found = super().invalid_parameters() + blind(self.prior)
         if self.attack not in PATHS:
             found.append(unknown("attack of ART", self.attack, PATHS))
         return found
@@ -74,18 +74,18 @@ class ARTInversion(ModelInversion):
 
         knowledge, images = self._knowledge, self._scene.decoder.decode(z).numpy()
         with seeded(int(knowledge.rng.integers(2**32))):
-            served = classifier(self._scene.oracle.network, knowledge.setting)
+            served = classifier(self._scene.oracle.network, knowledge.problem)
             for k in classes.unique():  # one class at a time: ART's gradients cost a pass for each
                 own = (classes == k).numpy()
                 options = {"batch_size": int(own.sum()), "verbose": False, **(self.options or {})}
                 art = instance(self.attack, served, options)
                 images[own] = art.infer(
-                    images[own], one_hot(classes[own].numpy(), knowledge.setting)
+                    images[own], one_hot(classes[own].numpy(), knowledge.problem)
                 )
         return torch.from_numpy(images).flatten(1)
 
 
-def classifier(network: nn.Module, setting: Setting) -> Any:
+def classifier(network: nn.Module, problem: ProblemSpec) -> Any:
     """A network as an ART classifier whose answers are probabilities."""
     from art.estimators.classification import PyTorchClassifier
     from torch import nn
@@ -93,8 +93,8 @@ def classifier(network: nn.Module, setting: Setting) -> Any:
     return PyTorchClassifier(
         model=nn.Sequential(network, nn.Softmax(dim=1)),
         loss=nn.NLLLoss(),  # required, and never asked for by MIFace
-        input_shape=setting.in_shape,
-        nb_classes=setting.n_outputs,
+        input_shape=problem.in_shape,
+        nb_classes=problem.n_outputs,
         clip_values=(0.0, 1.0),
         device_type="cpu",
     )

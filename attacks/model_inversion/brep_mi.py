@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import Component, NotApplicable, Setting, ThreatModel
+from medleak.api import Component, NotApplicable, ProblemSpec, ThreatModel
 from medleak.attacks._arguments import number, whole
 from medleak.attacks.model_inversion._base import ModelInversion
 from medleak.attacks.model_inversion._priors import Prior
@@ -87,15 +87,15 @@ class BREPMI(ModelInversion):
     def parts(self) -> list[tuple[str, object, type[Component]]]:
         return [("prior", self.prior, Prior)]
 
-    def faults(self) -> list[str]:
-        found = super().faults()
+    def invalid_parameters(self) -> list[str]:
+        found = super().invalid_parameters()
         for name in ("pool", "points", "iterations", "patience"):
             found += whole(name, getattr(self, name))
         found += number("radius", self.radius, above=0) + number("growth", self.growth, above=1)
         return found + number("agree", self.agree, above=0, most=1)
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
-        found, budget = super().refusals(setting, knowledge), knowledge.get("budget")
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
+        found, budget = super().incompatibilities(problem, knowledge), knowledge.get("budget")
         least = self.pool + self.points + 2
         if budget is not None and budget < least:
             found.append(

@@ -63,8 +63,8 @@ class KEDMI(GuidedInversion):
         self.loss = loss
         self.prior_weight = prior_weight
 
-    def faults(self) -> list[str]:
-        return super().faults() + whole("draws", self.draws)
+    def invalid_parameters(self) -> list[str]:
+        return super().invalid_parameters() + whole("draws", self.draws)
 
     def improve(self, z: Tensor, classes: Tensor) -> Tensor:
         import torch

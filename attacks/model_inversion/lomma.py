@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from medleak.attacks.model_inversion._losses import Loss
-    from medleak.attacks.model_inversion._students import Insight
+    from medleak.attacks.model_inversion._students import InformedPrior
 
 
 class LOMMA(GuidedInversion):
@@ -86,8 +86,10 @@ class LOMMA(GuidedInversion):
         self.beta = beta
         self.prior_weight = prior_weight
 
-    def faults(self) -> list[str]:
-        found = super().faults() + whole("epochs", self.epochs) + number("beta", self.beta)
+    def invalid_parameters(self) -> list[str]:
+        found = (
+            super().invalid_parameters() + whole("epochs", self.epochs) + number("beta", self.beta)
+        )
         return found + [fault for w in self.students for fault in whole("students", w)]
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
@@ -97,7 +99,7 @@ class LOMMA(GuidedInversion):
 
         super().fit(release, knowledge)
         images = public_images(knowledge, "LOMMA", fewest=FEWEST)
-        n_outputs = knowledge.setting.n_outputs
+        n_outputs = knowledge.problem.n_outputs
         networks = [self._scene.oracle.network, *self._students(images, knowledge)]
         looks = [insight(network, n_outputs) for network in networks]
         self._models = [(look, *spread(look, torch.from_numpy(images))) for look in looks]
@@ -107,7 +109,9 @@ class LOMMA(GuidedInversion):
             sum(self._judged(images, classes, *model) for model in self._models) / len(self._models)
         )
 
-    def _judged(self, images: Any, classes: Any, look: Insight, mean: Any, deviation: Any) -> Any:
+    def _judged(
+        self, images: Any, classes: Any, look: InformedPrior, mean: Any, deviation: Any
+    ) -> Any:
         """What one model makes of the images, ``(n,)``."""
         import torch
 

@@ -57,8 +57,8 @@ class MIFace(GuidedInversion):
         self.loss = loss
         self.prior_weight = prior_weight
 
-    def faults(self) -> list[str]:
-        return super().faults() + blind(self.prior)
+    def invalid_parameters(self) -> list[str]:
+        return super().invalid_parameters() + blind(self.prior)
 
     def parts(self) -> list[tuple[str, object, type[Component]]]:
         return [

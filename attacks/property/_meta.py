@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from medleak.api import Knowledge, Shadow, Suspicion
+from medleak.api import Knowledge, PropertyChallenge, Shadow
 from medleak.metrics.guessing import learned
 
 
@@ -14,7 +14,7 @@ def judged(
     own: np.ndarray,
     observe: Callable[[Shadow], np.ndarray],
     knowledge: Knowledge,
-    suspicion: Suspicion,
+    suspicion: PropertyChallenge,
 ) -> np.ndarray:
     """Log-odds of the higher share, ``(1,)``, of a target whose features are `own` ``(F,)``.
 

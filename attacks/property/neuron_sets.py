@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medleak.api import Attack, Knowledge, Release, Suspicion, ThreatModel
+from medleak.api import Attack, Knowledge, PropertyChallenge, Release, ThreatModel
 from medleak.attacks.property._meta import judged
 
 MOST_INPUTS = 128
@@ -39,7 +39,7 @@ class NeuronSets(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, suspicion: Suspicion) -> np.ndarray:
+    def run(self, release: Release, suspicion: PropertyChallenge) -> np.ndarray:
         layers = list(self._knowledge.network(None).state_dict())
 
         def observe(release: Release) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import Attack, Knowledge, Records, Release, Shadow, Suspicion, ThreatModel
+from medleak.api import Attack, Knowledge, PropertyChallenge, Records, Release, Shadow, ThreatModel
 from medleak.attacks._kernels import logit_score, zero_floor
 from medleak.attacks.property._meta import judged
 
@@ -30,7 +30,7 @@ class ScoreProperty(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, suspicion: Suspicion) -> np.ndarray:
+    def run(self, release: Release, suspicion: PropertyChallenge) -> np.ndarray:
         records = self._knowledge.auxiliary
         own = np.asarray(records.groups[suspicion.attribute]) == suspicion.value
         everybody = np.ones(len(records), dtype=bool)

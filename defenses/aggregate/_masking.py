@@ -127,30 +127,30 @@ def masked_sum(
     return Summed(total, survivors, excluded, book.cost())
 
 
-def needed(filling: Aggregator, clients: int) -> int:
+def needed(stage: Aggregator, clients: int) -> int:
     """How many of that many clients must survive: ``max(minimum, ceil(threshold n))``."""
-    return max(filling.minimum, math.ceil(filling.threshold * clients - 1e-9))
+    return max(stage.minimum, math.ceil(stage.threshold * clients - 1e-9))
 
 
-def masking_faults(filling: Aggregator) -> list[str]:
+def masking_faults(stage: Aggregator) -> list[str]:
     """What is wrong with `threshold`, `minimum` or `vanish`."""
     found = []
-    if not (number(filling.threshold) and 0.5 < filling.threshold <= 1):
-        found.append(f"threshold must be above .5 and at most 1, not {filling.threshold!r}")
-    if not whole(filling.minimum, 2):
-        found.append(f"minimum must be a whole number of at least 2, not {filling.minimum!r}")
-    if not (number(filling.vanish) and 0 <= filling.vanish < 1):
-        found.append(f"vanish must be from 0 to below 1, not {filling.vanish!r}")
+    if not (number(stage.threshold) and 0.5 < stage.threshold <= 1):
+        found.append(f"threshold must be above .5 and at most 1, not {stage.threshold!r}")
+    if not whole(stage.minimum, 2):
+        found.append(f"minimum must be a whole number of at least 2, not {stage.minimum!r}")
+    if not (number(stage.vanish) and 0 <= stage.vanish < 1):
+        found.append(f"vanish must be from 0 to below 1, not {stage.vanish!r}")
     return found
 
 
-def too_few(filling: Aggregator, trainer: Trainer) -> list[str]:
-    """Why the rounds of a federated `trainer` are too small for `filling`; another has none."""
-    if need_federation(filling, trainer) or in_a_round(trainer) >= filling.minimum:
+def too_few(stage: Aggregator, trainer: Trainer) -> list[str]:
+    """Why the rounds of a federated `trainer` are too small for `stage`; another has none."""
+    if need_federation(stage, trainer) or in_a_round(trainer) >= stage.minimum:
         return []
     return [
         f"{in_a_round(trainer)} of {trainer.n_clients} clients take part in a round: "
-        f"{filling.minimum} are needed for a sum"
+        f"{stage.minimum} are needed for a sum"
     ]
 
 
@@ -159,10 +159,10 @@ def in_a_round(trainer: Trainer) -> int:
     return max(1, int(trainer.participation * trainer.n_clients + 0.5))
 
 
-def masking_guarantee(filling: Aggregator, trainer: Trainer) -> Guarantee:
+def masking_guarantee(stage: Aggregator, trainer: Trainer) -> Guarantee:
     """What masking promises of single messages; nothing about their sum."""
     expected = in_a_round(trainer)
-    fewest = needed(filling, expected)
+    fewest = needed(stage, expected)
     return Guarantee(
         kind="secure aggregation",
         unit="client",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from medleak.api import Guarantee, Setting
+from medleak.api import Guarantee, ProblemSpec
 
 ZERO_OUT = "zero-out"
 """Neighbours: a client's messages, or noughts in their place."""
@@ -20,7 +20,7 @@ PUBLIC = (
 
 def both_units(
     promise: Guarantee,
-    setting: Setting,
+    problem: ProblemSpec,
     price: Callable[[float], tuple[float, str, Mapping[str, Any]]],
 ) -> list[Guarantee]:
     """`promise` for a client, and the same for a patient.
@@ -34,7 +34,7 @@ def both_units(
     found = []
     for unit, adjacency, change in (
         ("client", ZERO_OUT, 1.0),
-        ("patient" if setting.unit == "patient" else "record", "add/remove", 2.0),
+        ("patient" if problem.unit == "patient" else "record", "add/remove", 2.0),
     ):
         epsilon, accountant, mechanism = price(change)
         found.append(
@@ -52,6 +52,6 @@ def both_units(
     return found
 
 
-def delta_of(delta: float | None, setting: Setting) -> float:
+def delta_of(delta: float | None, problem: ProblemSpec) -> float:
     """`delta`, or ``1 / (10 n)``, n the expected number of member patients."""
-    return 1 / (10 * setting.n_patients) if delta is None else float(delta)
+    return 1 / (10 * problem.n_patients) if delta is None else float(delta)

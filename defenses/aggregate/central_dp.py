@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Aggregated, Aggregator, Guarantee, MedleakError, Setting, Trainer
+from medleak.api import Aggregated, Aggregator, Guarantee, MedleakError, ProblemSpec, Trainer
 from medleak.defenses.aggregate._clients import (
     FLOAT_BYTES,
     clipped,
@@ -54,13 +54,13 @@ class CentralDP(Aggregator):
         self.clip = clip
         self.delta = delta
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return dp_faults(self)
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
         if not self.noise_multiplier or need_federation(self, trainer):
             return []
-        delta = delta_of(self.delta, setting)
+        delta = delta_of(self.delta, problem)
 
         def price(change: float) -> tuple[float, str, Mapping[str, Any]]:
             sigma, steps = self.noise_multiplier / change, trainer.rounds
@@ -80,7 +80,7 @@ class CentralDP(Aggregator):
             ),
             adversaries=("outsider", "client"),
         )
-        return both_units(promise, setting, price)
+        return both_units(promise, problem, price)
 
     def seen(self, message: np.ndarray) -> np.ndarray:
         """Clients clip before they send."""
@@ -102,7 +102,7 @@ class CentralDP(Aggregator):
             ConfigError: any of the faults.
             MedleakError: no message left, messages without a common length.
         """
-        refuse(self, self.faults())
+        refuse(self, self.invalid_parameters())
         length = common_length(messages)
         excluded = unsendable(messages, dropped, length)
         survivors = tuple(client for client in sorted(messages) if client not in excluded)
@@ -118,15 +118,15 @@ class CentralDP(Aggregator):
         return Aggregated(total, survivors, excluded, with_model(cost, length, len(messages)))
 
 
-def dp_faults(filling: Aggregator) -> list[str]:
+def dp_faults(stage: Aggregator) -> list[str]:
     """What is wrong with `noise_multiplier`, `clip` or `delta`."""
     found = []
-    if not (number(filling.noise_multiplier) and filling.noise_multiplier >= 0):
+    if not (number(stage.noise_multiplier) and stage.noise_multiplier >= 0):
         found.append(
-            f"noise_multiplier must be a finite number of at least 0, not {filling.noise_multiplier!r}"
+            f"noise_multiplier must be a finite number of at least 0, not {stage.noise_multiplier!r}"
         )
-    if not (number(filling.clip) and filling.clip > 0):
-        found.append(f"clip must be a positive finite number, not {filling.clip!r}")
-    if filling.delta is not None and not (number(filling.delta) and 0 < filling.delta < 1):
-        found.append(f"delta must lie strictly between 0 and 1, not {filling.delta!r}")
+    if not (number(stage.clip) and stage.clip > 0):
+        found.append(f"clip must be a positive finite number, not {stage.clip!r}")
+    if stage.delta is not None and not (number(stage.delta) and 0 < stage.delta < 1):
+        found.append(f"delta must lie strictly between 0 and 1, not {stage.delta!r}")
     return found

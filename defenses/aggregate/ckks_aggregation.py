@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from medleak.api import Aggregated, Aggregator, Guarantee, MedleakError, Setting, Trainer
+from medleak.api import Aggregated, Aggregator, Guarantee, MedleakError, ProblemSpec, Trainer
 from medleak.defenses.aggregate._ckks import SECURITY, KeyHolder, add, encrypt, require, rounded
 from medleak.defenses.aggregate._clients import FLOAT_BYTES, common_length, unsendable
 from medleak.defenses.aggregate._masking import SERVER, Ledger, in_a_round, too_few
@@ -60,7 +60,7 @@ class CKKSAggregation(Aggregator):
         self.key_holder = key_holder
         self.minimum = minimum
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         if self.key_holder not in HOLDERS:
             found.append(
@@ -71,10 +71,10 @@ class CKKSAggregation(Aggregator):
             found.append(f"minimum {self.minimum!r} must be a whole number of at least 2")
         return found
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         return need_federation(self, trainer) or too_few(self, trainer)
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
         trusted = {
             "authority": "the authority opens no single message, and does not help the server",
             "clients": "no client helps the server: each of them has the key",
@@ -115,7 +115,7 @@ class CKKSAggregation(Aggregator):
             ConfigError: any of the faults; TenSEAL is missing.
             MedleakError: too few survivors, messages without a common length.
         """
-        refuse(self, self.faults())
+        refuse(self, self.invalid_parameters())
         require(type(self).__name__)
         length = common_length(messages)
         excluded = unsendable(messages, dropped, length)
@@ -200,15 +200,15 @@ class PartialCKKSAggregation(CKKSAggregation):
         self.share = share
         self.part = part
 
-    def faults(self) -> list[str]:
-        found = super().faults()
+    def invalid_parameters(self) -> list[str]:
+        found = super().invalid_parameters()
         if not (number(self.share) and 0 < self.share < 1):
             found.append(f"share {self.share!r} must be a number above 0 and below 1")
         if self.part not in PARTS:
             found.append(f"part {self.part!r} must be one of {', '.join(PARTS)}")
         return found
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
         """None: the server reads the rest of each message."""
         return []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Aggregated, Aggregator, Guarantee, MedleakError, Setting, Trainer
+from medleak.api import Aggregated, Aggregator, Guarantee, MedleakError, ProblemSpec, Trainer
 from medleak.defenses.aggregate import _discrete
 from medleak.defenses.aggregate._clients import clipped, common_length, unsendable, with_model
 from medleak.defenses.aggregate._fixed_point import signed, unsigned
@@ -86,7 +86,7 @@ class DistributedDP(Aggregator):
         self.minimum = minimum
         self.vanish = vanish
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = dp_faults(self) + masking_faults(self)
         if not whole(self.levels, 2):
             found.append(f"levels must be a whole number of at least 2, not {self.levels!r}")
@@ -105,16 +105,16 @@ class DistributedDP(Aggregator):
             )
         return found
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         return too_few(self, trainer)
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
         if need_federation(self, trainer):
             return []
         masking = masking_guarantee(self, trainer)
         if not self.noise_multiplier:
             return [masking]
-        delta = delta_of(self.delta, setting)
+        delta = delta_of(self.delta, problem)
         deviation = self.noise_multiplier * self.levels
 
         def price(change: float) -> tuple[float, str, Mapping[str, Any]]:
@@ -144,7 +144,7 @@ class DistributedDP(Aggregator):
             if self.colluders
             else ("outsider", "server"),
         )
-        return [masking, *both_units(promise, setting, price)]
+        return [masking, *both_units(promise, problem, price)]
 
     def added(self, message: np.ndarray) -> np.ndarray:
         """Clipped; the client's own noise, a part of all of it, is left in the sum."""
@@ -166,7 +166,7 @@ class DistributedDP(Aggregator):
             MedleakError: too few survivors, messages without a common length, too few levels for the
                 number of parameters, too many clients for 32 bits.
         """
-        refuse(self, self.faults())
+        refuse(self, self.invalid_parameters())
         length, n = common_length(messages), len(messages)
         threshold, r = needed(self, n), _discrete.radius(self.levels, length)
         variance = (self.noise_multiplier * self.levels) ** 2 / (threshold - self.colluders)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from medleak.api import Aggregated, Aggregator, Guarantee, MedleakError, Setting, Trainer
+from medleak.api import Aggregated, Aggregator, Guarantee, MedleakError, ProblemSpec, Trainer
 from medleak.defenses.aggregate import _mpc
 from medleak.defenses.aggregate._clients import common_length, unsendable, with_model
 from medleak.defenses.aggregate._masking import Ledger, in_a_round, too_few
@@ -49,7 +49,7 @@ class MPCAggregation(Aggregator):
         self.minimum = minimum
         self.deadline = deadline
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         if not whole(self.minimum, 2):
             found.append(f"minimum {self.minimum!r} must be a whole number of at least 2")
@@ -57,10 +57,10 @@ class MPCAggregation(Aggregator):
             found.append(f"deadline {self.deadline!r} must be a positive number of seconds")
         return found
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         return need_federation(self, trainer) or too_few(self, trainer)
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
         return [
             Guarantee(
                 kind="secret sharing",
@@ -94,7 +94,7 @@ class MPCAggregation(Aggregator):
             MedleakError: too few survivors, messages without a common length, a server that died,
                 failed or was late.
         """
-        refuse(self, self.faults())
+        refuse(self, self.invalid_parameters())
         _mpc.require(type(self).__name__)
         length = common_length(messages)
         excluded = unsendable(messages, dropped, length)

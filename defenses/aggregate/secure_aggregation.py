@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from medleak.api import Aggregated, Aggregator, Guarantee, Setting, Trainer
+from medleak.api import Aggregated, Aggregator, Guarantee, ProblemSpec, Trainer
 from medleak.defenses.aggregate._clients import common_length, unsendable, with_model
 from medleak.defenses.aggregate._fixed_point import WIDTHS, FixedPoint, unsigned
 from medleak.defenses.aggregate._masking import (
@@ -76,7 +76,7 @@ class SecureAggregation(Aggregator):
         self.bits = bits
         self.vanish = vanish
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = masking_faults(self)
         if not (number(self.limit) and self.limit > 0):
             found.append(f"limit must be a positive finite number, not {self.limit!r}")
@@ -84,10 +84,10 @@ class SecureAggregation(Aggregator):
             found.append(f"bits must be 32 or 64, not {self.bits!r}")
         return found
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         return too_few(self, trainer)
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
         return [] if need_federation(self, trainer) else [masking_guarantee(self, trainer)]
 
     def aggregate(
@@ -105,7 +105,7 @@ class SecureAggregation(Aggregator):
             ConfigError: any of the faults.
             MedleakError: too few survivors, messages without a common length.
         """
-        refuse(self, self.faults())
+        refuse(self, self.invalid_parameters())
         length, n = common_length(messages), len(messages)
         form = FixedPoint(float(self.limit), self.bits, n)
         summed = masked_sum(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from medleak.api import ConfigError, Defense, MedleakError, Release, Setting
+from medleak.api import ConfigError, Defense, MedleakError, ProblemSpec, Release
 
 SHAPES = "HECNN or HEMLP of medleak.targets.architectures.he_cnn"
 TWIN_TOLERANCE = 1e-3
@@ -201,31 +201,33 @@ class PrivateInference(Defense):
             ConfigError: a network too large for the parameters, or a package that is missing.
         """
 
-    def network(self, release: Release, setting: Setting) -> SquareNetwork:
+    def network(self, release: Release, problem: ProblemSpec) -> SquareNetwork:
         """The network of a release that still has its weights.
 
         Raises:
             ConfigError: faults, weights that are hidden, another kind of network.
         """
         who = type(self).__name__
-        if faults := self.faults():
-            raise ConfigError(f"{who}: {'; '.join(faults)}")
+        if invalid_parameters := self.invalid_parameters():
+            raise ConfigError(f"{who}: {'; '.join(invalid_parameters)}")
         if "weights" not in release.views:
             raise ConfigError(
                 f"{who} evaluates the model's weights: list it before the fillings that hide them"
             )
         try:
-            return read(release.weights, setting.in_shape)
+            return read(release.weights, problem.in_shape)
         except ConfigError as error:
             raise ConfigError(f"{who}: {error}") from None
 
-    def apply(self, subject: Release, *, setting: Setting) -> Release:
+    def apply(self, subject: Release, *, problem: ProblemSpec) -> Release:
         """The release as the client sees it: its plain twin, without the weights."""
-        self.network(subject, setting)
+        self.network(subject, problem)
         served = subject.without(self.hides)
         return Release(served.views, hidden=served.hidden, twin=True)
 
-    def prove(self, release: Release, x: np.ndarray, *, setting: Setting, n: int = 100) -> Proof:
+    def verify_surrogate(
+        self, release: Release, x: np.ndarray, *, problem: ProblemSpec, n: int = 100
+    ) -> Proof:
         """Ask the first `n` of `x` under encryption and in plain.
 
         Args:
@@ -238,8 +240,8 @@ class PrivateInference(Defense):
         """
         if not 1 <= n <= len(x):
             raise ConfigError(f"a proof by {n} queries needs as many records: there are {len(x)}")
-        network, x = self.network(release, setting), x[:n]
-        multilabel = setting.task == "multilabel"
+        network, x = self.network(release, problem), x[:n]
+        multilabel = problem.task == "multilabel"
         logits, seconds = _one_by_one(lambda record: network.plain(network.entries(record))[0], x)
         plain, plain_seconds = np.array(logits), float(np.median(seconds))
         twin_error = _twin_error(plain, release.scores(x), multilabel)

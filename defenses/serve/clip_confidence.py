@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import ConfigError, Defense, Release, Setting
+from medleak.api import ConfigError, Defense, ProblemSpec, Release
 
 
 class ClipConfidence(Defense):
@@ -29,14 +29,14 @@ class ClipConfidence(Defense):
     def __init__(self, *, most: float = 0.9):
         self.most = most
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         number = isinstance(self.most, int | float) and not isinstance(self.most, bool)
         good = number and 0.5 < self.most <= 1
         return [] if good else [f"most {self.most!r} must be a number above 0.5 and at most 1"]
 
-    def apply(self, subject: Release, *, setting: Setting) -> Release:
-        if faults := self.faults():
-            raise ConfigError(faults[0])
+    def apply(self, subject: Release, *, problem: ProblemSpec) -> Release:
+        if invalid_parameters := self.invalid_parameters():
+            raise ConfigError(invalid_parameters[0])
         scores = subject.view("scores")
         return subject.without(self.hides).replaced(scores=lambda x: self._clipped(scores(x)))
 

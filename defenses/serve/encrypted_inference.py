@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from medleak.api import Guarantee, Setting, Trainer
+from medleak.api import Guarantee, ProblemSpec, Trainer
 from medleak.defenses.aggregate._ckks import SECURITY, require
 from medleak.defenses.serve._square_networks import PrivateInference, Session, SquareNetwork
 
@@ -21,7 +21,7 @@ class EncryptedInference(PrivateInference):
     release, sees what it decrypts, and no weights. **What it decrypts leaks of the training patients
     what plain answers leak**: membership inference on scores is unchanged, and so is not worth
     repeating on ciphertexts. The release's views answer from the plain network, its *twin*, and
-    `prove` asks real ciphertexts for the proof that the two agree.
+    `verify_surrogate` asks real ciphertexts for the proof that the two agree.
 
     The server must never be shown a decryption: CKKS is not secure against who sees ciphertexts beside
     their decrypted values (Li & Micciancio, EUROCRYPT 2021). The logits' noise depends on the weights,
@@ -47,12 +47,12 @@ class EncryptedInference(PrivateInference):
     def __init__(self, *, ring: int = 8192):
         self.ring = ring
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         if self.ring in RINGS:
             return []
         return [f"ring {self.ring!r} must be one of {', '.join(map(str, RINGS))}"]
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
         return [
             Guarantee(
                 kind="ind-cpa",

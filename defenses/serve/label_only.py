@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medleak.api import Defense, Release, Setting
+from medleak.api import Defense, ProblemSpec, Release
 
 
 class LabelOnly(Defense):
@@ -22,5 +22,5 @@ class LabelOnly(Defense):
     def __init__(self):
         """There is nothing to set."""
 
-    def apply(self, subject: Release, *, setting: Setting) -> Release:
+    def apply(self, subject: Release, *, problem: ProblemSpec) -> Release:
         return subject.without(self.hides)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import ConfigError, Defense, Release, Setting
+from medleak.api import ConfigError, Defense, ProblemSpec, Release
 from medleak.core.keys import array_digest, digest
 
 
@@ -44,7 +44,7 @@ class MemGuardLike(Defense):
         self.budget = budget
         self.seed = seed
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         number = isinstance(self.budget, int | float) and not isinstance(self.budget, bool)
         if not (number and 0 <= self.budget <= 2):
@@ -53,14 +53,14 @@ class MemGuardLike(Defense):
             found.append(f"seed {self.seed!r} must be a whole number")
         return found
 
-    def apply(self, subject: Release, *, setting: Setting) -> Release:
+    def apply(self, subject: Release, *, problem: ProblemSpec) -> Release:
         """The release with noisy scores.
 
         Raises:
             ConfigError: faults, or an earlier filling that hides the parameters.
         """
-        if faults := self.faults():
-            raise ConfigError("; ".join(faults))
+        if invalid_parameters := self.invalid_parameters():
+            raise ConfigError("; ".join(invalid_parameters))
         if "weights" not in subject.views:
             raise ConfigError(
                 "MemGuardLike keys its noise by the model's parameters: list it before the fillings "

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from medleak.api import Guarantee, Setting, Trainer
+from medleak.api import Guarantee, ProblemSpec, Trainer
 from medleak.defenses.aggregate import _mpc
 from medleak.defenses.serve._square_networks import Answer, PrivateInference, SquareNetwork
 from medleak.defenses.train._recipes import number
@@ -23,7 +23,7 @@ class MPCInference(PrivateInference):
 
     The client, who is the adversary of this release, sees scores and no weights. **They leak of the
     training patients what plain answers leak**: membership inference on scores is unchanged. The
-    release's views answer from the plain network, its *twin*; `prove` asks the servers for the proof
+    release's views answer from the plain network, its *twin*; `verify_surrogate` asks the servers for the proof
     that the two agree.
 
     Args:
@@ -40,12 +40,12 @@ class MPCInference(PrivateInference):
     def __init__(self, *, deadline: float = 120.0):
         self.deadline = deadline
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         if number(self.deadline) and self.deadline > 0:
             return []
         return [f"deadline {self.deadline!r} must be a positive number of seconds"]
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
         return [
             Guarantee(
                 kind="secret sharing",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import ConfigError, Defense, Release, Setting
+from medleak.api import ConfigError, Defense, ProblemSpec, Release
 
 
 class RoundScores(Defense):
@@ -28,14 +28,14 @@ class RoundScores(Defense):
     def __init__(self, *, decimals: int = 2):
         self.decimals = decimals
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         if isinstance(self.decimals, bool) or not isinstance(self.decimals, int):
             return [f"decimals {self.decimals!r} must be a whole number"]
         return [] if self.decimals >= 1 else [f"decimals {self.decimals} must be at least 1"]
 
-    def apply(self, subject: Release, *, setting: Setting) -> Release:
-        if faults := self.faults():
-            raise ConfigError(faults[0])
+    def apply(self, subject: Release, *, problem: ProblemSpec) -> Release:
+        if invalid_parameters := self.invalid_parameters():
+            raise ConfigError(invalid_parameters[0])
         served = subject.without(self.hides)
         return served.replaced(scores=self._rounded(subject.view("scores")))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import ConfigError, Defense, Release, Setting
+from medleak.api import ConfigError, Defense, ProblemSpec, Release
 
 
 class Temperature(Defense):
@@ -27,14 +27,14 @@ class Temperature(Defense):
     def __init__(self, *, t: float = 4.0):
         self.t = t
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         number = isinstance(self.t, int | float) and not isinstance(self.t, bool)
         good = number and 0 < self.t < np.inf
         return [] if good else [f"t {self.t!r} must be a positive finite number"]
 
-    def apply(self, subject: Release, *, setting: Setting) -> Release:
-        if faults := self.faults():
-            raise ConfigError(faults[0])
+    def apply(self, subject: Release, *, problem: ProblemSpec) -> Release:
+        if invalid_parameters := self.invalid_parameters():
+            raise ConfigError(invalid_parameters[0])
         served = subject.without(self.hides)
         return served.replaced(scores=self._softened(subject.view("scores")))
 

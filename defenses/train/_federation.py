@@ -19,8 +19,8 @@ from medleak.api import (
     ConfigError,
     MedleakError,
     Observation,
+    ProblemSpec,
     Records,
-    Setting,
 )
 from medleak.core.keys import rng_for, seed_for
 from medleak.defenses.train._partition import partition
@@ -55,16 +55,16 @@ class Federation:
         model: nn.Module,
         records: Records,
         *,
-        setting: Setting,
+        problem: ProblemSpec,
         seed: int,
         device: str,
     ):
         self.trainer, self.plan, self.seed = trainer, trainer.plan, seed
         self.model = model.to(device)
         self.data = training.Data.of(records, device)
-        self.loss = training.losses(setting.task)
+        self.loss = training.losses(problem.task)
         # The hospitals are the same for every run of a target: shadows follow their partition.
-        self.clients = partition(records, trainer.plan, n_outputs=setting.n_outputs, seed=0)
+        self.clients = partition(records, trainer.plan, n_outputs=problem.n_outputs, seed=0)
         self.velocity: dict[str, Tensor] = {}
         self.detector = Detector()
 
@@ -98,11 +98,11 @@ class Federation:
 
     def sent(self, round: int, client: int) -> nn.Module:
         """What the server sends: the model, or what a dishonest one makes of it."""
-        watch = self.trainer.watch
-        if watch is None or watch.policy is None or not self.observed(round):
+        observer = self.trainer.observer
+        if observer is None or observer.policy is None or not self.observed(round):
             return self.model
-        knowledge = replace(watch.knowledge, rng=rng_for("server", self.seed, round))
-        return watch.policy.module(copy.deepcopy(self.model), client=client, knowledge=knowledge)
+        knowledge = replace(observer.knowledge, rng=rng_for("server", self.seed, round))
+        return observer.policy.module(copy.deepcopy(self.model), client=client, knowledge=knowledge)
 
     def answer(self, module: nn.Module, round: int, client: int) -> Message:
         """A client's work: local steps on a copy of `module`, and its defenses."""
@@ -126,8 +126,8 @@ class Federation:
                         p -= self.plan.lr * grad
         update: Mapping[str, np.ndarray] = arrays(total)
         rng = rng_for("update", self.seed, round, client)
-        for filling in self.trainer.update:
-            update = filling.protect(update, rng=rng, model=module, x=x)
+        for stage in self.trainer.update:
+            update = stage.protect(update, rng=rng, model=module, x=x)
         return Message(client, round, update, np.concatenate([*batches, own[:0]]))
 
     def look(self, module: nn.Module, round: int, client: int) -> None:
@@ -293,14 +293,14 @@ def _finish(
     ledger.add(told.cost)
     total_weight = sum(weight[client] for client in told.survivors) / most
     mean = layout.arrays(told.total / total_weight)
-    if federation.observed(round) and trainer.watch is not None:
-        if trainer.watch.seat is None:
+    if federation.observed(round) and trainer.observer is not None:
+        if trainer.observer.observing_client is None:
             _show(federation, round, modules, good, told, mean)
         elif others := _less_own(trainer, told, vectors):
             clients, total = others
             rest = layout.arrays(total / sum(shares[client] for client in clients))
             _show_sum(federation, round, good, clients, rest)
-    policy = trainer.watch.policy if trainer.watch is not None else None
+    policy = trainer.observer.policy if trainer.observer is not None else None
     if policy is not None and federation.observed(round):
         mean = policy.kept(mean)
     if mean is not None:
@@ -333,7 +333,7 @@ def _show(
     mean: Mapping[str, np.ndarray],
 ) -> None:
     """Keep what this adversary sees: each message, or the sum where the aggregate hides them."""
-    aggregate, watch = federation.trainer.aggregate, federation.trainer.watch
+    aggregate, observer = federation.trainer.aggregate, federation.trainer.observer
     summed = aggregate is not None and "updates" in aggregate.hides
     for clients in [told.survivors] if summed else [(client,) for client in told.survivors]:
         behind = [good[client].records for client in clients]
@@ -341,17 +341,25 @@ def _show(
         update, hidden = (mean, {}) if summed else _seen(aggregate, good[clients[0]].update)
         sent, local = parameters(modules[clients[0]]), federation.trainer.local
         seen = Observation(round, clients, n, sent, update, local, hidden)
-        watch.keep(seen, np.concatenate(behind))
+        observer.keep(seen, np.concatenate(behind))
 
 
 def _less_own(
     trainer: FederatedTrainer, told: Aggregated, vectors: Mapping[int, np.ndarray]
 ) -> tuple[tuple[int, ...], np.ndarray] | None:
     """The other clients in a sum, and their part of it; None where there are none."""
-    seat, aggregate, total = trainer.watch.seat, trainer.aggregate, told.total
-    clients = tuple(client for client in told.survivors if client != seat)
-    if seat in told.survivors:
-        own = vectors[seat] if aggregate is None else aggregate.added(vectors[seat])
+    observing_client, aggregate, total = (
+        trainer.observer.observing_client,
+        trainer.aggregate,
+        told.total,
+    )
+    clients = tuple(client for client in told.survivors if client != observing_client)
+    if observing_client in told.survivors:
+        own = (
+            vectors[observing_client]
+            if aggregate is None
+            else aggregate.added(vectors[observing_client])
+        )
         total = total - own
     return (clients, total) if clients else None
 
@@ -369,7 +377,7 @@ def _show_sum(
     n = sum(federation.announced(records) for records in behind)
     local = federation.trainer.local
     seen = Observation(round, clients, n, federation.weights, rest, local)
-    federation.trainer.watch.keep(seen, np.concatenate(behind))
+    federation.trainer.observer.keep(seen, np.concatenate(behind))
 
 
 def _seen(

@@ -58,9 +58,9 @@ def run(federation: Federation) -> Mapping[str, Any]:
             serves it.
         MedleakError: as the lean engine; or the simulation broke down.
     """
-    watch = federation.trainer.watch
-    if watch is not None and watch.policy is not None:
-        who = type(watch.policy).__name__
+    observer = federation.trainer.observer
+    if observer is not None and observer.policy is not None:
+        who = type(observer.policy).__name__
         raise ConfigError(f"engine=flower: {who} tampers with what is sent: use engine=lean")
     with _surroundings() as folder:
         _need_flower()
@@ -270,7 +270,7 @@ def _placed(federation: Federation) -> Placed:
     if federation.trainer.gradient is not None:
         federation.trainer.gradient.facts  # noqa: B018  its noise is calibrated here, once for all
     common = copy.copy(federation)
-    common.trainer = changed(federation.trainer, watch=None, aggregate=None)
+    common.trainer = changed(federation.trainer, observer=None, aggregate=None)
     common.model = copy.deepcopy(federation.model).cpu()
     common.data, common.clients = None, {}
     records = []

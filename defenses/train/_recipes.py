@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from medleak.api import ConfigError, Defense, Setting, Trainer
+from medleak.api import ConfigError, Defense, ProblemSpec, Trainer
 from medleak.targets._rules import Gradient, MeanGradient
 
 
@@ -20,30 +20,30 @@ class RecipeFilling(Defense):
     slot = "train"
     needs: ClassVar[tuple[str, ...]] = ()
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         if missing := [name for name in self.needs if not hasattr(trainer, name)]:
             who = type(self).__name__
             return [f"{who} sets a recipe's {missing[0]}: {type(trainer).__name__} has none"]
-        return self.objections(setting, trainer)
+        return self.objections(problem, trainer)
 
-    def objections(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def objections(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         """Reasons against, for a trainer that has what is needed."""
         return []
 
     @abstractmethod
-    def changes(self, trainer: Trainer, setting: Setting) -> Mapping[str, Any]:
+    def changes(self, trainer: Trainer, problem: ProblemSpec) -> Mapping[str, Any]:
         """Arguments of the recipe and their new values."""
 
-    def apply(self, subject: Trainer, *, setting: Setting) -> Trainer:
+    def apply(self, subject: Trainer, *, problem: ProblemSpec) -> Trainer:
         """The recipe as changed.
 
         Raises:
             ConfigError: any of the faults, refusals, or faults of the recipe as changed.
         """
-        refuse(self, self.faults())
-        refuse(self, self.refusals(setting, subject))
-        recipe = changed(subject, **self.changes(subject, setting))
-        refuse(self, recipe.faults())
+        refuse(self, self.invalid_parameters())
+        refuse(self, self.incompatibilities(problem, subject))
+        recipe = changed(subject, **self.changes(subject, problem))
+        refuse(self, recipe.invalid_parameters())
         return recipe
 
 
@@ -61,7 +61,7 @@ class RuleFilling(RecipeFilling):
     def rule(self, inner: Gradient) -> Gradient:
         """The new rule around `inner`, or in its place."""
 
-    def objections(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def objections(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         if not self.replaces or (trainer.sampler is None and trainer.gradient is None):
             return []
         return [
@@ -69,7 +69,7 @@ class RuleFilling(RecipeFilling):
             "has replaced the recipe's sampler or gradient already: two such rules do not compose"
         ]
 
-    def changes(self, trainer: Trainer, setting: Setting) -> Mapping[str, Any]:
+    def changes(self, trainer: Trainer, problem: ProblemSpec) -> Mapping[str, Any]:
         return {"gradient": self.rule(trainer.gradient or MeanGradient())}
 
 
@@ -81,10 +81,10 @@ def changed(component: Any, **changes: Any) -> Any:
     return type(component)(**{name: getattr(component, name) for name in names} | changes)
 
 
-def refuse(filling: Defense, reasons: list[str]) -> None:
-    """Raise `reasons`, if there are any, in the name of `filling`."""
+def refuse(stage: Defense, reasons: list[str]) -> None:
+    """Raise `reasons`, if there are any, in the name of `stage`."""
     if reasons:
-        raise ConfigError(f"{type(filling).__name__}: {'; '.join(reasons)}")
+        raise ConfigError(f"{type(stage).__name__}: {'; '.join(reasons)}")
 
 
 def number(value: Any) -> bool:

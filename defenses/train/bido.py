@@ -47,7 +47,7 @@ class BiDO(RuleFilling):
         self.lambda_y = lambda_y
         self.layers = layers
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = [
             f"{name} {value!r} must be a number from 0"
             for name in ("lambda_x", "lambda_y")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, NamedTuple
 
-from medleak.api import Defense, Guarantee, Setting, Trainer
+from medleak.api import Defense, Guarantee, ProblemSpec, Trainer
 from medleak.defenses.train import accounting
 from medleak.defenses.train._private import Later, PrivateGradient
 from medleak.defenses.train._recipes import changed, number, refuse
@@ -58,7 +58,7 @@ class ClientDPSGD(Defense):
         self.clip = clip
         self.trials = trials
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = [
             f"{name} must be a positive finite number, not {value!r}"
             for name in ("epsilon", "clip", "delta")
@@ -69,19 +69,19 @@ class ClientDPSGD(Defense):
             found.append(f"delta must be below 1, not {self.delta!r}")
         return found
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         if reasons := need_federation(self, trainer):
             return reasons
         if trainer.gradient is not None:
             return ["the clients' gradient was already replaced by a defense"]
-        n = setting.n_records // trainer.n_clients
+        n = problem.n_records // trainer.n_clients
         if trainer.local.batch_size > n:
             return [f"batch_size {trainer.local.batch_size} exceeds the {n} records of a client"]
         return []
 
-    def guarantees(self, setting: Setting, trainer: FederatedTrainer) -> list[Guarantee]:
-        budget = self._budget(setting, trainer)
-        scans = setting.max_records > 1
+    def guarantees(self, problem: ProblemSpec, trainer: FederatedTrainer) -> list[Guarantee]:
+        budget = self._budget(problem, trainer)
+        scans = problem.max_records > 1
         return [
             Guarantee(
                 kind="dp",
@@ -94,7 +94,7 @@ class ClientDPSGD(Defense):
                     "the expected number of members is public",
                     "the noise is reproducible pseudo-random noise whose seed stays secret",
                     *(
-                        [f"a patient has up to {setting.max_records} records: not per patient"]
+                        [f"a patient has up to {problem.max_records} records: not per patient"]
                         * scans
                     ),
                 ),
@@ -108,15 +108,15 @@ class ClientDPSGD(Defense):
             )
         ]
 
-    def apply(self, subject: FederatedTrainer, *, setting: Setting) -> FederatedTrainer:
-        refuse(self, self.faults())
-        refuse(self, self.refusals(setting, subject))
-        rate = subject.local.batch_size / (setting.n_records // subject.n_clients)
-        rule = Later(partial(self._rule, setting, subject))
+    def apply(self, subject: FederatedTrainer, *, problem: ProblemSpec) -> FederatedTrainer:
+        refuse(self, self.invalid_parameters())
+        refuse(self, self.incompatibilities(problem, subject))
+        rate = subject.local.batch_size / (problem.n_records // subject.n_clients)
+        rule = Later(partial(self._rule, problem, subject))
         return changed(subject, gradient=rule, rate=rate)
 
-    def _rule(self, setting: Setting, trainer: FederatedTrainer) -> PrivateGradient:
-        budget = self._budget(setting, trainer)
+    def _rule(self, problem: ProblemSpec, trainer: FederatedTrainer) -> PrivateGradient:
+        budget = self._budget(problem, trainer)
         ledger: dict[str, Any] = {
             "epsilon": budget.epsilon,
             "delta": budget.delta,
@@ -127,9 +127,9 @@ class ClientDPSGD(Defense):
         batch = trainer.local.batch_size
         return PrivateGradient(float(self.clip), budget.sigma, batch, ledger)
 
-    def _budget(self, setting: Setting, trainer: FederatedTrainer) -> Budget:
-        q = trainer.local.batch_size / (setting.n_records // trainer.n_clients)
+    def _budget(self, problem: ProblemSpec, trainer: FederatedTrainer) -> Budget:
+        q = trainer.local.batch_size / (problem.n_records // trainer.n_clients)
         steps = trainer.rounds * trainer.local.steps
-        delta = 1 / (10 * setting.n_records) if self.delta is None else float(self.delta)
+        delta = 1 / (10 * problem.n_records) if self.delta is None else float(self.delta)
         sigma, accountant = accounting.calibrate(float(self.epsilon), delta, q, steps)
         return Budget(float(self.epsilon), delta, q, sigma, steps, accountant)

@@ -6,7 +6,7 @@ import math
 from functools import partial
 from typing import Any, NamedTuple
 
-from medleak.api import ConfigError, Defense, Guarantee, Setting, Trainer
+from medleak.api import ConfigError, Defense, Guarantee, ProblemSpec, Trainer
 from medleak.core.suggestions import unknown
 from medleak.defenses.train import accounting
 from medleak.defenses.train._private import Later, PoissonSampler, PrivateGradient
@@ -88,7 +88,7 @@ class DPSGD(Defense):
         self.schedule = schedule
         self.trials = trials
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = [
             f"{name} must be a positive finite number, not {value!r}"
             for name in NUMBERS
@@ -116,7 +116,7 @@ class DPSGD(Defense):
             found.append(unknown("unit", self.unit, UNITS))
         return found
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         """Reasons against, for a filling without faults."""
         if not hasattr(trainer, "sampler") or not hasattr(trainer, "gradient"):
             return [
@@ -130,17 +130,17 @@ class DPSGD(Defense):
                 "early_stopping with DP-SGD: its guarantee is for the last iterate, which must be "
                 "the one released"
             )
-        if self.unit == "patient" and setting.unit != "patient":
-            reasons.append(f"unit=patient needs known patients; here the unit is {setting.unit}")
-        recipe, n = self._recipe(trainer, setting), self._n(setting)
+        if self.unit == "patient" and problem.unit != "patient":
+            reasons.append(f"unit=patient needs known patients; here the unit is {problem.unit}")
+        recipe, n = self._recipe(trainer, problem), self._n(problem)
         if (batch := recipe.batch_size) > n:
             reasons.append(
                 f"batch_size {batch} exceeds the {n} expected member {self.unit}s: sampling rate > 1"
             )
-        return reasons + recipe.refusals(setting)
+        return reasons + recipe.incompatibilities(problem)
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
-        budget = self._budget(setting, trainer)
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
+        budget = self._budget(problem, trainer)
         promise = Guarantee(
             kind="dp",
             epsilon=budget.epsilon,
@@ -148,7 +148,7 @@ class DPSGD(Defense):
             unit=self.unit,
             adjacency="add/remove",
             protects_from="anyone who sees the released model",
-            assumptions=self._assumptions(setting, trainer),
+            assumptions=self._assumptions(problem, trainer),
             accountant=budget.accountant,
             mechanism={
                 "name": "poisson_gaussian",
@@ -157,55 +157,55 @@ class DPSGD(Defense):
                 "steps": budget.steps,
             },
         )
-        return [promise, *self._group(setting, budget)]
+        return [promise, *self._group(problem, budget)]
 
-    def apply(self, subject: Trainer, *, setting: Setting) -> Trainer:
+    def apply(self, subject: Trainer, *, problem: ProblemSpec) -> Trainer:
         """The same recipe with private batches and gradients, and nothing chosen by validation.
 
         Raises:
             ConfigError: any of the faults, here or in the recipe's settings as replaced, or of the
                 refusals.
         """
-        _refuse(self.faults())
-        _refuse(self.refusals(setting, subject))
-        recipe = self._recipe(subject, setting)
-        _refuse(recipe.faults())
-        q, steps = self._rounds(recipe, setting)
+        _refuse(self.invalid_parameters())
+        _refuse(self.incompatibilities(problem, subject))
+        recipe = self._recipe(subject, problem)
+        _refuse(recipe.invalid_parameters())
+        q, steps = self._rounds(recipe, problem)
         return changed(
             recipe,
             sampler=PoissonSampler(q, steps, self.unit),
-            gradient=Later(partial(self._gradient, setting, subject)),
+            gradient=Later(partial(self._gradient, problem, subject)),
         )
 
-    def _gradient(self, setting: Setting, trainer: Trainer) -> PrivateGradient:
-        budget = self._budget(setting, trainer)
+    def _gradient(self, problem: ProblemSpec, trainer: Trainer) -> PrivateGradient:
+        budget = self._budget(problem, trainer)
         ledger = {
             "epsilon": budget.epsilon,
             "delta": budget.delta,
             "accountant": budget.accountant,
             "trials": self.trials,
         }
-        expected = self._recipe(trainer, setting).batch_size
+        expected = self._recipe(trainer, problem).batch_size
         return PrivateGradient(float(self.clip), budget.sigma, expected, ledger)
 
-    def _n(self, setting: Setting) -> int:
-        return setting.n_patients if self.unit == "patient" else setting.n_records
+    def _n(self, problem: ProblemSpec) -> int:
+        return problem.n_patients if self.unit == "patient" else problem.n_records
 
-    def _recipe(self, trainer: Trainer, setting: Setting) -> Trainer:
+    def _recipe(self, trainer: Trainer, problem: ProblemSpec) -> Trainer:
         own = {name: getattr(self, name) for name in RECIPE}
         if self.sampling_rate is not None:
-            own["batch_size"] = max(1, round(self.sampling_rate * self._n(setting)))
+            own["batch_size"] = max(1, round(self.sampling_rate * self._n(problem)))
         return changed(trainer, **{k: v for k, v in own.items() if v is not None})
 
-    def _rounds(self, recipe: Trainer, setting: Setting) -> tuple[float, int]:
+    def _rounds(self, recipe: Trainer, problem: ProblemSpec) -> tuple[float, int]:
         """Sampling rate and number of steps."""
-        n = self._n(setting)
+        n = self._n(problem)
         return recipe.batch_size / n, recipe.epochs * math.ceil(n / recipe.batch_size)
 
-    def _budget(self, setting: Setting, trainer: Trainer) -> Budget:
-        _refuse(self.faults())
-        q, steps = self._rounds(self._recipe(trainer, setting), setting)
-        delta = 1 / (10 * self._n(setting)) if self.delta is None else float(self.delta)
+    def _budget(self, problem: ProblemSpec, trainer: Trainer) -> Budget:
+        _refuse(self.invalid_parameters())
+        q, steps = self._rounds(self._recipe(trainer, problem), problem)
+        delta = 1 / (10 * self._n(problem)) if self.delta is None else float(self.delta)
         if self.epsilon is None:
             sigma = float(self.noise_multiplier)
             epsilon, accountant = accounting.epsilon_of(sigma, delta, q, steps)
@@ -214,21 +214,21 @@ class DPSGD(Defense):
             sigma, accountant = accounting.calibrate(epsilon, delta, q, steps)
         return Budget(epsilon, delta, q, sigma, steps, accountant)
 
-    def _assumptions(self, setting: Setting, trainer: Trainer) -> tuple[str, ...]:
-        scans = self.unit == "record" and setting.max_records > 1
+    def _assumptions(self, problem: ProblemSpec, trainer: Trainer) -> tuple[str, ...]:
+        scans = self.unit == "record" and problem.max_records > 1
         return (
             f"batches are Poisson samples of {self.unit}s and stay hidden",
             "the expected number of members is public",
             "the noise is reproducible pseudo-random noise whose seed stays secret",
             f"hyper-parameters were chosen in {self.trials} runs, at no cost to the budget",
             *(
-                [f"a patient has up to {setting.max_records} records: this is not per patient"]
+                [f"a patient has up to {problem.max_records} records: this is not per patient"]
                 * scans
             ),
         )
 
-    def _group(self, setting: Setting, budget: Budget) -> list[Guarantee]:
-        k = setting.max_records
+    def _group(self, problem: ProblemSpec, budget: Budget) -> list[Guarantee]:
+        k = problem.max_records
         if self.unit == "patient" or k < 2:
             return []
         epsilon, delta = accounting.group(budget.epsilon, budget.delta, k)
@@ -252,6 +252,6 @@ def _positive(value: Any) -> bool:
     return number and 0 < value < math.inf
 
 
-def _refuse(faults: list[str]) -> None:
-    if faults:
-        raise ConfigError(f"DPSGD: {'; '.join(faults)}")
+def _refuse(invalid_parameters: list[str]) -> None:
+    if invalid_parameters:
+        raise ConfigError(f"DPSGD: {'; '.join(invalid_parameters)}")

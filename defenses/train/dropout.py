@@ -33,7 +33,7 @@ class Dropout(RuleFilling):
     def __init__(self, *, rate: float = 0.5):
         self.rate = rate
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         good = number(self.rate) and 0 <= self.rate < 1
         return [] if good else [f"rate {self.rate!r} must be a number from 0 to below 1"]
 

@@ -12,12 +12,12 @@ from medleak.api import (
     Defense,
     LocalTraining,
     NotApplicable,
+    Observer,
+    ProblemSpec,
     Records,
-    Setting,
     Trained,
     Trainer,
     UpdateDefense,
-    Watch,
 )
 from medleak.core.suggestions import unknown
 from medleak.defenses.train._recipes import changed, number, refuse, whole
@@ -99,7 +99,7 @@ class Federated(Defense):
         self.deadline = deadline
         self.engine = engine
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         counts = {"n_clients": 1, "rounds": 1, "local_steps": 1, "batch_size": 1, "observe": 0}
         found = [
             f"{name} must be a whole number of at least {least}, not {value!r}"
@@ -126,7 +126,7 @@ class Federated(Defense):
             found.append(unknown("engine", self.engine, ENGINES))
         return found
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         reasons = []
         if not hasattr(trainer, "gradient"):
             reasons.append(f"federated rounds replace a recipe: {type(trainer).__name__} is none")
@@ -137,18 +137,18 @@ class Federated(Defense):
             )
         if getattr(trainer, "early_stopping", None) is not None:
             reasons.append("early_stopping: federated rounds release the last model")
-        if self.n_clients > setting.n_patients:
-            reasons.append(f"{self.n_clients} clients share {setting.n_patients} member patients")
+        if self.n_clients > problem.n_patients:
+            reasons.append(f"{self.n_clients} clients share {problem.n_patients} member patients")
         return reasons
 
-    def apply(self, subject: Trainer, *, setting: Setting) -> FederatedTrainer:
+    def apply(self, subject: Trainer, *, problem: ProblemSpec) -> FederatedTrainer:
         """The federation in place of the recipe.
 
         Raises:
             ConfigError: faults or refusals.
         """
-        refuse(self, self.faults())
-        refuse(self, self.refusals(setting, subject))
+        refuse(self, self.invalid_parameters())
+        refuse(self, self.incompatibilities(problem, subject))
         return FederatedTrainer(plan=self)
 
 
@@ -162,7 +162,7 @@ class FederatedTrainer(Trainer):
         rate: probability with which each of a client's records joins a batch (None: batches of
             `batch_size`, or of all it has, in shuffled passes over its records).
         update, aggregate: fillings of these slots.
-        watch: the adversary who looks on.
+        observer: the adversary who looks on.
     """
 
     def __init__(
@@ -173,14 +173,14 @@ class FederatedTrainer(Trainer):
         rate: float | None = None,
         update: Sequence[UpdateDefense] = (),
         aggregate: Aggregator | None = None,
-        watch: Watch | None = None,
+        observer: Observer | None = None,
     ):
         self.plan = plan
         self.gradient = gradient
         self.rate = rate
         self.update = update
         self.aggregate = aggregate
-        self.watch = watch
+        self.observer = observer
 
     @property
     def rounds(self) -> int:
@@ -199,25 +199,25 @@ class FederatedTrainer(Trainer):
         """What each client does; public."""
         return LocalTraining(self.plan.local_steps, self.plan.batch_size, self.plan.lr)
 
-    def carrying(self, slot: str, fillings: Sequence[Any]) -> FederatedTrainer:
+    def with_stages(self, slot: str, stages: Sequence[Any]) -> FederatedTrainer:
         if slot == "update":
-            reading = [type(one).__name__ for one in fillings if one.reads_records]
+            reading = [type(one).__name__ for one in stages if one.reads_records]
             if reading and self.rate is not None:
                 raise NotApplicable(
                     f"{', '.join(reading)} looks at records after the noise was added: the promise "
                     "of client_dp_sgd would be broken"
                 )
-            return changed(self, update=tuple(fillings))
-        if len(fillings) > 1:
-            names = ", ".join(type(filling).__name__ for filling in fillings)
-            raise NotApplicable(f"one filling can sum the messages, not {len(fillings)}: {names}")
-        return changed(self, aggregate=fillings[0])
+            return changed(self, update=tuple(stages))
+        if len(stages) > 1:
+            names = ", ".join(type(stage).__name__ for stage in stages)
+            raise NotApplicable(f"one filling can sum the messages, not {len(stages)}: {names}")
+        return changed(self, aggregate=stages[0])
 
-    def untamperable(self) -> str:
+    def malicious_server_incompatibility(self) -> str:
         flower = self.plan.engine == "flower"
         return "engine=flower sends weights, not networks: use engine=lean" if flower else ""
 
-    def unwatchable(self, client: int) -> str:
+    def client_view_incompatibility(self, client: int) -> str:
         if not 0 <= client < self.n_clients or self.n_clients < 2:
             return f"client {client} is not one of {self.n_clients} with somebody to look at"
         if self.participation < 1:
@@ -226,23 +226,23 @@ class FederatedTrainer(Trainer):
             )
         return ""
 
-    def owned(self, records: Records, client: int, setting: Setting) -> np.ndarray:
+    def records_of_client(self, records: Records, client: int, problem: ProblemSpec) -> np.ndarray:
         from medleak.defenses.train._partition import partition
 
-        homes = partition(records, self.plan, n_outputs=setting.n_outputs, seed=0)
+        homes = partition(records, self.plan, n_outputs=problem.n_outputs, seed=0)
         found = np.zeros(len(records), dtype=bool)
         found[homes[client]] = True
         return found
 
-    def watched(self, watch: Watch) -> FederatedTrainer:
-        return changed(self, watch=watch)
+    def observed_by(self, observer: Observer) -> FederatedTrainer:
+        return changed(self, observer=observer)
 
     def fit(
         self,
         model: Any,
         records: Records,
         *,
-        setting: Setting,
+        problem: ProblemSpec,
         seed: int,
         validation: Records | None = None,
         device: str = "cpu",
@@ -259,14 +259,14 @@ class FederatedTrainer(Trainer):
             from medleak.defenses.train._flower import run
         else:
             from medleak.defenses.train._federation import run
-        federation = Federation(self, model, records, setting=setting, seed=seed, device=device)
+        federation = Federation(self, model, records, problem=problem, seed=seed, device=device)
         facts = run(federation)
-        return Trained(federation.model.eval(), {**self._facts(setting), **facts})
+        return Trained(federation.model.eval(), {**self._facts(problem), **facts})
 
-    def _facts(self, setting: Setting) -> Mapping[str, Any]:
+    def _facts(self, problem: ProblemSpec) -> Mapping[str, Any]:
         plan = self.plan
         return {
-            "criterion": "bce" if setting.task == "multilabel" else "cross_entropy",
+            "criterion": "bce" if problem.task == "multilabel" else "cross_entropy",
             "rounds": plan.rounds,
             "clients": plan.n_clients,
             "local_steps": plan.local_steps,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medleak.api import Setting, Trainer
+from medleak.api import ProblemSpec, Trainer
 from medleak.defenses.train._recipes import RuleFilling, number
 from medleak.targets._rules import Backward, Gradient
 
@@ -40,7 +40,7 @@ class LabelSmoothing(RuleFilling):
         self.start = start
         self.full = full
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         if not (number(self.epsilon) and -1 < self.epsilon < 1):
             found.append(f"epsilon {self.epsilon!r} must lie between -1 and 1")
@@ -54,8 +54,8 @@ class LabelSmoothing(RuleFilling):
     def rule(self, inner: Gradient) -> Gradient:
         return Smoothed(float(self.epsilon), inner, float(self.start), float(self.full))
 
-    def changes(self, trainer: Trainer, setting: Setting) -> Mapping[str, Any]:
-        rule = super().changes(trainer, setting)["gradient"]
+    def changes(self, trainer: Trainer, problem: ProblemSpec) -> Mapping[str, Any]:
+        rule = super().changes(trainer, problem)["gradient"]
         return {"gradient": replace(rule, epochs=trainer.epochs)}
 
 

@@ -36,7 +36,7 @@ class MixUp(RuleFilling):
     def __init__(self, *, alpha: float = 1.0):
         self.alpha = alpha
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         good = number(self.alpha) and (self.alpha == 0 or LEAST <= self.alpha <= MOST)
         return [] if good else [f"alpha {self.alpha!r} must be 0 or from {LEAST:g} to {MOST:g}"]
 

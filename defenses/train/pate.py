@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medleak.api import ConfigError, Defense, Guarantee, Records, Setting, Task, Trained, Trainer
+from medleak.api import (
+    ConfigError,
+    Defense,
+    Guarantee,
+    ProblemSpec,
+    Records,
+    Task,
+    Trained,
+    Trainer,
+)
 from medleak.core.keys import rng_for, seed_for
 from medleak.core.suggestions import unknown
 from medleak.defenses.train import accounting
@@ -80,7 +89,7 @@ class PATE(Defense):
         self.group = group
         self.queries = queries
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = [
             f"{name} must be a positive finite number, not {value!r}"
             for name in POSITIVE
@@ -104,7 +113,7 @@ class PATE(Defense):
             found.append(f"queries must be a whole number of at least 2, not {self.queries!r}")
         return found
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         reasons = []
         if getattr(trainer, "sampler", None) is not None:
             reasons.append(
@@ -116,23 +125,23 @@ class PATE(Defense):
                 "early_stopping with PATE: the validation records are the public ones here, and "
                 "their labels stay unused"
             )
-        if self.teachers is not None and self.teachers > setting.n_patients:
+        if self.teachers is not None and self.teachers > problem.n_patients:
             reasons.append(
-                f"{self.teachers} teachers for {setting.n_patients} expected member {_unit(setting)}s"
+                f"{self.teachers} teachers for {problem.n_patients} expected member {_unit(problem)}s"
             )
         return reasons
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
-        spent = self._spent(setting)
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
+        spent = self._spent(problem)
         return [
             Guarantee(
                 kind="dp",
                 epsilon=spent.epsilon,
                 delta=spent.delta,
-                unit=_unit(setting),
+                unit=_unit(problem),
                 adjacency="add/remove",
                 protects_from="anyone who sees the released student",
-                assumptions=self._assumptions(setting),
+                assumptions=self._assumptions(problem),
                 accountant=spent.accountant,
                 mechanism={
                     "name": "poisson_gaussian",
@@ -143,20 +152,20 @@ class PATE(Defense):
             )
         ]
 
-    def apply(self, subject: Trainer, *, setting: Setting) -> Trainer:
+    def apply(self, subject: Trainer, *, problem: ProblemSpec) -> Trainer:
         """A trainer that fits teachers and student by `subject`.
 
         Raises:
             ConfigError: any of the faults or refusals.
         """
-        refuse(self, self.faults())
-        refuse(self, self.refusals(setting, subject))
+        refuse(self, self.invalid_parameters())
+        refuse(self, self.incompatibilities(problem, subject))
         return Ensemble(recipe=subject, defense=self)
 
-    def _spent(self, setting: Setting) -> Spent:
-        refuse(self, self.faults())
-        answers = self.queries * (setting.n_outputs if setting.task == "multilabel" else 1)
-        delta = 1 / (10 * setting.n_patients) if self.delta is None else float(self.delta)
+    def _spent(self, problem: ProblemSpec) -> Spent:
+        refuse(self, self.invalid_parameters())
+        answers = self.queries * (problem.n_outputs if problem.task == "multilabel" else 1)
+        delta = 1 / (10 * problem.n_patients) if self.delta is None else float(self.delta)
         if self.epsilon is None:
             sigma = float(self.sigma)
             epsilon, accountant = accounting.epsilon_of(sigma / math.sqrt(2), delta, 1.0, answers)
@@ -166,9 +175,9 @@ class PATE(Defense):
             sigma = math.sqrt(2) * multiplier
         return Spent(epsilon, delta, sigma, answers, accountant)
 
-    def ledger(self, setting: Setting) -> dict[str, Any]:
+    def ledger(self, problem: ProblemSpec) -> dict[str, Any]:
         """What a run says of the mechanism."""
-        spent = self._spent(setting)
+        spent = self._spent(problem)
         return {
             "epsilon": spent.epsilon,
             "delta": spent.delta,
@@ -177,14 +186,14 @@ class PATE(Defense):
             "accountant": spent.accountant,
         }
 
-    def _assumptions(self, setting: Setting) -> tuple[str, ...]:
+    def _assumptions(self, problem: ProblemSpec) -> tuple[str, ...]:
         drawn = (
             "each patient's teacher is drawn without regard to who else is there"
             if self.group is None
             else f"a patient's records all belong to the '{self.group}' of the first of them"
         )
         return (
-            f"one {_unit(setting)} trains one teacher: {drawn}",
+            f"one {_unit(problem)} trains one teacher: {drawn}",
             "the validation patients are public, unlabelled and unprotected",
             "only the student is released: teachers and votes stay hidden",
             "the expected number of members is public",
@@ -206,8 +215,8 @@ class Ensemble(Trainer):
         self.recipe = recipe
         self.defense = defense
 
-    def refusals(self, setting: Setting) -> list[str]:
-        return self.recipe.refusals(setting)
+    def incompatibilities(self, problem: ProblemSpec) -> list[str]:
+        return self.recipe.incompatibilities(problem)
 
     def fewest_validation(self) -> int:
         return self.defense.queries
@@ -217,7 +226,7 @@ class Ensemble(Trainer):
         model: Any,
         records: Records,
         *,
-        setting: Setting,
+        problem: ProblemSpec,
         seed: int,
         validation: Records | None = None,
         device: str = "cpu",
@@ -231,11 +240,11 @@ class Ensemble(Trainer):
             ConfigError: an unknown group column, or too few validation records.
         """
         public = self._public(validation)
-        ledger = self.defense.ledger(setting)
-        answers, trained = self._ask(model, records, public.x, setting, seed, device)
+        ledger = self.defense.ledger(problem)
+        answers, trained = self._ask(model, records, public.x, problem, seed, device)
         labels = noisy_argmax(answers, ledger["sigma"], rng_for("votes", seed))
         lesson = Records(public.x, labels, public.patients, public.groups)
-        student = self.recipe.fit(model, lesson, setting=setting, seed=seed, device=device)
+        student = self.recipe.fit(model, lesson, problem=problem, seed=seed, device=device)
         facts = {
             **student.facts,
             **ledger,
@@ -252,14 +261,14 @@ class Ensemble(Trainer):
         model: Any,
         records: Records,
         x: np.ndarray,
-        setting: Setting,
+        problem: ProblemSpec,
         seed: int,
         device: str,
     ) -> tuple[np.ndarray, int]:
         """Counts of votes on `x`, ``(N, C)`` or ``(N, L, 2)``, and the number of teachers."""
-        several = setting.task == "multilabel"
+        several = problem.task == "multilabel"
         counts = np.zeros(
-            (len(x), setting.n_outputs, 2) if several else (len(x), setting.n_outputs)
+            (len(x), problem.n_outputs, 2) if several else (len(x), problem.n_outputs)
         )
         trained = 0
         for name, own in self._parts(records, seed).items():
@@ -267,11 +276,11 @@ class Ensemble(Trainer):
                 teacher = self.recipe.fit(
                     copy.deepcopy(model),
                     records.take(own),
-                    setting=setting,
+                    problem=problem,
                     seed=seed_for("teacher", seed, name),
                     device=device,
                 )
-                labels = predicted(teacher.model, x, setting.task, device)
+                labels = predicted(teacher.model, x, problem.task, device)
                 counts += np.eye(counts.shape[-1])[labels]
                 trained += 1
         return counts, trained
@@ -321,6 +330,6 @@ def noisy_argmax(counts: np.ndarray, sigma: float, rng: np.random.Generator) -> 
     return (counts + sigma * rng.standard_normal(counts.shape)).argmax(-1)
 
 
-def _unit(setting: Setting) -> str:
+def _unit(problem: ProblemSpec) -> str:
     """What membership is drawn by; where patients are unknown, each image is its own."""
-    return "patient" if setting.unit == "patient" else "record"
+    return "patient" if problem.unit == "patient" else "record"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medleak.api import Setting, Trainer
+from medleak.api import ProblemSpec, Trainer
 from medleak.defenses.train._recipes import RecipeFilling, number, whole
 
 
@@ -28,11 +28,11 @@ class WeightDecay(RecipeFilling):
     def __init__(self, *, weight_decay: float = 1.0):
         self.weight_decay = weight_decay
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         good = number(self.weight_decay) and self.weight_decay >= 0
         return [] if good else [f"weight_decay {self.weight_decay!r} must be a number from 0"]
 
-    def changes(self, trainer: Trainer, setting: Setting) -> Mapping[str, Any]:
+    def changes(self, trainer: Trainer, problem: ProblemSpec) -> Mapping[str, Any]:
         return {"weight_decay": self.weight_decay}
 
 
@@ -56,11 +56,11 @@ class EarlyStopping(RecipeFilling):
     def __init__(self, *, patience: int = 3):
         self.patience = patience
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         good = whole(self.patience, 1)
         return [] if good else [f"patience {self.patience!r} must be a whole number from 1"]
 
-    def objections(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def objections(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         if trainer.sampler is None:
             return []
         return [
@@ -68,5 +68,5 @@ class EarlyStopping(RecipeFilling):
             "last iterate, which must be the one released"
         ]
 
-    def changes(self, trainer: Trainer, setting: Setting) -> Mapping[str, Any]:
+    def changes(self, trainer: Trainer, problem: ProblemSpec) -> Mapping[str, Any]:
         return {"early_stopping": {"patience": self.patience}}

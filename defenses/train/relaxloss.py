@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from medleak.api import Setting, Trainer
+from medleak.api import ProblemSpec, Trainer
 from medleak.defenses.train._recipes import RuleFilling, number
 from medleak.targets._rules import Backward, Gradient
 
@@ -42,7 +42,7 @@ class RelaxLoss(RuleFilling):
         self.alpha = alpha
         self.upper = upper
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         if not (number(self.alpha) and self.alpha >= 0):
             found.append(f"alpha {self.alpha!r} must be a number from 0")
@@ -50,9 +50,9 @@ class RelaxLoss(RuleFilling):
             found.append(f"upper {self.upper!r} must be a number above 0 and at most 1")
         return found
 
-    def objections(self, setting: Setting, trainer: Trainer) -> list[str]:
-        chance = math.log(2 if setting.task == "multilabel" else setting.n_outputs)
-        return super().objections(setting, trainer) + [
+    def objections(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
+        chance = math.log(2 if problem.task == "multilabel" else problem.n_outputs)
+        return super().objections(problem, trainer) + [
             f"alpha {self.alpha:g} is not below {chance:.3g}, the loss of a uniform guess: nothing "
             "would be learnt"
         ] * (self.alpha >= chance)

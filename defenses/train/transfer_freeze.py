@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from medleak.api import ConfigError, Defense, Records, Setting, Trained, Trainer
+from medleak.api import ConfigError, Defense, ProblemSpec, Records, Trained, Trainer
 from medleak.core.keys import seed_for
 from medleak.defenses.train._layers import keeping
 from medleak.defenses.train._recipes import changed, number, refuse, whole
@@ -45,7 +45,7 @@ class TransferFreeze(Defense):
         self.frozen = frozen
         self.pretrain_epochs = pretrain_epochs
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         if not (number(self.frozen) and 0 <= self.frozen < 1):
             found.append(f"frozen {self.frozen!r} must be a number from 0 to below 1")
@@ -55,7 +55,7 @@ class TransferFreeze(Defense):
             )
         return found
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         if missing := [name for name in self.needs if not hasattr(trainer, name)]:
             who = type(trainer).__name__
             return [f"TransferFreeze runs a recipe twice: {who} is none, it has no {missing[0]}"]
@@ -65,14 +65,14 @@ class TransferFreeze(Defense):
             "early_stopping with TransferFreeze: the validation records are what it pre-trains on"
         ]
 
-    def apply(self, subject: Trainer, *, setting: Setting) -> Trainer:
+    def apply(self, subject: Trainer, *, problem: ProblemSpec) -> Trainer:
         """A trainer that runs `subject` on public records and on members.
 
         Raises:
             ConfigError: any of the faults or refusals.
         """
-        refuse(self, self.faults())
-        refuse(self, self.refusals(setting, subject))
+        refuse(self, self.invalid_parameters())
+        refuse(self, self.incompatibilities(problem, subject))
         return Transferred(recipe=subject, defense=self)
 
 
@@ -90,8 +90,8 @@ class Transferred(Trainer):
         self.recipe = recipe
         self.defense = defense
 
-    def refusals(self, setting: Setting) -> list[str]:
-        return self.recipe.refusals(setting)
+    def incompatibilities(self, problem: ProblemSpec) -> list[str]:
+        return self.recipe.incompatibilities(problem)
 
     def fewest_validation(self) -> int:
         return 0 if self.defense.pretrain_epochs == 0 else FEWEST
@@ -101,7 +101,7 @@ class Transferred(Trainer):
         model: Any,
         records: Records,
         *,
-        setting: Setting,
+        problem: ProblemSpec,
         seed: int,
         validation: Records | None = None,
         device: str = "cpu",
@@ -117,12 +117,12 @@ class Transferred(Trainer):
             public = self._public(validation)
             plain = {"sampler": None, "gradient": None, "epochs": epochs or self.recipe.epochs}
             first = changed(self.recipe, **plain).fit(
-                model, public, setting=setting, seed=seed_for("pretrain", seed), device=device
+                model, public, problem=problem, seed=seed_for("pretrain", seed), device=device
             )
             facts |= {"public_records": len(public), "public_loss": first.facts["train_loss"]}
             model.train()
         with frozen(model, self.defense.frozen) as still:
-            trained = self.recipe.fit(model, records, setting=setting, seed=seed, device=device)
+            trained = self.recipe.fit(model, records, problem=problem, seed=seed, device=device)
         return Trained(trained.model, {**trained.facts, **facts, **still})
 
     def _public(self, validation: Records | None) -> Records:

@@ -51,7 +51,7 @@ class VIB(RuleFilling):
         self.beta = beta
         self.width = width
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         if not (number(self.beta) and self.beta >= 0):
             found.append(f"beta {self.beta!r} must be a number from 0")

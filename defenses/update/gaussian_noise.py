@@ -31,7 +31,7 @@ class NoiseUpdate(UpdateDefense):
     def __init__(self, *, std: float = 0.01):
         self.std = std
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         good = number(self.std) and self.std >= 0
         return [] if good else [f"std {self.std!r} must be a finite number of at least 0"]
 

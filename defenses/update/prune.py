@@ -30,7 +30,7 @@ class Prune(UpdateDefense):
     def __init__(self, *, fraction: float = 0.9):
         self.fraction = fraction
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         good = number(self.fraction) and 0 <= self.fraction < 1
         return [] if good else [f"fraction {self.fraction!r} must be from 0 to below 1"]
 

@@ -33,7 +33,7 @@ class Quantise(UpdateDefense):
         self.bits = bits
         self.stochastic = stochastic
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         if not (whole(self.bits, 2) and self.bits <= 16):
             found.append(f"bits must be a whole number from 2 to 16, not {self.bits!r}")

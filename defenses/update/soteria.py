@@ -45,7 +45,7 @@ class Soteria(UpdateDefense):
         self.fraction = fraction
         self.probes = probes
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         if not (number(self.fraction) and 0 <= self.fraction < 1):
             found.append(f"fraction {self.fraction!r} must be from 0 to below 1")

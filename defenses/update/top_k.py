@@ -33,7 +33,7 @@ class TopK(UpdateDefense):
     def __init__(self, *, keep: float = 0.1):
         self.keep = keep
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         good = number(self.keep) and 0 < self.keep <= 1
         return [] if good else [f"keep {self.keep!r} must be above 0 and at most 1"]
 

@@ -9,27 +9,37 @@ model is whatever its architecture returns. The flow is
 from dataclasses import replace
 
 from medleak.api.attack import Attack, Output, ThreatModel
-from medleak.api.attribute import Attributes, Composition, Guesses, Inquiry
+from medleak.api.attribute import (
+    AttributeChallenge,
+    AttributeScores,
+    AttributeTruth,
+    MessageAttributeChallenge,
+)
 from medleak.api.component import Component
-from medleak.api.data import Dataset, DatasetSource, Records, Setting
+from medleak.api.data import Dataset, DatasetSource, ProblemSpec, Records
 from medleak.api.defense import Defense
 from medleak.api.errors import ConfigError, DataError, Hidden, MedleakError, NotApplicable
 from medleak.api.federation import Aggregated, Aggregator, LocalTraining, Observation, UpdateDefense
 from medleak.api.guarantee import Guarantee
-from medleak.api.inversion import Portraits, Sitters, Sittings
+from medleak.api.inversion import InversionChallenge, InversionTruth, InvertedImages
 from medleak.api.knowledge import Knowledge, Shadow, Shadows
-from medleak.api.membership import Challenge, Scored, Secret
+from medleak.api.membership import Challenge, MembershipScores, MembershipTruth
 from medleak.api.metric import Curve, Estimate, Metric
 from medleak.api.policy import (
     OWN,
     AdversaryPolicy,
     ClientPolicy,
+    Observer,
     PoisoningPolicy,
     ServerPolicy,
-    Watch,
 )
-from medleak.api.property import Shares, Suspicion, Verdicts
-from medleak.api.reconstruction import Insight, Originals, Puzzle, Rebuilt
+from medleak.api.property import PropertyChallenge, PropertyScores, PropertyTruth
+from medleak.api.reconstruction import (
+    InformedPrior,
+    ReconstructionChallenge,
+    Reconstructions,
+    ReconstructionTruth,
+)
 from medleak.api.release import Release
 from medleak.api.training import Trained, Trainer
 from medleak.api.types import IMPLIED_VIEWS, SLOTS, VIEWS, Goal, Slot, Task, View
@@ -43,11 +53,12 @@ __all__ = [
     "Aggregated",
     "Aggregator",
     "Attack",
-    "Attributes",
+    "AttributeChallenge",
+    "AttributeScores",
+    "AttributeTruth",
     "Challenge",
     "ClientPolicy",
     "Component",
-    "Composition",
     "ConfigError",
     "Curve",
     "DataError",
@@ -57,42 +68,41 @@ __all__ = [
     "Estimate",
     "Goal",
     "Guarantee",
-    "Guesses",
     "Hidden",
-    "Inquiry",
-    "Insight",
+    "InformedPrior",
+    "InversionChallenge",
+    "InversionTruth",
+    "InvertedImages",
     "Knowledge",
     "LocalTraining",
     "MedleakError",
+    "MembershipScores",
+    "MembershipTruth",
+    "MessageAttributeChallenge",
     "Metric",
     "NotApplicable",
     "Observation",
-    "Originals",
+    "Observer",
     "Output",
     "PoisoningPolicy",
-    "Portraits",
-    "Puzzle",
-    "Rebuilt",
+    "ProblemSpec",
+    "PropertyChallenge",
+    "PropertyScores",
+    "PropertyTruth",
+    "ReconstructionChallenge",
+    "ReconstructionTruth",
+    "Reconstructions",
     "Records",
     "Release",
-    "Scored",
-    "Secret",
     "ServerPolicy",
-    "Setting",
     "Shadow",
     "Shadows",
-    "Shares",
-    "Sitters",
-    "Sittings",
     "Slot",
-    "Suspicion",
     "Task",
     "ThreatModel",
     "Trained",
     "Trainer",
     "UpdateDefense",
-    "Verdicts",
     "View",
-    "Watch",
     "replace",
 ]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from medleak.api.component import Component
-from medleak.api.data import Setting
+from medleak.api.data import ProblemSpec
 from medleak.api.errors import MedleakError
 from medleak.api.knowledge import Knowledge
 from medleak.api.membership import Challenge
@@ -55,7 +55,7 @@ class Output:
 
     scores: np.ndarray | None = None
     reconstructions: np.ndarray | None = None
-    unguided: np.ndarray | None = None
+    prior_samples: np.ndarray | None = None
     seconds: float = 0.0
     queries: int = 0
 
@@ -63,7 +63,7 @@ class Output:
 class Attack(Component, ABC):
     """Base of every attack: the author writes `run`, and `fit` where there is something to learn.
 
-    An attack never sees the `Secret` and computes no metric. Class attributes are literals, because
+    An attack never sees the `MembershipTruth` and computes no metric. Class attributes are literals, because
     `medleak list` reads them without importing the module:
 
     - `requires`: the `ThreatModel`;
@@ -81,7 +81,7 @@ class Attack(Component, ABC):
     kinds: ClassVar[Sequence[str]] = ()
     first_layer: ClassVar[str] = ""
 
-    def refusals(self, setting: Setting, knowledge: Mapping[str, Any]) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         """Every reason why the attack cannot be mounted. `knowledge` is its YAML block."""
         return []
 
@@ -92,7 +92,7 @@ class Attack(Component, ABC):
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         """Scores ``(N,)``, higher for members; ``(N, V)`` for an attribute; reconstructions ``(N, ...)``."""
 
-    def unguided(self, challenge: Any) -> np.ndarray | None:
+    def prior_samples(self, challenge: Any) -> np.ndarray | None:
         """Of an inversion attack: the like of `run`'s answer, drawn from its prior without the model.
 
         Called after `run`. None where it has no prior.
@@ -116,8 +116,8 @@ class Attack(Component, ABC):
         self._check(result, challenge)
         if self.requires.goal in SCORED:
             return Output(scores=result, seconds=seconds, queries=queries)
-        prior = self.unguided(challenge)
-        return Output(reconstructions=result, unguided=prior, seconds=seconds, queries=queries)
+        prior = self.prior_samples(challenge)
+        return Output(reconstructions=result, prior_samples=prior, seconds=seconds, queries=queries)
 
     def _check(self, result: np.ndarray, asked: Any) -> None:
         who, n = type(self).__name__, len(asked)

@@ -10,7 +10,7 @@ from medleak.api.data import Records
 
 
 @dataclass(frozen=True)
-class Inquiry:
+class AttributeChallenge:
     """An attribute of N records that the adversary does not hold, of which it knows something else.
 
     Attributes:
@@ -50,11 +50,11 @@ class Inquiry:
 
 
 @dataclass(frozen=True)
-class Composition:
+class MessageAttributeChallenge:
     """Which value of an attribute most of the records behind an observed message have; T messages.
 
     Attributes:
-        attribute, values, known, known_value: see `Inquiry`.
+        attribute, values, known, known_value: see `AttributeChallenge`.
         indices: ``(T,)`` int, positions in the release's sequence of observations.
         n_records: ``(T,)`` int, records behind each.
     """
@@ -76,7 +76,7 @@ class Composition:
 
 
 @dataclass(frozen=True)
-class Guesses:
+class AttributeScores:
     """What an attribute metric reads beside the secret.
 
     Attributes:
@@ -89,7 +89,7 @@ class Guesses:
 
 
 @dataclass(frozen=True)
-class Attributes:
-    """The truth about `Guesses`: `value` ``(N,)`` int, a place among the V values."""
+class AttributeTruth:
+    """The truth about `AttributeScores`: `value` ``(N,)`` int, a place among the V values."""
 
     value: np.ndarray

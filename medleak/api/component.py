@@ -15,10 +15,10 @@ class Component:
 
     version: ClassVar[int] = 1
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         """What is wrong with the arguments, whatever they meet: the request is then refused.
 
-        What only rules out some settings is for `refusals`: such a cell is not applicable.
+        What only rules out some settings is for `incompatibilities`: such a cell is not applicable.
         """
         return []
 

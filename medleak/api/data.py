@@ -85,7 +85,7 @@ class DatasetSource(Component, ABC):
 
 
 @dataclass(frozen=True)
-class Setting:
+class ProblemSpec:
     """Public facts of an experiment, known before any training.
 
     Attributes:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from medleak.api.component import Component
-from medleak.api.data import Setting
+from medleak.api.data import ProblemSpec
 from medleak.api.guarantee import Guarantee
 from medleak.api.release import Release
 from medleak.api.training import Trainer
@@ -36,19 +36,21 @@ class Defense(Component):
     hides: ClassVar[Mapping[str, str]] = {}
     exposes: ClassVar[Sequence[str]] = ()
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         """Every reason why this filling is impossible here; `trainer` is what it would receive."""
         return []
 
-    def guarantees(self, setting: Setting, trainer: Trainer) -> list[Guarantee]:
+    def guarantees(self, problem: ProblemSpec, trainer: Trainer) -> list[Guarantee]:
         """What is formally promised; `trainer` is what this filling received."""
         return []
 
-    def apply(self, subject: Any, *, setting: Setting) -> Any:
+    def apply(self, subject: Any, *, problem: ProblemSpec) -> Any:
         """Map the slot's type to the same type."""
         return subject
 
-    def prove(self, release: Release, x: np.ndarray, *, setting: Setting, n: int) -> Any:
+    def verify_surrogate(
+        self, release: Release, x: np.ndarray, *, problem: ProblemSpec, n: int
+    ) -> Any:
         """Evidence that the plain twin, which answers in place of an encrypted service, equals it.
 
         `n` of the records `x` go through the real one. Returns None where there is no twin, else an object

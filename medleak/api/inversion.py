@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Sittings:
+class InversionChallenge:
     """What a model-inversion attack is asked: a picture of each of some classes.
 
     Attributes:
@@ -31,7 +31,7 @@ class Sittings:
 
 
 @dataclass(frozen=True)
-class Portraits:
+class InvertedImages:
     """What an inversion metric reads beside the secret.
 
     Attributes:
@@ -48,8 +48,8 @@ class Portraits:
 
 
 @dataclass(frozen=True)
-class Sitters:
-    """The truth about `Portraits`.
+class InversionTruth:
+    """The truth about `InvertedImages`.
 
     Attributes:
         images, y, features: of the records that the model was trained on, ``(N, C, H, W)`` in 0..1,

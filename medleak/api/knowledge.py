@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from medleak.api.data import Records, Setting
+from medleak.api.data import ProblemSpec, Records
 from medleak.api.release import Release
 
 
@@ -40,7 +40,7 @@ class Knowledge:
     """What the adversary has beside the release; it is told, and counted, in the row.
 
     Attributes:
-        setting: public facts.
+        problem: public facts.
         auxiliary: records of patients who are in neither half of the challenge.
         shadows: None unless the attack asked for them.
         pool: "audit" (shadows contain challenge patients: online attacks) or "auxiliary".
@@ -56,7 +56,7 @@ class Knowledge:
             and this `name` (plain values that say all that it depends on) with a generator of its own.
     """
 
-    setting: Setting
+    problem: ProblemSpec
     auxiliary: Records | None = None
     shadows: Shadows | None = None
     pool: Literal["audit", "auxiliary"] = "audit"

@@ -39,14 +39,14 @@ class Challenge:
 
 
 @dataclass(frozen=True)
-class Secret:
+class MembershipTruth:
     """The truth that only the bench keeps: `member`, ``(N,)`` bool."""
 
     member: np.ndarray
 
 
 @dataclass(frozen=True)
-class Scored:
+class MembershipScores:
     """What a membership metric reads beside the secret.
 
     Attributes:
@@ -61,7 +61,9 @@ class Scored:
     run: np.ndarray | None = None
     independent: bool = True
 
-    def take(self, index: np.ndarray) -> Scored:
+    def take(self, index: np.ndarray) -> MembershipScores:
         """The scores at `index` (positions or a boolean mask)."""
         parts = (self.scores, self.patients, self.run)
-        return Scored(*(p if p is None else np.asarray(p)[index] for p in parts), self.independent)
+        return MembershipScores(
+            *(p if p is None else np.asarray(p)[index] for p in parts), self.independent
+        )

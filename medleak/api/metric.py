@@ -54,8 +54,8 @@ class Metric(Component, ABC):
 
     @abstractmethod
     def __call__(self, output: Any, secret: Any) -> Estimate | Curve:
-        """Measure: `Scored` and `Secret` for membership, `Rebuilt` and `Originals` for reconstruction."""
+        """Measure: `MembershipScores` and `MembershipTruth` for membership, `Reconstructions` and `ReconstructionTruth` for reconstruction."""
 
-    def ceiling(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
         """The largest value that `guarantees` allow; None is "vacuous" (nothing is promised)."""
         return None

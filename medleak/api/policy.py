@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from medleak.api.component import Component
-from medleak.api.data import Records, Setting
+from medleak.api.data import ProblemSpec, Records
 from medleak.api.federation import Observation
 from medleak.api.knowledge import Knowledge
 from medleak.api.membership import Challenge
@@ -28,7 +28,7 @@ class AdversaryPolicy(Component):
 
     exposes: ClassVar[Sequence[str]] = ()
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         """Every reason why this adversary can do nothing here; `trainer` is under its defense."""
         return []
 
@@ -61,8 +61,8 @@ class PoisoningPolicy(AdversaryPolicy):
 class ServerPolicy(AdversaryPolicy):
     """A dishonest server of federated training. The defaults are those of a curious one."""
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
-        reason = trainer.untamperable()
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
+        reason = trainer.malicious_server_incompatibility()
         return [reason] if reason else []
 
     def module(self, model: Any, *, client: int, knowledge: Knowledge) -> Any:
@@ -89,8 +89,8 @@ class ClientPolicy(AdversaryPolicy):
 
     client: int
 
-    def refusals(self, setting: Setting, trainer: Trainer) -> list[str]:
-        reason = trainer.unwatchable(self.client)
+    def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
+        reason = trainer.client_view_incompatibility(self.client)
         return [reason] if reason else []
 
 
@@ -99,7 +99,7 @@ OWN = "own"
 
 
 @dataclass(frozen=True)
-class Watch:
+class Observer:
     """The adversary who looks at a run, as its trainer meets them.
 
     Attributes:
@@ -107,10 +107,10 @@ class Watch:
         knowledge: what the policy may use.
         keep: called with each observed message and the positions ``(n,)`` of the records behind it
             among those trained on; writes both to disk.
-        seat: the client that looks on; None: the server.
+        observing_client: the client that looks on; None: the server.
     """
 
     policy: ServerPolicy | None
     knowledge: Knowledge
     keep: Callable[[Observation, np.ndarray], None]
-    seat: int | None = None
+    observing_client: int | None = None

@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class PropertyChallenge:
     """Which of two shares of its member patients has a value: one question about the whole run.
 
     The answer is one number, ``(1,)``: the higher, the likelier the higher share; above 0 where that is the
@@ -30,7 +30,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class PropertyScores:
     """What a property metric reads beside the secret.
 
     Attributes:
@@ -44,7 +44,7 @@ class Verdicts:
 
 
 @dataclass(frozen=True)
-class Shares:
-    """The truth about `Verdicts`: whether a target has the higher share, ``(T,)`` bool."""
+class PropertyTruth:
+    """The truth about `PropertyScores`: whether a target has the higher share, ``(T,)`` bool."""
 
     high: np.ndarray

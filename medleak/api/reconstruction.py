@@ -11,7 +11,7 @@ from medleak.api.data import Records
 
 
 @dataclass(frozen=True)
-class Insight:
+class InformedPrior:
     """What an informed adversary is told about the one record of a message that it is asked for.
 
     Attributes:
@@ -28,7 +28,7 @@ class Insight:
 
 
 @dataclass(frozen=True)
-class Puzzle:
+class ReconstructionChallenge:
     """What a reconstruction attack is asked: the records behind some observations.
 
     Attributes:
@@ -43,14 +43,14 @@ class Puzzle:
     n_records: np.ndarray
     in_shape: tuple[int, ...]
     labels: tuple[np.ndarray, ...] | None = None
-    insight: tuple[Insight, ...] | None = None
+    insight: tuple[InformedPrior, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.indices)
 
 
 @dataclass(frozen=True)
-class Rebuilt:
+class Reconstructions:
     """What a reconstruction metric reads beside the secret.
 
     Attributes:
@@ -68,7 +68,7 @@ class Rebuilt:
 
 
 @dataclass(frozen=True)
-class Originals:
-    """The truth about `Rebuilt`: `positions` in the gallery, ``(T, B)`` int, -1 where padded."""
+class ReconstructionTruth:
+    """The truth about `Reconstructions`: `positions` in the gallery, ``(T, B)`` int, -1 where padded."""
 
     positions: np.ndarray

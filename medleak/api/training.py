@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api.component import Component
-from medleak.api.data import Records, Setting
+from medleak.api.data import ProblemSpec, Records
 from medleak.api.errors import NotApplicable
 from medleak.api.types import Slot
 
@@ -32,22 +32,22 @@ class Trainer(Component, ABC):
         model: Any,
         records: Records,
         *,
-        setting: Setting,
+        problem: ProblemSpec,
         seed: int,
         validation: Records | None = None,
         device: str = "cpu",
     ) -> Trained:
         """Fit `model` (a fresh ``nn.Module``) on the member `records`."""
 
-    def refusals(self, setting: Setting) -> list[str]:
-        """Every reason why this trainer cannot serve `setting`."""
+    def incompatibilities(self, problem: ProblemSpec) -> list[str]:
+        """Every reason why this trainer cannot serve `problem`."""
         return []
 
     def fewest_validation(self) -> int:
         """Validation records without which `fit` fails."""
         return 0
 
-    def carrying(self, slot: Slot, fillings: Sequence[Any]) -> Trainer:
+    def with_stages(self, slot: Slot, stages: Sequence[Any]) -> Trainer:
         """The same trainer with the slot "update" or "aggregate" filled.
 
         Raises:
@@ -56,18 +56,18 @@ class Trainer(Component, ABC):
         name = type(self).__name__
         raise NotApplicable(f"slot '{slot}' is for federated training, and {name} is not")
 
-    def untamperable(self) -> str:
+    def malicious_server_incompatibility(self) -> str:
         """Why no dishonest server can be met here; "" where one can."""
         return "a dishonest server needs federated training"
 
-    def unwatchable(self, client: int) -> str:
+    def client_view_incompatibility(self, client: int) -> str:
         """Why nobody can look on from the seat of this client; "" where one can."""
         return "a curious client needs federated training"
 
-    def owned(self, records: Records, client: int, setting: Setting) -> np.ndarray:
+    def records_of_client(self, records: Records, client: int, problem: ProblemSpec) -> np.ndarray:
         """Which records belong to this client, ``(N,)`` bool; nobody's where there are no clients."""
         return np.zeros(len(records), dtype=bool)
 
-    def watched(self, watch: Any) -> Trainer:
-        """The same trainer, whose messages a `medleak.api.Watch` sees; itself if there are none."""
+    def observed_by(self, observer: Any) -> Trainer:
+        """The same trainer, whose messages a `medleak.api.Observer` sees; itself if there are none."""
         return self

@@ -231,12 +231,12 @@ def measured(
         DataError: a patient who is both member and non-member.
     """
     from medleak.core.keys import array_digest, digest
-    from medleak.goals.membership.goal import Bouts, figures
+    from medleak.goals.membership.goal import TargetScores, figures
 
     n = len(sample.scores)
     records = Records(np.zeros((n, 0)), np.zeros(n, int), sample.patients, sample.groups)
-    bouts = Bouts(sample.scores[None], sample.member[None], records)
-    found = figures(metrics, guarantees, [bouts], unit="patient")
+    target_scores = TargetScores(sample.scores[None], sample.member[None], records)
+    found = figures(metrics, guarantees, [target_scores], unit="patient")
     given = array_digest(sample.scores, sample.member, sample.patients)
     key = digest(["audit", given, sample.attack, [repr(m) for m in metrics.values()]])
     return Row(

@@ -20,9 +20,9 @@ from medleak.api import (
     DataError,
     Knowledge,
     NotApplicable,
+    ProblemSpec,
     Records,
     Release,
-    Setting,
     Shadow,
 )
 from medleak.audit.given_scores import COLUMNS, Sample, arrays_of, both, known, people, truths
@@ -205,11 +205,11 @@ class Stored:
     def open(self, file: Path) -> Shadow:
         """One shadow as the attacker sees it."""
         logits, member = model(self.folder, file)
-        release = looked_up(logits, multilabel=self.folder.multilabel)
+        release = lookup_release(logits, multilabel=self.folder.multilabel)
         return Shadow(member[self.challenge], member[self.population], release)
 
 
-def looked_up(logits: np.ndarray, *, multilabel: bool) -> Release:
+def lookup_release(logits: np.ndarray, *, multilabel: bool) -> Release:
     """A release whose records are positions ``(M, 1)`` in stored logits."""
 
     def scores(x: np.ndarray) -> np.ndarray:
@@ -235,17 +235,19 @@ def _scored(
     asked = _records(folder, challenge)
     known_pool = "audit" if online else "auxiliary"
     knowledge = Knowledge(
-        setting=_setting(folder, int(target[challenge].sum()), asked),
+        problem=_problem(folder, int(target[challenge].sum()), asked),
         auxiliary=_records(folder, population),
         shadows=pool,
         pool=known_pool,
         rng=rng_for("audit signals", name),
         reference=None if online else pool.open(folder.shadows[-1]),
     )
-    refused = attack.refusals(knowledge.setting, {"pool": known_pool, "n_shadows": len(pool)})
+    refused = attack.incompatibilities(
+        knowledge.problem, {"pool": known_pool, "n_shadows": len(pool)}
+    )
     if refused:
         raise NotApplicable(*refused)
-    release = looked_up(logits, multilabel=folder.multilabel)
+    release = lookup_release(logits, multilabel=folder.multilabel)
     given = Challenge(asked, np.full(len(asked), "natural"))
     output = attack.execute(release.granting(attack.requires.access), given, knowledge)
     facts: dict[str, Any] = {
@@ -285,10 +287,10 @@ def _records(folder: Folder, at: np.ndarray) -> Records:
     return Records(at[:, None], folder.y[at], folder.columns["patients"][at], groups)
 
 
-def _setting(folder: Folder, n_members: int, asked: Records) -> Setting:
+def _problem(folder: Folder, n_members: int, asked: Records) -> ProblemSpec:
     counts = np.unique(asked.patients, return_counts=True)[1]
     known = folder.columns["patients_known"]
-    return Setting(
+    return ProblemSpec(
         n_records=n_members,
         n_patients=len(counts) // 2,
         max_records=int(counts.max()),

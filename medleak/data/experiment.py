@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Challenge, DataError, Dataset, Records, Secret, Setting
+from medleak.api import Challenge, DataError, Dataset, MembershipTruth, ProblemSpec, Records
 from medleak.config.instantiate import build
 from medleak.core.keys import array_digest, rng_for
 from medleak.data.canaries import plant_canaries
@@ -60,7 +60,7 @@ def halves(column: int, patients: np.ndarray, *, seed: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class World:
+class ExperimentData:
     """One target's patients, split, with canaries planted: everything before training.
 
     Attributes:
@@ -75,7 +75,7 @@ class World:
     auxiliary: Records
     validation: Records
     evaluation: Records
-    setting: Setting
+    problem: ProblemSpec
     split_seed: int
     shadow_share: float
     identities: bool = False
@@ -113,12 +113,12 @@ class World:
         """The records that runs of this pool are trained on."""
         return self.auxiliary if pool == "auxiliary" else self.challenge.records
 
-    def secret(self, column: int) -> Secret:
+    def secret(self, column: int) -> MembershipTruth:
         """The truth about the target that is column `column`."""
-        return Secret(self.member("audit", column))
+        return MembershipTruth(self.member("audit", column))
 
 
-def load_world(target: Mapping[str, Any], n_members: int | None) -> World:
+def load_experiment_data(target: Mapping[str, Any], n_members: int | None) -> ExperimentData:
     """Load, split and label the patients of a target; remembered per process.
 
     Raises:
@@ -128,7 +128,7 @@ def load_world(target: Mapping[str, Any], n_members: int | None) -> World:
     if n_members:
         split["n_members"] = n_members
     # Not canonical JSON: the order of keys is part of the meaning (class names, say).
-    return _load_world(json.dumps(target["dataset"]), json.dumps(split))
+    return _load_experiment_data(json.dumps(target["dataset"]), json.dumps(split))
 
 
 @functools.lru_cache(maxsize=2)
@@ -137,7 +137,7 @@ def _load_dataset(block: str) -> Dataset:
 
 
 @functools.lru_cache(maxsize=8)
-def _load_world(block: str, split_block: str) -> World:
+def _load_experiment_data(block: str, split_block: str) -> ExperimentData:
     from medleak.core.suggestions import unknown
 
     dataset, split = _load_dataset(block), json.loads(split_block)
@@ -145,14 +145,14 @@ def _load_world(block: str, split_block: str) -> World:
     for name in split:
         if name not in known:
             raise DataError(unknown("key of target.split", name, known))
-    world = (_identities if "n_identities" in split else _patients)(dataset, split)
-    for records in (world.challenge.records, world.auxiliary, world.evaluation):
+    experiment = (_identities if "n_identities" in split else _patients)(dataset, split)
+    for records in (experiment.challenge.records, experiment.auxiliary, experiment.evaluation):
         # Their digests are computed once: an attack that writes into them must fail.
         records.x.flags.writeable = False
-    return world
+    return experiment
 
 
-def _patients(dataset: Dataset, split: Mapping[str, Any]) -> World:
+def _patients(dataset: Dataset, split: Mapping[str, Any]) -> ExperimentData:
     """Members and non-members are patients."""
     n = _count(split, "n_members")
     sizes = {"challenge": 2 * n} | {p: _count(split, f"n_{p}") for p in PARTS[1:]}
@@ -162,14 +162,14 @@ def _patients(dataset: Dataset, split: Mapping[str, Any]) -> World:
     part = {name: dataset.records.take(getattr(parts, name)) for name in PARTS}
     challenge = plant_canaries(dataset, part["challenge"], shares, seed=seed)
     auxiliary = plant_canaries(dataset, part["auxiliary"], shares, seed=seed).records
-    setting = _setting(dataset, challenge.records, n, len(dataset.classes))
+    problem = _problem(dataset, challenge.records, n, len(dataset.classes))
     share = min(1.0, n / sizes["auxiliary"]) if sizes["auxiliary"] else 0.0
-    return World(
-        dataset, challenge, auxiliary, part["validation"], part["evaluation"], setting, seed, share
+    return ExperimentData(
+        dataset, challenge, auxiliary, part["validation"], part["evaluation"], problem, seed, share
     )
 
 
-def _identities(dataset: Dataset, split: Mapping[str, Any]) -> World:
+def _identities(dataset: Dataset, split: Mapping[str, Any]) -> ExperimentData:
     """Patients are the classes, members and non-members their scans; all others are of no class, -1."""
     n, seed = _count(split, "n_identities"), int(split.get("seed", 0))
     sizes = {"identities": n, "auxiliary": _count(split, "n_auxiliary")}
@@ -185,23 +185,23 @@ def _identities(dataset: Dataset, split: Mapping[str, Any]) -> World:
         y = np.array([label.get(int(patient), -1) for patient in records.patients], dtype=np.int64)
         part[name] = replace(records, y=y)
     challenge = Challenge(part["challenge"], np.full(len(part["challenge"]), "natural"))
-    setting = replace(_setting(dataset, challenge.records, n, n), task="multiclass")
-    return World(
+    problem = replace(_problem(dataset, challenge.records, n, n), task="multiclass")
+    return ExperimentData(
         dataset,
         challenge,
         part["auxiliary"],
         part["validation"],
         part["evaluation"],
-        setting,
+        problem,
         seed,
         0.0,
         identities=True,
     )
 
 
-def _setting(dataset: Dataset, challenge: Records, n_patients: int, n_outputs: int) -> Setting:
+def _problem(dataset: Dataset, challenge: Records, n_patients: int, n_outputs: int) -> ProblemSpec:
     counts = np.unique(challenge.patients, return_counts=True)[1]
-    return Setting(
+    return ProblemSpec(
         n_records=max(1, round(len(challenge) / 2)),
         n_patients=n_patients,
         max_records=int(counts.max(initial=1)),

@@ -16,14 +16,14 @@ from medleak.core.keys import rng_for
 
 if TYPE_CHECKING:
     from medleak.api import Records
-    from medleak.data.experiment import World
+    from medleak.data.experiment import ExperimentData
 
 MOST = 0.95
 """Largest chance of being a member: nearly all patients of a value would be no draw."""
 
 
 @dataclass(frozen=True)
-class Skew:
+class PropertyDraw:
     """Which value of which column, and the two shares of it among a run's member patients."""
 
     column: str
@@ -63,13 +63,13 @@ class Skew:
         return float(((high - low) ** 2).sum() / spread)
 
 
-def read(pool: str) -> tuple[str, Skew | None]:
+def read(pool: str) -> tuple[str, PropertyDraw | None]:
     """A pool's base, and its skew; None of a plain one."""
     base, _, text = pool.partition(":")
     if not text:
         return base, None
     column, value, low, high = json.loads(text)
-    return base, Skew(column, value, (low, high))
+    return base, PropertyDraw(column, value, (low, high))
 
 
 def higher(pool: str, column: int, *, seed: int) -> bool:
@@ -82,33 +82,35 @@ def higher(pool: str, column: int, *, seed: int) -> bool:
     return bool(coin) != bool(column % 2)
 
 
-def member(world: World, pool: str, column: int) -> np.ndarray:
+def member(experiment: ExperimentData, pool: str, column: int) -> np.ndarray:
     """Column `column` of the membership matrix of any pool, over the records of its base, ``(N,)`` bool.
 
     In a skewed pool each patient's coin has the chance that belongs to their value and the column's share.
     """
-    base, skew = read(pool)
-    if skew is None:
-        return world.member(pool, column)
-    records, seed = world.pool(base), world.split_seed
-    chances = skew.chances(records, world.setting.n_patients)[int(higher(pool, column, seed=seed))]
-    names, own = skew.patients(records)
+    base, draw_spec = read(pool)
+    if draw_spec is None:
+        return experiment.member(pool, column)
+    records, seed = experiment.pool(base), experiment.split_seed
+    chances = draw_spec.chances(records, experiment.problem.n_patients)[
+        int(higher(pool, column, seed=seed))
+    ]
+    names, own = draw_spec.patients(records)
     inside = rng_for("membership", pool, seed, column).random(len(names)) < chances[own.astype(int)]
     truth = dict(zip(names.tolist(), inside.tolist(), strict=True))
     return np.array([truth[int(q)] for q in records.patients], dtype=bool)
 
 
-def refusals(world: World, skew: Skew) -> list[str]:
+def incompatibilities(experiment: ExperimentData, draw_spec: PropertyDraw) -> list[str]:
     """Every reason why the shares cannot be drawn among these patients."""
     found = []
     for base, name in (("audit", "challenge"), ("auxiliary", "auxiliary")):
-        records = world.pool(base)
-        n, own = len(np.unique(records.patients)), int(skew.patients(records)[1].sum())
-        chances = skew.chances(records, world.setting.n_patients)
+        records = experiment.pool(base)
+        n, own = len(np.unique(records.patients)), int(draw_spec.patients(records)[1].sum())
+        chances = draw_spec.chances(records, experiment.problem.n_patients)
         if chances.max() > MOST:
             found.append(
-                f"shares {skew.shares[0]:g} and {skew.shares[1]:g} of {skew.column}={skew.value} among "
-                f"{world.setting.n_patients} members cannot be drawn from the {n} {name} patients, of "
+                f"shares {draw_spec.shares[0]:g} and {draw_spec.shares[1]:g} of {draw_spec.column}={draw_spec.value} among "
+                f"{experiment.problem.n_patients} members cannot be drawn from the {n} {name} patients, of "
                 f"whom {own} have it"
             )
     return found

@@ -19,7 +19,7 @@ from medleak.core.validation import share, whole
 from medleak.goals import GAMES, game_of
 from medleak.release.pool import REFERENCE, shadow_columns
 from medleak.results.row import Row
-from medleak.training.pipeline import Slots, training_blocks
+from medleak.training.pipeline import DefensePipeline, training_blocks
 from medleak.training.run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ BUILT = {"target": ("dataset", "model", "recipe"), "attack": ("",)}
 
 
 @dataclass(frozen=True)
-class Duel:
+class ShadowedTarget:
     """One run as the target, and the runs that the attack learns from."""
 
     target: RunSpec
@@ -97,9 +97,9 @@ class Cell:
         return self.config["attack"].get("policy")
 
     @functools.cached_property
-    def slots(self) -> Slots:
+    def slots(self) -> DefensePipeline:
         """The whole defense."""
-        return Slots(self.config["defense"].get("slots"))
+        return DefensePipeline(self.config["defense"].get("slots"))
 
     @functools.cached_property
     def knowledge(self) -> dict[str, Any]:
@@ -136,10 +136,10 @@ class Cell:
         return game_of(self.attack.requires.goal)
 
     @functools.cached_property
-    def duels(self) -> list[Duel]:
+    def shadowed_targets(self) -> list[ShadowedTarget]:
         """One for each target: columns from `seed` on, each shadowed by the others (leave-one-out)."""
         first, n = int(self.config["seed"]), int(self.config.get("n_targets") or 1)
-        return [self._duel(column) for column in range(first, first + n)]
+        return [self._shadowed_target(column) for column in range(first, first + n)]
 
     @property
     def exposed(self) -> float | None:
@@ -156,21 +156,21 @@ class Cell:
     @functools.cached_property
     def halves(self) -> np.ndarray:
         """Which half each target is in, ``(T,)`` bool: alternating, so that both hold early columns."""
-        return np.arange(len(self.duels)) % 2 == 0
+        return np.arange(len(self.shadowed_targets)) % 2 == 0
 
     @property
-    def leaders(self) -> list[Duel]:
+    def checked_targets(self) -> list[ShadowedTarget]:
         """The first target of each half where halves are shadowed apart, else the first: further targets
         are its shadows, and it theirs."""
-        return self.duels[: 2 if self.exposed else 1]
+        return self.shadowed_targets[: 2 if self.exposed else 1]
 
-    def _duel(self, column: int) -> Duel:
+    def _shadowed_target(self, column: int) -> ShadowedTarget:
         pool, k = self.knowledge["pool"], int(self.knowledge["n_shadows"])
         columns = shadow_columns(column, k, pool=pool)
         if self.exposed and pool == "audit":
             columns = self._own_half(column, k)
         wanted = self.knowledge["reference"] and k
-        return Duel(
+        return ShadowedTarget(
             self._spec("audit", column),
             tuple(self._spec(pool, c) for c in columns[:k]),
             self._spec(pool, columns[REFERENCE]) if wanted else None,
@@ -191,16 +191,16 @@ class Cell:
     @property
     def shadow_specs(self) -> tuple[RunSpec, ...]:
         """The shadows of the first target, in pool order."""
-        return self.duels[0].shadows
+        return self.shadowed_targets[0].shadows
 
     @functools.cached_property
     def specs(self) -> list[RunSpec]:
         """Every run that must be stored before the cell can be measured; targets first."""
-        ordered = [duel.target for duel in self.duels]
-        ordered += [spec for duel in self.duels for spec in duel.specs[1:]]
+        ordered = [shadowed.target for shadowed in self.shadowed_targets]
+        ordered += [spec for shadowed in self.shadowed_targets for spec in shadowed.specs[1:]]
         found = list({(spec.pool, spec.column): spec for spec in ordered}.values())
         if self.attack.requires.goal in GAMES:
-            found += [duel.target for duel in self.game.controls(self).values()]
+            found += [shadowed.target for shadowed in self.game.controls(self).values()]
             found += self.game.judges(self)
         return found
 
@@ -216,13 +216,13 @@ class Cell:
         return digest(
             {
                 "runs": [spec.key for spec in self.specs],
-                "world": self.target_spec.world.digest,
+                "world": self.target_spec.experiment.digest,
                 "bench": [BENCH_VERSION, MEASURE_VERSION],
                 "blocks": blocks,
                 "versions": identities(blocks),
                 "knowledge": self.knowledge,
                 "seed": self.config["seed"],
-                "n_targets": len(self.duels),
+                "n_targets": len(self.shadowed_targets),
                 "exposed": self.exposed,
             }
         )
@@ -231,8 +231,8 @@ class Cell:
     def cost_classes(self) -> tuple[str, str]:
         """Cells of one class take about as long to measure: the same attack on the same kind of run, and,
         roughly, on any run of the same model and data."""
-        mine = [_unnamed(self.config["attack"]), self.knowledge, len(self.duels)]
-        alike = [self.config["target"]["model"], self.target_spec.world.dataset.name]
+        mine = [_unnamed(self.config["attack"]), self.knowledge, len(self.shadowed_targets)]
+        alike = [self.config["target"]["model"], self.target_spec.experiment.dataset.name]
         own, rough = (digest([mine, kind]) for kind in (self.target_spec.cost_class, alike))
         return own, rough
 
@@ -269,7 +269,7 @@ class Cell:
 
     def row(self, status: str, reason: str = "", **more: Any) -> Row:
         """A row of this cell."""
-        config, world = self.config, self.target_spec.world
+        config, experiment = self.config, self.target_spec.experiment
         requires = self.attack.requires
         records, unit = more.get("records", ""), more.get("unit", "")
         return Row(
@@ -278,18 +278,18 @@ class Cell:
             status=status,
             reason=reason,
             **self.coordinates,
-            n_members=world.setting.n_patients,
+            n_members=experiment.problem.n_patients,
             seed=int(config["seed"]),
-            data=world.dataset.name,
-            data_note=world.dataset.note,
-            fingerprint=world.dataset.fingerprint,
-            simulated=world.dataset.simulated,
+            data=experiment.dataset.name,
+            data_note=experiment.dataset.note,
+            fingerprint=experiment.dataset.fingerprint,
+            simulated=experiment.dataset.simulated,
             goal=requires.goal,
             access=requires.access,
             adversary=f"{requires.conduct} {requires.adversary}",
             pool=self.knowledge["pool"] if self.shadow_specs else "",
             n_shadows=len(self.shadow_specs),
-            n_targets=len(self.duels),
+            n_targets=len(self.shadowed_targets),
             provenance={
                 **self._repeat,
                 "run": self.target_spec.key,

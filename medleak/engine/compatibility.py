@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import Component, ConfigError, MedleakError, NotApplicable, Setting, Trainer
+from medleak.api import Component, ConfigError, MedleakError, NotApplicable, ProblemSpec, Trainer
 from medleak.config import catalogue
 from medleak.config.instantiate import build, raised, static
-from medleak.data.experiment import World
+from medleak.data.experiment import ExperimentData
 from medleak.goals import GAMES
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ def reasons(cell: Cell) -> list[str]:
     Raises:
         ConfigError: a component with faults, which no cell can be measured with.
     """
-    setting, found = cell.target_spec.world.setting, []
+    problem, found = cell.target_spec.experiment.problem, []
     recipe = build(cell.config["target"]["recipe"], of=Trainer)
     _refuse_faults(cell, recipe)
     try:
-        trainer = cell.slots.trainer(recipe, setting)
+        trainer = cell.slots.trainer(recipe, problem)
         found += _short_of_validation(cell, trainer)
         if cell.target_spec.adversary is not None:
-            found += cell.target_spec.adversary.refusals(setting, trainer)
+            found += cell.target_spec.adversary.incompatibilities(problem, trainer)
     except NotApplicable as refusal:
         found += refusal.reasons
     requires = static(cell.config["attack"]["_target_"]).requires or cell.attack.requires
     if requires.goal in GAMES:
         found += cell.game.reasons(cell)
-        if cell.target_spec.world.identities and not cell.game.persons:
+        if cell.target_spec.experiment.identities and not cell.game.persons:
             found.append("the classes are the patients: all of them are members, with some scans")
     else:
         found.append(f"no game for goal '{requires.goal}'")
@@ -46,12 +46,12 @@ def reasons(cell: Cell) -> list[str]:
     if hidden := views.get(requires.access, f"unknown view '{requires.access}'"):
         found.append(f"needs '{requires.access}': {hidden}")
     if cell.knowledge["pool"] == "auxiliary" and not (
-        0 < cell.target_spec.world.shadow_share <= 0.8
+        0 < cell.target_spec.experiment.shadow_share <= 0.8
     ):
-        have = len(np.unique(cell.target_spec.world.auxiliary.patients))
-        need = int(np.ceil(setting.n_patients / 0.8))
+        have = len(np.unique(cell.target_spec.experiment.auxiliary.patients))
+        need = int(np.ceil(problem.n_patients / 0.8))
         found.append(f"pool=auxiliary needs {need} auxiliary patients for replicas, has {have}")
-    return found + _unread(cell) + list(cell.attack.refusals(setting, cell.knowledge))
+    return found + _unread(cell) + list(cell.attack.incompatibilities(problem, cell.knowledge))
 
 
 def _unread(cell: Cell) -> list[str]:
@@ -68,7 +68,7 @@ def _unread(cell: Cell) -> list[str]:
 
 
 def _short_of_validation(cell: Cell, trainer: Trainer) -> list[str]:
-    fewest, there = trainer.fewest_validation(), len(cell.target_spec.world.validation)
+    fewest, there = trainer.fewest_validation(), len(cell.target_spec.experiment.validation)
     if there >= fewest:
         return []
     return [
@@ -80,19 +80,19 @@ def _short_of_validation(cell: Cell, trainer: Trainer) -> list[str]:
 def _refuse_faults(cell: Cell, recipe: Trainer) -> None:
     """Refuse what is wrong whatever the setting, before anything is written or trained."""
     parts: list[tuple[str, str, Component]] = [("target", ".recipe", recipe)]
-    for slot, fillings in cell.slots.fillings.items():
-        parts += [("defense", f".slots.{slot}", filling) for filling in fillings]
+    for slot, stages in cell.slots.stages.items():
+        parts += [("defense", f".slots.{slot}", stage) for stage in stages]
     parts.append(("attack", "", cell.attack))
     if cell.target_spec.adversary is not None:
         parts.append(("attack", ".policy", cell.target_spec.adversary))
     for group, place, component in parts:
-        if faults := component.faults():
+        if invalid_parameters := component.invalid_parameters():
             name = cell.config[group]["name"]
-            raise ConfigError(f"{group}{place} of {group}={name}: {'; '.join(faults)}")
+            raise ConfigError(f"{group}{place} of {group}={name}: {'; '.join(invalid_parameters)}")
     # Shipped pairs of data and architecture are tested; only what was changed takes torch here.
     keys = (text.lstrip("+~").partition("=")[0] for text in cell.overrides)
     if any(key.startswith(("target.model", "target.dataset")) for key in keys):
-        _check_model(cell.config["target"], cell.target_spec.world)
+        _check_model(cell.config["target"], cell.target_spec.experiment)
 
 
 def _policy_views(cell: Cell) -> Sequence[str]:
@@ -100,23 +100,23 @@ def _policy_views(cell: Cell) -> Sequence[str]:
     return static(cell.policy["_target_"]).literals.get("exposes", ()) if cell.policy else ()
 
 
-def _check_model(target: Mapping[str, Any], world: World) -> None:
+def _check_model(target: Mapping[str, Any], experiment: ExperimentData) -> None:
     """Build the model of `target` once for these data, and throw it away.
 
     Raises:
         ConfigError: it cannot be built, with the reason.
     """
-    if fault := _model_fault(json.dumps(target["model"]), world.setting):
+    if fault := _model_fault(json.dumps(target["model"]), experiment.problem):
         raise ConfigError(f"target.model of target={target['name']}: {fault}")
 
 
 @functools.lru_cache(maxsize=64)
-def _model_fault(block: str, setting: Setting) -> str:
+def _model_fault(block: str, problem: ProblemSpec) -> str:
     try:
         import torch
 
         with torch.random.fork_rng(devices=[]):
-            build(json.loads(block), in_shape=setting.in_shape, n_outputs=setting.n_outputs)
+            build(json.loads(block), in_shape=problem.in_shape, n_outputs=problem.n_outputs)
     except Exception as error:  # whatever a layer says to sizes that it cannot have
         return str(error) if isinstance(error, MedleakError) else f"building it {raised(error)}"
     return ""

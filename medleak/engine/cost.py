@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from medleak.api import MedleakError
 from medleak.config.instantiate import build
-from medleak.training.pipeline import filling_blocks
+from medleak.training.pipeline import stage_blocks
 from medleak.training.run_spec import RunSpec, build_model, make_trainer
 from medleak.training.train import cost_key
 
@@ -122,23 +122,28 @@ def _one_epoch(spec: RunSpec) -> tuple[RunSpec, int]:
     epochs = recipe.get("epochs") or getattr(build(recipe), "epochs", 1)
     if hasattr(build(recipe), "epochs"):
         recipe["epochs"] = 1
-    fillings = filling_blocks(slots.get("train"))
-    for i, block in enumerate(fillings):
+    stages = stage_blocks(slots.get("train"))
+    for i, block in enumerate(stages):
         for unit in LENGTHS:
             if block.get(unit):
-                epochs, fillings[i] = block[unit], {**block, unit: 1}
-    slots["train"] = fillings
+                epochs, stages[i] = block[unit], {**block, unit: 1}
+    slots["train"] = stages
     target = {**spec.target, "recipe": recipe}
     return replace(spec, target=target, slots=slots), epochs
 
 
 def _fit(spec: RunSpec, device: str) -> float:
-    world = spec.world
+    experiment = spec.experiment
     records = spec.records.take(spec.member)
-    model, trainer = build_model(spec.target, world, 0), make_trainer(spec)
+    model, trainer = build_model(spec.target, experiment, 0), make_trainer(spec)
     start = time.perf_counter()
     trainer.fit(
-        model, records, setting=world.setting, seed=0, validation=world.validation, device=device
+        model,
+        records,
+        problem=experiment.problem,
+        seed=0,
+        validation=experiment.validation,
+        device=device,
     )
     return time.perf_counter() - start
 

@@ -219,7 +219,9 @@ def save_manifest(plan: Plan, device: str) -> dict[str, Any]:
     """Write what the grid is made of: configuration, versions, data, hardware, git state."""
     from medleak.core.provenance import environment
 
-    data = {c.target_spec.world.dataset.name: c.target_spec.world.dataset for c in plan.cells}
+    data = {
+        c.target_spec.experiment.dataset.name: c.target_spec.experiment.dataset for c in plan.cells
+    }
     manifest = {
         "name": plan.name,
         "identity": plan.identity,

@@ -12,14 +12,14 @@ from medleak.api import Defense, Estimate, MedleakError, Output, Release
 from medleak.config.instantiate import build, identities
 from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.core.store import Store
-from medleak.data.experiment import World
-from medleak.engine.cell import Cell, Duel
+from medleak.data.experiment import ExperimentData
+from medleak.engine.cell import Cell, ShadowedTarget
 from medleak.metrics.statistics.means import mean_block, mean_estimate, mean_nested
 from medleak.release.build import release_of
 from medleak.release.replicas import replica_check
-from medleak.training.pipeline import Slots, training_blocks
+from medleak.training.pipeline import DefensePipeline, training_blocks
 from medleak.training.run_spec import RunSpec
-from medleak.training.stored_model import Network, facts_of, log_probabilities
+from medleak.training.stored_model import StoredModel, facts_of, log_probabilities
 
 CONTROL_LEVEL = 0.998
 """Two-sided, so that a control fails by chance once in a thousand cells."""
@@ -38,14 +38,20 @@ def shared_parts(
     cell: Cell, store: Store, outputs: Sequence[Output], device: str
 ) -> dict[str, Any]:
     """What all rows of the cell have in common: utility, guarantees, controls, cost."""
-    world, shadows = cell.target_spec.world, cell.shadow_specs
+    experiment, shadows = cell.target_spec.experiment, cell.shadow_specs
     recipe = build(cell.config["target"]["recipe"])
-    guarantees = [asdict(g) for g in cell.slots.guarantees(recipe, world.setting)]
-    utilities = [_utility(cell, duel.target, store, device) for duel in cell.duels]
-    drawn = cell.duels[:MOST_BLIND] if cell.game.blind else []
-    blinds = [_blind(cell, duel.target, store) for duel in drawn]
+    guarantees = [asdict(g) for g in cell.slots.guarantees(recipe, experiment.problem)]
+    utilities = [
+        _utility(cell, shadowed.target, store, device) for shadowed in cell.shadowed_targets
+    ]
+    drawn = cell.shadowed_targets[:MOST_BLIND] if cell.game.blind else []
+    blinds = [_blind(cell, shadowed.target, store) for shadowed in drawn]
     blind = mean_estimate([found["blind_auc"] for found in blinds]) if blinds else None
-    checked = [_replica(cell, duel, store, device) for duel in cell.leaders if duel.shadows]
+    checked = [
+        _replica(cell, shadowed, store, device)
+        for shadowed in cell.checked_targets
+        if shadowed.shadows
+    ]
     notes = [reason for check in checked for reason in check["reasons"]]
     reasons = "; ".join(notes)
     if collapsed := sum(check["collapsed"] for check in checked):
@@ -55,7 +61,7 @@ def shared_parts(
         reason = "control failed: members and non-members differ before any training (blind AUC)"
     excluded = facts_of(cell.target_spec, store).get("excluded", {})
     notes += [f"{line} ({times} times)" for line, times in excluded.items()]
-    proof = _proof(cell, store, device)
+    proof = _surrogate_check(cell, store, device)
     if not proof.get("error", 0.0) <= TWIN_ERROR:
         reason = (
             f"control failed: the plain twin is off by {proof['error']:.2g} from the ciphertexts"
@@ -87,17 +93,21 @@ def shared_parts(
     }
 
 
-def _proof(cell: Cell, store: Store, device: str) -> dict[str, Any]:
+def _surrogate_check(cell: Cell, store: Store, device: str) -> dict[str, Any]:
     """Real ciphertext queries beside the plain twin; empty where the release has none."""
     spec, slots = cell.target_spec, cell.config["defense"].get("slots") or {}
-    encrypted = [filling for filling in cell.slots if type(filling).prove is not Defense.prove]
+    encrypted = [
+        stage
+        for stage in cell.slots
+        if type(stage).verify_surrogate is not Defense.verify_surrogate
+    ]
     if not encrypted:
         return {}
-    plain = release_of(spec, Slots(training_blocks(slots)), store, device=device)
-    x, setting = spec.world.evaluation.x, spec.world.setting
+    plain = release_of(spec, DefensePipeline(training_blocks(slots)), store, device=device)
+    x, problem = spec.experiment.evaluation.x, spec.experiment.problem
 
     def found() -> dict[str, Any]:
-        return vars(encrypted[0].prove(plain, x, setting=setting, n=min(PROOF, len(x))))
+        return vars(encrypted[0].verify_surrogate(plain, x, problem=problem, n=min(PROOF, len(x))))
 
     try:
         return _remembered(store, "controls", ["proof", spec.key, slots, identities(slots)], found)
@@ -136,24 +146,24 @@ def _plain(value: Any) -> Any:
 
 def _utility(cell: Cell, spec: RunSpec, store: Store, device: str) -> dict[str, Any]:
     slots = cell.config["defense"].get("slots") or {}
-    name = [spec.key, spec.world.digest, slots, identities(slots)]
+    name = [spec.key, spec.experiment.digest, slots, identities(slots)]
 
     def found() -> dict[str, Any]:
-        return _useful(release_of(spec, cell.slots, store, device=device), spec.world)
+        return _useful(release_of(spec, cell.slots, store, device=device), spec.experiment)
 
     return _remembered(store, "utility", name, found)
 
 
-def _useful(release: Release, world: World) -> dict[str, Any]:
+def _useful(release: Release, experiment: ExperimentData) -> dict[str, Any]:
     from medleak.metrics.utility import utility, utility_by_group
 
-    records = world.evaluation
+    records = experiment.evaluation
     if not len(records):
         return {"overall": {}, "groups": {}}
     answers = {"labels": release.labels(records.x)}
     if "scores" in release.views:
         answers["scores"] = release.scores(records.x)
-    answers |= {"patients": records.patients, "task": world.setting.task}
+    answers |= {"patients": records.patients, "task": experiment.problem.task}
     return {
         "overall": utility(records.y, **answers),
         "groups": utility_by_group(records.y, groups=records.groups, **answers),
@@ -163,22 +173,22 @@ def _useful(release: Release, world: World) -> dict[str, Any]:
 def _blind(cell: Cell, spec: RunSpec, store: Store) -> dict[str, Estimate]:
     from medleak.metrics.blind import blind_auc
 
-    world, column = spec.world, spec.column
+    experiment, column = spec.experiment, spec.column
     # However many targets, one of them fails by chance once in a thousand cells.
-    level = 1 - (1 - CONTROL_LEVEL) / min(len(cell.duels), MOST_BLIND)
+    level = 1 - (1 - CONTROL_LEVEL) / min(len(cell.shadowed_targets), MOST_BLIND)
 
     def found() -> dict[str, Estimate]:
-        member = world.secret(column).member
-        return {"blind_auc": blind_auc(world.challenge.records, member, column, level=level)}
+        member = experiment.secret(column).member
+        return {"blind_auc": blind_auc(experiment.challenge.records, member, column, level=level)}
 
     return _remembered(
-        store, "controls", ["blind", world.digest, world.split_seed, column, level], found
+        store, "controls", ["blind", experiment.digest, experiment.split_seed, column, level], found
     )
 
 
-def _replica(cell: Cell, duel: Duel, store: Store, device: str) -> dict[str, Any]:
+def _replica(cell: Cell, shadowed: ShadowedTarget, store: Store, device: str) -> dict[str, Any]:
     """The replica check of one target."""
-    world, specs = duel.target.world, [duel.target, *duel.shadows]
+    experiment, specs = shadowed.target.experiment, [shadowed.target, *shadowed.shadows]
 
     def found() -> dict[str, Any]:
         described = [_replica_facts(spec, facts_of(spec, store), store, device) for spec in specs]
@@ -186,24 +196,24 @@ def _replica(cell: Cell, duel: Duel, store: Store, device: str) -> dict[str, Any
         reasons = replica_check(
             described[0],
             described[1:],
-            n_target=2 * world.setting.n_patients,
-            n_pool=len(np.unique(world.pool(pool).patients)),
-            p=0.5 if pool == "audit" else world.shadow_share,
+            n_target=2 * experiment.problem.n_patients,
+            n_pool=len(np.unique(experiment.pool(pool).patients)),
+            p=0.5 if pool == "audit" else experiment.shadow_share,
         )
         return {"reasons": reasons, "collapsed": int(sum(d["collapsed"] for d in described[1:]))}
 
-    name = ["replica", world.digest, *(spec.key for spec in specs)]
+    name = ["replica", experiment.digest, *(spec.key for spec in specs)]
     return _remembered(store, "controls", name, found)
 
 
 def _replica_facts(
     spec: RunSpec, facts: Mapping[str, Any], store: Store, device: str
 ) -> dict[str, Any]:
-    records = spec.world.evaluation
+    records = spec.experiment.evaluation
     if not len(records):
         return {**facts, "collapsed": False, "scores": np.array([])}
-    multilabel = spec.world.setting.task == "multilabel"
-    logits = Network(spec, store, device).logits(records.x)
+    multilabel = spec.experiment.problem.task == "multilabel"
+    logits = StoredModel(spec, store, device).logits(records.x)
     scores = log_probabilities(logits, multilabel=multilabel)
     labels = scores.argmax(-1)
     spread = np.ptp(scores, axis=-1).ravel()

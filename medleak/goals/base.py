@@ -11,13 +11,13 @@ from medleak.api import Estimate, Metric, Output
 from medleak.core.store import Store
 
 if TYPE_CHECKING:
-    from medleak.engine.cell import Cell, Duel
+    from medleak.engine.cell import Cell, ShadowedTarget
     from medleak.results.row import Row
     from medleak.training.run_spec import RunSpec
 
 
 @dataclass(frozen=True)
-class Played:
+class AttackOutputs:
     """What an attack answered in one cell.
 
     Attributes:
@@ -57,7 +57,7 @@ class Game(ABC):
         """
         return []
 
-    def controls(self, cell: Cell) -> Mapping[str, Duel]:
+    def controls(self, cell: Cell) -> Mapping[str, ShadowedTarget]:
         """Name -> a duel that has nothing to be found out."""
         return {}
 
@@ -66,11 +66,11 @@ class Game(ABC):
         return []
 
     @abstractmethod
-    def asked(self, cell: Cell, duel: Duel, store: Store) -> Any:
+    def asked(self, cell: Cell, shadowed: ShadowedTarget, store: Store) -> Any:
         """What the attack is asked about the duel's target."""
 
     @abstractmethod
-    def rows(self, cell: Cell, store: Store, played: Played) -> list[Row]:
+    def rows(self, cell: Cell, store: Store, played: AttackOutputs) -> list[Row]:
         """The rows of a cell."""
 
 

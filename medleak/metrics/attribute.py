@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from medleak.api import Attributes, Estimate, Guesses, Metric
+from medleak.api import AttributeScores, AttributeTruth, Estimate, Metric
 from medleak.metrics.statistics import intervals
 from medleak.metrics.statistics.roc import auc
 
@@ -53,7 +53,7 @@ class AttributeMetric(Metric):
     ) -> Measured:
         """The figure over the values `asked`."""
 
-    def __call__(self, output: Guesses, secret: Attributes) -> Estimate:
+    def __call__(self, output: AttributeScores, secret: AttributeTruth) -> Estimate:
         """Measure; ``n`` is the number of patients."""
         n, (asked, flag) = len(np.unique(output.patients)), _asked(output, secret)
         if not asked:
@@ -61,7 +61,9 @@ class AttributeMetric(Metric):
         found = self._measured(output, secret, asked)
         return Estimate(found.value, found.low, found.high, n, self.level, self.method, flag)
 
-    def excess(self, output: Guesses, baseline: Guesses, secret: Attributes) -> Estimate:
+    def excess(
+        self, output: AttributeScores, baseline: AttributeScores, secret: AttributeTruth
+    ) -> Estimate:
         """How much higher the metric is on `output` than on `baseline`, of the same records."""
         n, (asked, flag) = len(np.unique(output.patients)), _asked(output, secret)
         method = f"difference on the same patients; {self.method}"
@@ -73,7 +75,9 @@ class AttributeMetric(Metric):
         low, high = (float(np.clip(end, -self.span, self.span)) for end in ends)
         return Estimate(ours.value - theirs.value, low, high, n, self.level, method, flag)
 
-    def _measured(self, output: Guesses, secret: Attributes, asked: list[int]) -> Measured:
+    def _measured(
+        self, output: AttributeScores, secret: AttributeTruth, asked: list[int]
+    ) -> Measured:
         scores = np.clip(np.asarray(output.scores, dtype=np.float64), -HUGE, HUGE)
         value, patients = np.asarray(secret.value), np.asarray(output.patients)
         return self.measure(scores, value, patients, asked)
@@ -138,8 +142,8 @@ class AttributeAccuracy(AttributeMetric):
 
 def training_added(
     metric: AttributeMetric,
-    members: tuple[Guesses, Attributes],
-    others: tuple[Guesses, Attributes],
+    members: tuple[AttributeScores, AttributeTruth],
+    others: tuple[AttributeScores, AttributeTruth],
 ) -> Estimate:
     """How much higher `metric` is on members than on patients who were not trained on.
 
@@ -155,7 +159,7 @@ def training_added(
     return Estimate(one.value - other.value, low, high, n, metric.level, method, flag)
 
 
-def _asked(output: Guesses, secret: Attributes) -> tuple[list[int], str]:
+def _asked(output: AttributeScores, secret: AttributeTruth) -> tuple[list[int], str]:
     """The values that can be measured, and a flag; none of them where the flag says why."""
     value, patients = np.asarray(secret.value), np.asarray(output.patients)
     counts = [

@@ -1,6 +1,6 @@
 """What an adversary rebuilds without the observation: the controls of reconstruction metrics.
 
-Each gives a `Rebuilt` of the same shape, to be measured by the same metrics. A figure that the attack
+Each gives a `Reconstructions` of the same shape, to be measured by the same metrics. A figure that the attack
 does not raise above all of them was known before anything was observed.
 """
 
@@ -11,17 +11,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from medleak.api import DataError, Rebuilt
+from medleak.api import DataError, Reconstructions
 from medleak.metrics import image_matching as _matching
 
 
 def mean_image(
-    output: Rebuilt,
+    output: Reconstructions,
     auxiliary: np.ndarray,
     *,
     y: np.ndarray | None = None,
     labels: Sequence[np.ndarray] | None = None,
-) -> Rebuilt:
+) -> Reconstructions:
     """Every image replaced by the mean auxiliary image, the best constant guess in squared error.
 
     Args:
@@ -44,7 +44,7 @@ def mean_image(
     return replace(output, images=images)
 
 
-def typical_image(output: Rebuilt, auxiliary: np.ndarray) -> Rebuilt:
+def typical_image(output: Reconstructions, auxiliary: np.ndarray) -> Reconstructions:
     """Every image replaced by one auxiliary image: that with the least mean squared error to the others.
 
     The best single real image that can be chosen without the truth: sharp, where the mean is blurred.
@@ -59,7 +59,9 @@ def typical_image(output: Rebuilt, auxiliary: np.ndarray) -> Rebuilt:
     return replace(output, images=np.broadcast_to(flat[best], output.images.shape).copy())
 
 
-def random_images(output: Rebuilt, auxiliary: np.ndarray, rng: np.random.Generator) -> Rebuilt:
+def random_images(
+    output: Reconstructions, auxiliary: np.ndarray, rng: np.random.Generator
+) -> Reconstructions:
     """Every image replaced by an auxiliary image drawn at random.
 
     Raises:
@@ -70,7 +72,7 @@ def random_images(output: Rebuilt, auxiliary: np.ndarray, rng: np.random.Generat
     return replace(output, images=np.asarray(auxiliary, dtype=np.float64)[drawn])
 
 
-def other_observations(output: Rebuilt) -> Rebuilt:
+def other_observations(output: Reconstructions) -> Reconstructions:
     """Each observation given the images rebuilt from the next ones, cyclically.
 
     The attack's own style of image, without the information: what remains is owed to the prior and to

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medleak.api import DataError, Originals, Rebuilt
+from medleak.api import DataError, Reconstructions, ReconstructionTruth
 
 WINDOW = 11
 """Side of SSIM's Gaussian window."""
@@ -27,7 +27,7 @@ class Matched:
     patients: np.ndarray
 
 
-def match(output: Rebuilt, secret: Originals) -> Matched:
+def match(output: Reconstructions, secret: ReconstructionTruth) -> Matched:
     """Assign the rebuilt images of each observation to its originals at the least total squared error.
 
     One to one (Hungarian): nearest originals with repeats would count one good image several times, and

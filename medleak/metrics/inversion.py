@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from medleak.api import Estimate, Metric, Portraits, Sitters
+from medleak.api import Estimate, InversionTruth, InvertedImages, Metric
 from medleak.metrics import image_matching as _matching
 from medleak.metrics.statistics import clustered as _clustered
 from medleak.metrics.statistics.clustered import Sample
@@ -37,14 +37,14 @@ class InversionMetric(Metric):
         self.level = level
 
     @abstractmethod
-    def values(self, output: Portraits, secret: Sitters) -> np.ndarray:
+    def values(self, output: InvertedImages, secret: InversionTruth) -> np.ndarray:
         """One value a picture, ``(K, M)``."""
 
-    def refusal(self, output: Portraits) -> str:
+    def refusal(self, output: InvertedImages) -> str:
         """Why nothing can be measured on these pictures, or ""."""
         return "" if len(output.classes) else "no classes"
 
-    def sample(self, output: Portraits, secret: Sitters) -> Sample:
+    def sample(self, output: InvertedImages, secret: InversionTruth) -> Sample:
         """The values with their classes."""
         values = np.asarray(self.values(output, secret), dtype=np.float64)
         classes = np.repeat(output.classes, values.shape[1])
@@ -54,7 +54,7 @@ class InversionMetric(Metric):
         """``low, high``, NaN where there is none."""
         return _clustered.mean_interval(sample, self.level)
 
-    def __call__(self, output: Portraits, secret: Sitters) -> Estimate:
+    def __call__(self, output: InvertedImages, secret: InversionTruth) -> Estimate:
         """Measure; ``n`` is the number of classes."""
         if refusal := self.refusal(output):
             return Estimate(None, None, None, 0, self.level, self.method, refusal)
@@ -62,7 +62,9 @@ class InversionMetric(Metric):
         ends = np.clip(self.interval(sample), self.least, self.most)
         return self._measured(sample.mean, ends, len(output.classes))
 
-    def excess(self, output: Portraits, baseline: Portraits, secret: Sitters) -> Estimate:
+    def excess(
+        self, output: InvertedImages, baseline: InvertedImages, secret: InversionTruth
+    ) -> Estimate:
         """How much higher the metric is on `output` than on `baseline`, pictures of the same classes."""
         if refusal := self.refusal(output):
             return Estimate(None, None, None, 0, self.level, self.method, refusal)
@@ -73,7 +75,11 @@ class InversionMetric(Metric):
         return self._measured(paired.mean, ends, len(output.classes))
 
     def difference(
-        self, output: Portraits, baseline: Portraits, secret: Sitters, paired: Sample
+        self,
+        output: InvertedImages,
+        baseline: InvertedImages,
+        secret: InversionTruth,
+        paired: Sample,
     ) -> tuple[float, float]:
         """Interval of the mean difference."""
         return _clustered.mean_interval(paired, self.level)
@@ -103,10 +109,10 @@ class Recognised(InversionMetric):
         self.k = k
         self.level = level
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return [] if self.k >= 1 else [f"k {self.k}: at least 1 is needed"]
 
-    def values(self, output: Portraits, secret: Sitters) -> np.ndarray:
+    def values(self, output: InvertedImages, secret: InversionTruth) -> np.ndarray:
         scores = np.asarray(output.scores)
         k = min(self.k, scores.shape[-1] - 1)
         own = np.take_along_axis(scores, output.classes[:, None, None], axis=2)
@@ -117,7 +123,11 @@ class Recognised(InversionMetric):
         return _clustered.share_interval(sample, self.level)
 
     def difference(
-        self, output: Portraits, baseline: Portraits, secret: Sitters, paired: Sample
+        self,
+        output: InvertedImages,
+        baseline: InvertedImages,
+        secret: InversionTruth,
+        paired: Sample,
     ) -> tuple[float, float]:
         """Paired by class; as of independent shares, which errs on the wide side, where few classes differ."""
         if np.count_nonzero(paired.values) >= _clustered.ENOUGH:
@@ -136,7 +146,7 @@ class KNNDistance(InversionMetric):
     higher_is_leakier: ClassVar[bool] = False
     least: ClassVar[float] = 0.0
 
-    def values(self, output: Portraits, secret: Sitters) -> np.ndarray:
+    def values(self, output: InvertedImages, secret: InversionTruth) -> np.ndarray:
         found = []
         for target, features in zip(output.classes, output.features, strict=True):
             own = secret.features[secret.y == target].astype(np.float64)
@@ -161,18 +171,18 @@ class NearestSSIM(InversionMetric):
         self.among = among
         self.level = level
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         from medleak.core.suggestions import unknown
 
         known = ("trained", "others", "gap")
         return [] if self.among in known else [unknown("among", self.among, known)]
 
-    def refusal(self, output: Portraits) -> str:
+    def refusal(self, output: InvertedImages) -> str:
         side = min(output.images.shape[-2:])
         small = f"images of {side} pixels are smaller than the window of {_matching.WINDOW}"
         return super().refusal(output) or (small if side < _matching.WINDOW else "")
 
-    def values(self, output: Portraits, secret: Sitters) -> np.ndarray:
+    def values(self, output: InvertedImages, secret: InversionTruth) -> np.ndarray:
         found = []
         for target, images in zip(output.classes, output.images, strict=True):
             sides = [secret.images[secret.y == target], secret.others[secret.others_y == target]]

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from medleak.api import Curve, Estimate, Guarantee, Metric, Scored, Secret
+from medleak.api import Curve, Estimate, Guarantee, MembershipScores, MembershipTruth, Metric
 from medleak.metrics.privacy import upper_bounds as ceilings
 from medleak.metrics.statistics import intervals
 from medleak.metrics.statistics import roc as curves
@@ -25,7 +25,7 @@ MIN_GROUP = 10
 
 
 class MembershipMetric(Metric):
-    """Base of the scalar metrics: `measure` and `ceiling` are left to write.
+    """Base of the scalar metrics: `measure` and `upper_bound` are left to write.
 
     `level` is that of the two-sided interval. A sample without members or without non-members is "not
     measured", never zero.
@@ -53,7 +53,7 @@ class MembershipMetric(Metric):
         """Why nothing can be measured on this sample, or ""."""
         return _too_few(member, patients, 1)
 
-    def __call__(self, output: Scored, secret: Secret) -> Estimate:
+    def __call__(self, output: MembershipScores, secret: MembershipTruth) -> Estimate:
         """Measure; ``n`` is the number of patients."""
         scores, member, patients = _arrays(output, secret)
         n = len(np.unique(patients))
@@ -66,7 +66,9 @@ class MembershipMetric(Metric):
         flag = self.flag(member, patients)
         return Estimate(float(value), float(low), float(high), n, self.level, self.method, flag)
 
-    def lower_bound(self, output: Scored, secret: Secret, level: float = 0.999) -> float | None:
+    def lower_bound(
+        self, output: MembershipScores, secret: MembershipTruth, level: float = 0.999
+    ) -> float | None:
         """One-sided lower bound at `level`; None where not measured."""
         return at_level(self, intervals.two_sided(level))(output, secret).low
 
@@ -83,7 +85,7 @@ class AUC(MembershipMetric):
         value = curves.auc(scores, member)
         return value, *intervals.auc_interval(scores, member, patients, self.level)
 
-    def ceiling(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
         """Integral of the roof."""
         roof = ceilings.roof(guarantees)
         return None if roof is None else roof.auc()
@@ -131,7 +133,7 @@ class BalancedAccuracy(_CrossFitted):
         low, high = intervals.difference(tpr, n1, fpr, n0, level)
         return tuple((1 + advantage) / 2 for advantage in (tpr - fpr, low, high))
 
-    def ceiling(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
         """``(1 + delta(0)) / 2``: the best of all thresholds."""
         roof = ceilings.roof(guarantees)
         return None if roof is None else roof.balanced_accuracy()
@@ -146,9 +148,9 @@ class Advantage(BalancedAccuracy):
     def measure(self, scores, member, patients):
         return tuple(2 * x - 1 for x in super().measure(scores, member, patients))
 
-    def ceiling(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
         """``delta(0)``, the total variation distance."""
-        best = super().ceiling(guarantees)
+        best = super().upper_bound(guarantees)
         return None if best is None else 2 * best - 1
 
 
@@ -181,7 +183,7 @@ class PrecisionAtPrior(_CrossFitted):
         flagged = self.prior * tpr + (1 - self.prior) * fpr
         return float(self.prior * tpr / flagged) if flagged > 0 else float("nan")
 
-    def ceiling(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
         """Vacuous where members may be flagged at no false positive, as with any delta > 0."""
         roof = ceilings.roof(guarantees)
         return None if roof is None else roof.precision(self.prior)
@@ -223,14 +225,16 @@ class TPRAtFPR(MembershipMetric):
         value = curves.tpr_at(*curves.roc(scores, member), self.fpr)
         return value, *intervals.tpr_interval(scores, member, patients, self.fpr, self.level)
 
-    def lower_bound(self, output: Scored, secret: Secret, level: float = 0.999) -> float | None:
+    def lower_bound(
+        self, output: MembershipScores, secret: MembershipTruth, level: float = 0.999
+    ) -> float | None:
         """`medleak.metrics.statistics.intervals.tpr_lower_bound`; None where not measured."""
         scores, member, patients = _arrays(output, secret)
         if self.refusal(member, patients):
             return None
         return intervals.tpr_lower_bound(scores, member, patients, self.fpr, level)
 
-    def ceiling(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
         """The roof at `fpr`."""
         roof = ceilings.roof(guarantees)
         return None if roof is None else float(roof.tpr(self.fpr))
@@ -248,7 +252,7 @@ class ROCCurve(Metric):
     def __init__(self, *, level: float = 0.95):
         self.level = level
 
-    def __call__(self, output: Scored, secret: Secret) -> Curve | Estimate:
+    def __call__(self, output: MembershipScores, secret: MembershipTruth) -> Curve | Estimate:
         """The curve, or a "not measured" estimate where a class is empty."""
         scores, member, patients = _arrays(output, secret)
         n = len(np.unique(patients))
@@ -266,7 +270,7 @@ class ROCCurve(Metric):
 
 
 def evaluate(
-    metrics: Mapping[str, Metric], scored: Scored, secret: Secret
+    metrics: Mapping[str, Metric], scored: MembershipScores, secret: MembershipTruth
 ) -> dict[str, Estimate | Curve]:
     """Every metric on one sample."""
     return {name: metric(scored, secret) for name, metric in metrics.items()}
@@ -274,8 +278,8 @@ def evaluate(
 
 def by_group(
     metrics: Mapping[str, Metric],
-    scored: Scored,
-    secret: Secret,
+    scored: MembershipScores,
+    secret: MembershipTruth,
     groups: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, Estimate]]:
     """``{"sex=F": {metric: Estimate}}`` for each subgroup of each column; "" (unknown) is left out.
@@ -286,7 +290,7 @@ def by_group(
     found: dict[str, dict[str, Estimate]] = {}
     for group, mask in _masks(groups):
         part = scored.take(mask)
-        truth = Secret(np.asarray(secret.member, dtype=bool)[mask])
+        truth = MembershipTruth(np.asarray(secret.member, dtype=bool)[mask])
         n = len(np.unique(part.patients))
         refusal = _too_few(truth.member, part.patients, MIN_GROUP)
         found[group] = {
@@ -299,8 +303,8 @@ def by_group(
 
 def worst_group(
     metrics: Mapping[str, Metric],
-    scored: Scored,
-    secret: Secret,
+    scored: MembershipScores,
+    secret: MembershipTruth,
     groups: Mapping[str, np.ndarray],
     *,
     measured: Mapping[str, Mapping[str, Estimate]] | None = None,
@@ -343,7 +347,9 @@ def _corrected(metric, estimate, scored, secret, mask, n_groups) -> Estimate:
         return replace(estimate, method=f"{estimate.method}; {note}")
     level = 1 - (1 - metric.level) / n_groups
     part = scored.take(mask)
-    wide = at_level(metric, level)(part, Secret(np.asarray(secret.member, dtype=bool)[mask]))
+    wide = at_level(metric, level)(
+        part, MembershipTruth(np.asarray(secret.member, dtype=bool)[mask])
+    )
     note = f"largest of {n_groups} groups measured, Bonferroni: each at level {level:.4g}"
     return replace(wide, level=metric.level, method=f"{wide.method}; {note}")
 
@@ -368,7 +374,9 @@ def _mask(groups: Mapping[str, np.ndarray], group: str) -> np.ndarray:
     return dict(_masks(groups))[group]
 
 
-def _arrays(output: Scored, secret: Secret) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _arrays(
+    output: MembershipScores, secret: MembershipTruth
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     scores = np.asarray(output.scores, dtype=np.float64)
     return scores, np.asarray(secret.member, dtype=bool), np.asarray(output.patients)
 

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from medleak.api import Estimate, Metric, Shares, Verdicts
+from medleak.api import Estimate, Metric, PropertyScores, PropertyTruth
 from medleak.metrics.statistics.intervals import auc_interval, clopper_pearson
 from medleak.metrics.statistics.roc import auc
 
@@ -23,7 +23,7 @@ class PropertyMetric(Metric):
     r"""Base: `measure` is left to write. `level` is that of the two-sided interval.
 
     On the probit scale the distances of the limits, by target, are joined in quadrature with
-    :math:`z \sqrt{k r}`, where r is `Verdicts.shared` and k what the metric makes of it. A promise about
+    :math:`z \sqrt{k r}`, where r is `PropertyScores.shared` and k what the metric makes of it. A promise about
     single patients says nothing of a share of them: no ceiling.
     """
 
@@ -39,7 +39,7 @@ class PropertyMetric(Metric):
     def measure(self, scores: np.ndarray, high: np.ndarray) -> tuple[float, float, float]:
         """``value, low, high`` given the patients, by target."""
 
-    def __call__(self, output: Verdicts, secret: Shares) -> Estimate:
+    def __call__(self, output: PropertyScores, secret: PropertyTruth) -> Estimate:
         """Measure; ``n`` is the number of targets."""
         scores, high = np.asarray(output.scores, float), np.asarray(secret.high, bool)
         n = len(high)

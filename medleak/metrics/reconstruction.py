@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from medleak.api import Estimate, Guarantee, Metric, Originals, Rebuilt
+from medleak.api import Estimate, Guarantee, Metric, Reconstructions, ReconstructionTruth
 from medleak.metrics import image_matching as _matching
 from medleak.metrics.image_matching import Matched
 from medleak.metrics.privacy.reconstruction_robustness import rero
@@ -46,10 +46,10 @@ class ReconstructionMetric(Metric):
         self.level = level
 
     @abstractmethod
-    def values(self, matched: Matched, output: Rebuilt) -> np.ndarray:
+    def values(self, matched: Matched, output: Reconstructions) -> np.ndarray:
         """One value an original, ``(M,)``."""
 
-    def refusal(self, output: Rebuilt) -> str:
+    def refusal(self, output: Reconstructions) -> str:
         """Why nothing can be measured on these images, or ""."""
         return "" if int(np.sum(output.n_records)) else "no observations"
 
@@ -57,7 +57,7 @@ class ReconstructionMetric(Metric):
         """``low, high`` at `level`, NaN where there is none."""
         return _clustered.mean_interval(sample, level)
 
-    def __call__(self, output: Rebuilt, secret: Originals) -> Estimate:
+    def __call__(self, output: Reconstructions, secret: ReconstructionTruth) -> Estimate:
         """Measure; ``n`` is the number of patients.
 
         Raises:
@@ -69,24 +69,30 @@ class ReconstructionMetric(Metric):
         sample = self.sample(output, secret)
         return self._estimate(sample.mean, self.interval(sample, self.level), sample)
 
-    def ceiling(self, guarantees: Sequence[Guarantee], kappa: float | None = None) -> float | None:
+    def upper_bound(
+        self, guarantees: Sequence[Guarantee], kappa: float | None = None
+    ) -> float | None:
         """The largest value that `guarantees` allow where `kappa` is the chance of success without the
         message; None is "vacuous"."""
         return None
 
-    def sample(self, output: Rebuilt, secret: Originals) -> Sample:
+    def sample(self, output: Reconstructions, secret: ReconstructionTruth) -> Sample:
         """The values, by observation and place in it, with their observations and patients."""
         matched = _matching.match(output, secret)
         return Sample(self.values(matched, output), matched.trials, matched.patients)
 
-    def lower_bound(self, output: Rebuilt, secret: Originals, level: float = 0.999) -> float | None:
+    def lower_bound(
+        self, output: Reconstructions, secret: ReconstructionTruth, level: float = 0.999
+    ) -> float | None:
         """One-sided lower bound at `level`; None where not measured."""
         if self.refusal(output):
             return None
         low = self.interval(self.sample(output, secret), two_sided(level))[0]
         return float(max(low, self.least)) if np.isfinite(low) else None
 
-    def excess(self, output: Rebuilt, baseline: Rebuilt, secret: Originals) -> Estimate:
+    def excess(
+        self, output: Reconstructions, baseline: Reconstructions, secret: ReconstructionTruth
+    ) -> Estimate:
         """How much higher the metric is on `output` than on `baseline`, original by original.
 
         `baseline` holds what the adversary has without the observation, for the same originals: see
@@ -122,7 +128,7 @@ class MSE(ReconstructionMetric):
     higher_is_leakier: ClassVar[bool] = False
     least: ClassVar[float] = 0.0
 
-    def values(self, matched: Matched, output: Rebuilt) -> np.ndarray:
+    def values(self, matched: Matched, output: Reconstructions) -> np.ndarray:
         return _matching.mse(matched.rebuilt, matched.originals)
 
 
@@ -143,12 +149,12 @@ class PSNR(ReconstructionMetric):
         """No interval goes beyond the cap."""
         return self.cap
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return (
             [] if 0 < self.cap < np.inf else [f"cap {self.cap}: a positive number of dB is needed"]
         )
 
-    def values(self, matched: Matched, output: Rebuilt) -> np.ndarray:
+    def values(self, matched: Matched, output: Reconstructions) -> np.ndarray:
         return _matching.psnr(matched.rebuilt, matched.originals, self.cap)
 
 
@@ -161,10 +167,10 @@ class SSIM(ReconstructionMetric):
     least: ClassVar[float] = -1.0
     most: ClassVar[float] = 1.0
 
-    def refusal(self, output: Rebuilt) -> str:
+    def refusal(self, output: Reconstructions) -> str:
         return super().refusal(output) or _too_small(output)
 
-    def values(self, matched: Matched, output: Rebuilt) -> np.ndarray:
+    def values(self, matched: Matched, output: Reconstructions) -> np.ndarray:
         return _matching.ssim(matched.rebuilt, matched.originals)
 
 
@@ -186,7 +192,9 @@ class _Share(ReconstructionMetric):
         units = [_clustered.share_units(sample, self.level) for sample in (ours, theirs)]
         return difference(ours.mean, units[0], theirs.mean, units[1], self.level)
 
-    def lower_bound(self, output: Rebuilt, secret: Originals, level: float = 0.999) -> float | None:
+    def lower_bound(
+        self, output: Reconstructions, secret: ReconstructionTruth, level: float = 0.999
+    ) -> float | None:
         """`medleak.metrics.statistics.clustered.share_lower_bound`: valid whatever the dependence within trials."""
         if self.refusal(output):
             return None
@@ -213,16 +221,18 @@ class Identified(_Share):
         self.standardise = standardise
         self.level = level
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return [] if self.k >= 1 else [f"k {self.k}: at least 1 is needed"]
 
-    def values(self, matched: Matched, output: Rebuilt) -> np.ndarray:
+    def values(self, matched: Matched, output: Reconstructions) -> np.ndarray:
         prepare = _matching.standardised if self.standardise else np.asarray
         gallery = prepare(np.asarray(output.gallery, dtype=np.float64))
         patients = np.asarray(output.patients)
         return _matching.hits(prepare(matched.rebuilt), matched.patients, gallery, patients, self.k)
 
-    def ceiling(self, guarantees: Sequence[Guarantee], kappa: float | None = None) -> float | None:
+    def upper_bound(
+        self, guarantees: Sequence[Guarantee], kappa: float | None = None
+    ) -> float | None:
         """`medleak.metrics.privacy.reconstruction_robustness.rero` at a prior-only success of `kappa`.
 
         An image names one patient, so that kappa can be counted; it may be like many, which is why
@@ -248,17 +258,17 @@ class Recovered(_Share):
         self.threshold = threshold
         self.level = level
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         from medleak.core.suggestions import unknown
 
         known = ("ssim", "psnr")
         return [] if self.measure in known else [unknown("measure", self.measure, known)]
 
-    def refusal(self, output: Rebuilt) -> str:
+    def refusal(self, output: Reconstructions) -> str:
         small = _too_small(output) if self.measure == "ssim" else ""
         return super().refusal(output) or small
 
-    def values(self, matched: Matched, output: Rebuilt) -> np.ndarray:
+    def values(self, matched: Matched, output: Reconstructions) -> np.ndarray:
         if self.measure == "ssim":
             likeness = _matching.ssim(matched.rebuilt, matched.originals)
             return (likeness >= self.threshold).astype(np.float64)
@@ -271,7 +281,7 @@ def chance(patients: np.ndarray, k: int = 1) -> float:
     return min(1.0, k / len(np.unique(patients)))
 
 
-def _too_small(output: Rebuilt) -> str:
+def _too_small(output: Reconstructions) -> str:
     side = min(np.shape(output.gallery)[-2:])
     window = _matching.WINDOW
     return (

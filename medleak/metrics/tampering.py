@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from medleak.api import Curve, Estimate, Scored, Secret
+from medleak.api import Curve, Estimate, MembershipScores, MembershipTruth
 
 SHARES = {"tpr_at_10fpr": 0.1, "tpr_at_1fpr": 0.01}
 """Of honest models that a client may take for tampered ones."""
@@ -27,10 +27,10 @@ def detected(noticed: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Esti
     both = [np.reshape(noticed[kind], (-1, 2)) for kind in ("honest", "tampered")]
     tampered = np.repeat([False, True], [len(part) for part in both])
     client, scores = np.concatenate(both).T
-    scored = Scored(scores, 2 * client.astype(np.int64) + tampered)
+    scored = MembershipScores(scores, 2 * client.astype(np.int64) + tampered)
     metrics = {"auc": AUC(), **{n: TPRAtFPR(fpr=f) for n, f in SHARES.items()}, "roc": ROCCurve()}
     n = len(np.unique(client))
-    found = {name: metric(scored, Secret(tampered)) for name, metric in metrics.items()}
+    found = {name: metric(scored, MembershipTruth(tampered)) for name, metric in metrics.items()}
     return {
         name: replace(one, n=n, method=one.method.replace("by patient", "by client"))
         for name, one in found.items()

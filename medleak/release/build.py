@@ -10,16 +10,18 @@ import numpy as np
 
 from medleak.api import ClientPolicy, Release
 from medleak.core.store import Store
-from medleak.training.observations import Transcript
-from medleak.training.pipeline import Slots
+from medleak.training.observations import ObservationLog
+from medleak.training.pipeline import DefensePipeline
 from medleak.training.run_spec import RunSpec
-from medleak.training.stored_model import Network, log_probabilities
+from medleak.training.stored_model import StoredModel, log_probabilities
 
 
-def release_of(spec: RunSpec, slots: Slots, store: Store, *, device: str = "cpu") -> Release:
+def release_of(
+    spec: RunSpec, slots: DefensePipeline, store: Store, *, device: str = "cpu"
+) -> Release:
     """What the adversary may observe of a stored run, under the release and serve slots."""
-    network = Network(spec, store, device)
-    multilabel = spec.world.setting.task == "multilabel"
+    network = StoredModel(spec, store, device)
+    multilabel = spec.experiment.problem.task == "multilabel"
 
     def scores(x: np.ndarray) -> np.ndarray:
         return log_probabilities(network.logits(x), multilabel=multilabel)
@@ -29,16 +31,16 @@ def release_of(spec: RunSpec, slots: Slots, store: Store, *, device: str = "cpu"
 
     views = {"scores": scores, "labels": labels, "weights": _Lazy(network.arrays)}
     open_to = slots.views()
-    seated = isinstance(spec.adversary, ClientPolicy)
-    if seated or not open_to["aggregate"]:
-        views["aggregate"] = Transcript(store, spec.key).messages
-    if not seated and not open_to["updates"]:
-        views["updates"] = Transcript(store, spec.key).messages
+    client_observes = isinstance(spec.adversary, ClientPolicy)
+    if client_observes or not open_to["aggregate"]:
+        views["aggregate"] = ObservationLog(store, spec.key).messages
+    if not client_observes and not open_to["updates"]:
+        views["updates"] = ObservationLog(store, spec.key).messages
     if spec.adversary and spec.adversary.exposes:
         views |= spec.adversary.seen(store.facts("runs", spec.key)[0])
-    apart = {"updates": "a client sees sums"} if seated else {}
+    apart = {"updates": "a client sees sums"} if client_observes else {}
     hidden = {name: why for name, why in (open_to | apart).items() if name not in views}
-    return slots.release(Release(views, hidden=hidden), spec.world.setting)
+    return slots.release(Release(views, hidden=hidden), spec.experiment.problem)
 
 
 class _Lazy(Mapping):

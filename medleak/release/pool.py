@@ -10,7 +10,7 @@ import numpy as np
 from medleak.api import Shadow, View
 from medleak.core.store import Store
 from medleak.release.build import release_of
-from medleak.training.pipeline import Slots
+from medleak.training.pipeline import DefensePipeline
 from medleak.training.run_spec import RunSpec
 
 REFERENCE = -1
@@ -33,7 +33,7 @@ class Pool:
     """A re-iterable pool that opens one stored run at a time, with the views of `access`."""
 
     specs: Sequence[RunSpec]
-    slots: Slots
+    slots: DefensePipeline
     store: Store
     access: View
     device: str = "cpu"
@@ -46,8 +46,10 @@ class Pool:
 
     def open(self, spec: RunSpec) -> Shadow:
         """One run as the attacker sees it."""
-        world = spec.world
-        nobody = {"audit": len(world.auxiliary), "auxiliary": len(world.challenge)}[spec.base]
+        experiment = spec.experiment
+        nobody = {"audit": len(experiment.auxiliary), "auxiliary": len(experiment.challenge)}[
+            spec.base
+        ]
         nobody = np.zeros(nobody, dtype=bool)
         inside = (spec.member, nobody) if spec.base == "audit" else (nobody, spec.member)
         release = release_of(spec, self.slots, self.store, device=self.device)

@@ -117,7 +117,7 @@ class Aggregate:
             for status, reason, count in self.missing
         )
 
-    def ceiling(self, metric: str) -> str:
+    def upper_bound(self, metric: str) -> str:
         """The ceiling of `metric` as printed: a number, ``vacuous``, or a dash where no guarantee binds."""
         if not any(map(self.binds, self.row.guarantees)) or metric not in self.leakage:
             return naming.NONE

@@ -116,8 +116,8 @@ def _figure(row: Row, name: str) -> str:
     told = f"≥ {estimate.value:.3f}" if one_sided else f"{estimate.value:.3f}"
     parts = [told, naming.interval(estimate.low, estimate.high)]
     if row.guarantees:
-        ceiling = row.ceilings.get(name)
-        allowed = naming.VACUOUS if ceiling is None else f"at most {ceiling:.4g}"
+        upper_bound = row.ceilings.get(name)
+        allowed = naming.VACUOUS if upper_bound is None else f"at most {upper_bound:.4g}"
         parts.append(f"(claim: {allowed})")
     parts.append(f"({estimate.flag})" if estimate.flag else "")
     return " ".join(part for part in parts if part)

@@ -110,12 +110,18 @@ def _names(axes: Sequence[Axes], lines: Sequence[tuple[str, str]], tint: Mapping
 
 
 def _dot(axis: Axes, one: Aggregate, metric: str, y: float, colour: str) -> None:
-    found, ceiling, prior = one.leakage.get(metric), one.ceilings.get(metric), without(one, metric)
+    found, upper_bound, prior = (
+        one.leakage.get(metric),
+        one.ceilings.get(metric),
+        without(one, metric),
+    )
     if not isinstance(found, Estimate) or found.value is None:
         return
-    if ceiling is not None and ceiling <= VOID and any(map(one.binds, one.row.guarantees)):
-        axis.barh(y, 1.02 - ceiling, left=ceiling, height=0.86, color=colour, alpha=0.13, zorder=1)
-        axis.plot([ceiling] * 2, [y - 0.43, y + 0.43], color=colour, linewidth=1.3, zorder=2)
+    if upper_bound is not None and upper_bound <= VOID and any(map(one.binds, one.row.guarantees)):
+        axis.barh(
+            y, 1.02 - upper_bound, left=upper_bound, height=0.86, color=colour, alpha=0.13, zorder=1
+        )
+        axis.plot([upper_bound] * 2, [y - 0.43, y + 0.43], color=colour, linewidth=1.3, zorder=2)
     if None not in (found.low, found.high):
         axis.plot(
             [found.low, found.high], [y] * 2, color=colour, linewidth=1.6, alpha=0.75, zorder=3

@@ -110,9 +110,9 @@ def metric(name: str) -> Callable[[Aggregate], Cell]:
     return cell
 
 
-def ceiling(name: str) -> Callable[[Aggregate], Cell]:
+def upper_bound(name: str) -> Callable[[Aggregate], Cell]:
     def cell(one: Aggregate) -> Cell:
-        told = one.ceiling(name)
+        told = one.upper_bound(name)
         number = one.ceilings.get(name)
         return Cell(told, sort=number if told not in (naming.NONE, naming.VACUOUS) else None)
 

@@ -17,14 +17,14 @@ FLOOR = 0.01
 """Where the axes of that ROC begin: clients are few, but look at several models each."""
 
 
-def watched(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
+def observed_by(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
     """One line for each cell whose server sent something else than the model."""
     return [one for one in one_kind(aggregates) if one.tampering]
 
 
 def detector(aggregates: Sequence[Aggregate]) -> Table:
     """What a client's detector sees of a dishonest server, whose attack is told in the main tables."""
-    mine = watched(aggregates)
+    mine = observed_by(aggregates)
     shares = naming.tpr_names(name for one in mine for name in one.tampering)
 
     def found(name: str) -> Callable[[Aggregate], Cell]:
@@ -57,6 +57,6 @@ def curved(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
             ceilings={},
             row=replace(one.row, records=SENT, unit="client"),
         )
-        for one in watched(aggregates)
+        for one in observed_by(aggregates)
         if isinstance(one.tampering.get("roc"), Curve)
     ]

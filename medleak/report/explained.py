@@ -146,7 +146,7 @@ def _guarantees(row: Row) -> list[str]:
         bound = _one(row).binds(guarantee)
         if row.goal == RECONSTRUCTION or not bound:
             verb = "binds" if bound else "does not bind"
-            told.append(f"It {verb} {rebuilt_words.seat(row.adversary)}.")
+            told.append(f"It {verb} {rebuilt_words.observing_client(row.adversary)}.")
         told += [f"assumes: {assumption}" for assumption in guarantee.get("assumptions", ())]
     return told
 
@@ -195,7 +195,7 @@ def _ceilings(row: Row) -> list[str]:
     # No promise speaks of the likeness of images: their ceilings are vacuous whatever it says.
     silent = row.goal == RECONSTRUCTION
     return [
-        _ceiling(row, name, value)
+        _upper_bound(row, name, value)
         for name, value in row.ceilings.items()
         if isinstance(row.leakage.get(name), Estimate)
         and not (silent and value is None and name != rebuilt_words.NAMED)
@@ -206,7 +206,7 @@ def _one(row: Row) -> Aggregate:
     return aggregate([row])[0]
 
 
-def _ceiling(row: Row, name: str, value: float | None) -> str:
+def _upper_bound(row: Row, name: str, value: float | None) -> str:
     label = naming.metric(name)
     if value is None:
         return f"{label}: vacuous; the guarantee limits nothing for this unit."

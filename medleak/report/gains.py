@@ -178,7 +178,7 @@ def further(
         *(Column(naming.metric(name), columns.metric(name)) for name in known if name not in shown),
         *(Column(naming.metric(name, "gain"), gain(name)) for name in gains),
         *(
-            Column(f"{naming.metric(name)} ceiling", columns.ceiling(name))
+            Column(f"{naming.metric(name)} ceiling", columns.upper_bound(name))
             for name in known
             if name in limited and name != head
         ),

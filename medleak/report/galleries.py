@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import Estimate, MedleakError, Originals, Rebuilt
+from medleak.api import Estimate, MedleakError, Reconstructions, ReconstructionTruth
 from medleak.report import naming
 from medleak.report.aggregated import RECONSTRUCTION, Aggregate
 from medleak.report.images import address
@@ -21,7 +21,7 @@ from medleak.report.rebuilt_tables import NAMED
 
 if TYPE_CHECKING:
     from medleak.core.store import Store
-    from medleak.data.experiment import World
+    from medleak.data.experiment import ExperimentData
     from medleak.results.row import Row
 
 SHOWN = (RECONSTRUCTION, "inversion")
@@ -61,7 +61,7 @@ def galleries(
     aggregates: Iterable[Aggregate],
     store: Store,
     *,
-    world_of: Callable[[Row], World] | None = None,
+    world_of: Callable[[Row], ExperimentData] | None = None,
 ) -> list[Gallery]:
     """A gallery for each line with images, of its first measured seed.
 
@@ -69,7 +69,7 @@ def galleries(
         store: where the images were kept.
         world_of: the patients that a row is about; by default made again from its overrides.
     """
-    find = world_of or world
+    find = world_of or experiment
     made = []
     for one in aggregates:
         if one.status == "ok" and one.row.goal in SHOWN:
@@ -100,7 +100,7 @@ def page(shown: Sequence[Gallery], title: str) -> str:
     return rendered("gallery.html.j2", title=title, galleries=shown, real=real)
 
 
-def world(row: Row) -> World:
+def experiment(row: Row) -> ExperimentData:
     """The patients that a row is about, from the overrides that repeat it.
 
     Raises:
@@ -114,15 +114,15 @@ def world(row: Row) -> World:
 
 
 @functools.lru_cache(maxsize=8)
-def _world(overrides: tuple[str, ...]) -> World:
+def _world(overrides: tuple[str, ...]) -> ExperimentData:
     from medleak.config.compose import expand
-    from medleak.data.experiment import load_world
+    from medleak.data.experiment import load_experiment_data
 
     (job,) = expand(overrides)
-    return load_world(job.config["target"], job.config["n_members"])
+    return load_experiment_data(job.config["target"], job.config["n_members"])
 
 
-def _messages(row: Row, store: Store, find: Callable[[Row], World]) -> tuple[Message, ...]:
+def _messages(row: Row, store: Store, find: Callable[[Row], ExperimentData]) -> tuple[Message, ...]:
     from medleak.metrics.image_matching import match
 
     kept = store.get("rebuilt", row.cell)
@@ -149,23 +149,27 @@ def _messages(row: Row, store: Store, find: Callable[[Row], World]) -> tuple[Mes
 
 
 def _part(
-    row: Row, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], world: World
-) -> tuple[Rebuilt, Originals]:
+    row: Row, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], experiment: ExperimentData
+) -> tuple[Reconstructions, ReconstructionTruth]:
     """What was rebuilt from the messages of the row's age, and its originals."""
     from medleak.goals.reconstruction.goal import pixels
 
-    records = world.challenge.records
+    records = experiment.challenge.records
     mine = np.array(facts["ages"]) == row.records
     positions = arrays["positions"][mine]
-    if world.dataset.fingerprint != row.fingerprint or positions.max(initial=-1) >= len(records):
+    if experiment.dataset.fingerprint != row.fingerprint or positions.max(initial=-1) >= len(
+        records
+    ):
         raise MedleakError("the data have changed since")
     counts = (positions >= 0).sum(axis=1)
     images = arrays["images"][mine].astype(np.float64)
-    rebuilt = Rebuilt(images, counts, pixels(records.x), records.patients)
-    return rebuilt, Originals(positions)
+    rebuilt = Reconstructions(images, counts, pixels(records.x), records.patients)
+    return rebuilt, ReconstructionTruth(positions)
 
 
-def _figures(row: Row, rebuilt: Rebuilt, truth: Originals) -> dict[str, np.ndarray]:
+def _figures(
+    row: Row, rebuilt: Reconstructions, truth: ReconstructionTruth
+) -> dict[str, np.ndarray]:
     """Metric -> its value for each original; checked against the row, lest the wrong ones be shown.
 
     Raises:

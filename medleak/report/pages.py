@@ -189,7 +189,7 @@ def _violations(aggregates: Sequence[Aggregate]) -> list[str]:
     return [
         f"{one.attack} against {one.defense} ({one.target}, {one.row.n_members:,} members, "
         f"{naming.kind(one.row.records)}): {naming.metric(name)} "
-        f"{naming.limit(name, one.leakage[name].value)} above {one.ceiling(name)}, "
+        f"{naming.limit(name, one.leakage[name].value)} above {one.upper_bound(name)}, "
         f"in {count} of {len(one.seeds)} seeds"
         for one in aggregates
         for name, count in one.violations.items()

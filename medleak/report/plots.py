@@ -229,7 +229,7 @@ def _keys(
     def promise(defense: str) -> str:
         one = next(one for one in aggregates if one.defense == defense)
         metric = headline(aggregates)
-        vacuous = one.row.guarantees and one.ceiling(metric) == naming.VACUOUS
+        vacuous = one.row.guarantees and one.upper_bound(metric) == naming.VACUOUS
         return f"{defense} (ceiling vacuous)" if vacuous else defense
 
     lines = [

@@ -13,7 +13,7 @@ from medleak.report.images import address
 
 if TYPE_CHECKING:
     from medleak.core.store import Store
-    from medleak.data.experiment import World
+    from medleak.data.experiment import ExperimentData
     from medleak.results.row import Row
 
 CLASSES, PICTURES = 8, 3
@@ -37,7 +37,9 @@ class Portrait:
     beside: tuple[tuple[str, str], ...]
 
 
-def portraits(row: Row, store: Store, find: Callable[[Row], World]) -> tuple[Portrait, ...]:
+def portraits(
+    row: Row, store: Store, find: Callable[[Row], ExperimentData]
+) -> tuple[Portrait, ...]:
     """The first classes that a row is about.
 
     Args:
@@ -49,16 +51,16 @@ def portraits(row: Row, store: Store, find: Callable[[Row], World]) -> tuple[Por
     kept = store.get("pictured", row.cell)
     if kept is None:
         raise MedleakError("its pictures are no longer in the store")
-    world = find(row)
-    if world.dataset.fingerprint != row.fingerprint:
+    experiment = find(row)
+    if experiment.dataset.fingerprint != row.fingerprint:
         raise MedleakError("the data have changed since")
-    trained = world.challenge.records.take(world.member("audit", row.seed))
+    trained = experiment.challenge.records.take(experiment.member("audit", row.seed))
     images, classes = kept.arrays["images"], kept.arrays["classes"]
     controls = kept.facts["controls"]
     found = []
     for place, target in enumerate(classes[:CLASSES].tolist()):
         own = np.flatnonzero(trained.y == target)
-        name = f"person {target}" if world.identities else world.dataset.classes[target]
+        name = f"person {target}" if experiment.identities else experiment.dataset.classes[target]
         original = address(trained.x[own[0]]) if len(own) else ""
         beside = [(name, kept.arrays[f"control/{name}"][place, 0]) for name in controls]
         found.append(

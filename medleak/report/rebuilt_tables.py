@@ -45,7 +45,7 @@ def results(aggregates: Sequence[Aggregate]) -> Table:
         Column(label, columns.metric(head), brief=False),
         Column("without message", gains.baseline(head)),
         Column("gain", gains.gain(head), brief=False),
-        Column(f"{label} ceiling", columns.ceiling(head)),
+        Column(f"{label} ceiling", columns.upper_bound(head)),
         Column("ε", columns.epsilon),
         *(
             [Column("a client sends", columns.cost("client_bytes", naming.size), terminal=False)]

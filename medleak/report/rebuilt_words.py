@@ -65,7 +65,7 @@ def informed(one: Aggregate) -> bool:
     return CANDIDATE in one.baselines
 
 
-def seat(adversary: str) -> str:
+def observing_client(adversary: str) -> str:
     """Who attacks: ``a malicious attacker at the server``."""
     conduct, _, role = adversary.rpartition(" ")
     who = f"{conduct} {_SEATS.get(role, role or 'attacker')}".strip()
@@ -90,7 +90,7 @@ def _found(top: Aggregate, measured: Sequence[Aggregate]) -> str:
     if None not in (found.low, found.high):
         bounds = f" (between {_hundred(found.low)} and {_hundred(found.high)})"
     told = (
-        f"Of 100 images behind an observed message, {seat(top.row.adversary)} "
+        f"Of 100 images behind an observed message, {observing_client(top.row.adversary)} "
         f"{'who knows all the others and some candidates ' * informed(top)}names the right patient "
         f"for about {_hundred(found.value)}{bounds} with {top.attack}, {how}"
     )
@@ -128,9 +128,9 @@ def _promise(top: Aggregate) -> str:
         return "There is no formal guarantee: an attack that was not tried may find more."
     binding = [one for one in top.row.guarantees if top.binds(one)]
     if not binding:
-        return f"The formal guarantee does not bind {seat(top.row.adversary)}: {whom(top.row.guarantees[0])}."
-    ceiling = top.ceilings.get(NAMED)
-    if ceiling is None or ceiling > VOID:
+        return f"The formal guarantee does not bind {observing_client(top.row.adversary)}: {whom(top.row.guarantees[0])}."
+    upper_bound = top.ceilings.get(NAMED)
+    if upper_bound is None or upper_bound > VOID:
         return (
             "The formal guarantee sets no limit to this, or next to none: "
             "an attack that was not tried may find more."
@@ -140,7 +140,7 @@ def _promise(top: Aggregate) -> str:
     budget = f" (ε = {naming.epsilon(min(budgets))})" if budgets else ""
     told = (
         f"If its assumptions hold, the guarantee{budget} lets no such attacker name more than "
-        f"{_hundred(ceiling)} of 100."
+        f"{_hundred(upper_bound)} of 100."
     )
     return told + " But what was measured lies above that: do not rely on it." * above
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.goals.membership.goal import Bouts
+from medleak.goals.membership.goal import TargetScores
 from medleak.report.images import address
 
 if TYPE_CHECKING:
@@ -32,12 +32,14 @@ def risk(plan: Plan) -> Path | None:
 
     sections = []
     for cell in plan.cells:
-        stored = plan.store.get("scores", cell.key) if len(cell.duels) > 1 else None
+        stored = plan.store.get("scores", cell.key) if len(cell.shadowed_targets) > 1 else None
         if stored is None:
             continue
-        challenge = cell.target_spec.world.challenge
-        bouts = Bouts(stored.arrays["scores"], stored.arrays["member"], challenge.records)
-        table = risks(bouts, challenge.kind)
+        challenge = cell.target_spec.experiment.challenge
+        target_scores = TargetScores(
+            stored.arrays["scores"], stored.arrays["member"], challenge.records
+        )
+        table = risks(target_scores, challenge.kind)
         name = "-".join(str(cell.config[g]["name"]) for g in ("target", "defense", "attack"))
         folder = plan.folder / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def risk(plan: Plan) -> Path | None:
     return page
 
 
-def risks(bouts: Bouts, kind: np.ndarray) -> pd.DataFrame:
+def risks(target_scores: TargetScores, kind: np.ndarray) -> pd.DataFrame:
     """A line for each patient, the most exposed first.
 
     Columns: patient, kind, scans, times a member and a non-member, mean rank (0..1 among all patients
@@ -62,9 +64,9 @@ def risks(bouts: Bouts, kind: np.ndarray) -> pd.DataFrame:
 
     from medleak.metrics.exposure import ranks, vulnerability
 
-    patients = bouts.records.patients
+    patients = target_scores.records.patients
     _, first, counts = np.unique(patients, return_index=True, return_counts=True)
-    joint = bouts.by_patient()
+    joint = target_scores.by_patient()
     ranked, member = ranks(joint.scores), joint.member
     inside, outside = member.sum(0), (~member).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -85,10 +87,10 @@ def risks(bouts: Bouts, kind: np.ndarray) -> pd.DataFrame:
 
 
 def _section(cell: Cell, table: pd.DataFrame) -> dict[str, Any]:
-    records = cell.target_spec.world.challenge.records
+    records = cell.target_spec.experiment.challenge.records
     worst = [
         {**line, "picture": address(records.x[line["record"]])}
         for line in table.head(SHOWN).to_dict("records")
     ]
     names = {group: cell.config[group]["name"] for group in ("target", "defense", "attack")}
-    return {**names, "n_targets": len(cell.duels), "n": len(table), "worst": worst}
+    return {**names, "n_targets": len(cell.shadowed_targets), "n": len(table), "worst": worst}

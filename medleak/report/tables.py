@@ -90,7 +90,7 @@ def results(aggregates: Sequence[Aggregate]) -> Table:
         *(Column(naming.metric(n), columns.metric(n), brief=n != head) for n in shown),
         *([worst] if grouped else []),
         *(
-            Column(f"{naming.metric(n)} ceiling", columns.ceiling(n), terminal=n == head)
+            Column(f"{naming.metric(n)} ceiling", columns.upper_bound(n), terminal=n == head)
             for n in _roofed(aggregates)
         ),
         Column("ε", columns.epsilon),
@@ -111,7 +111,7 @@ def further(aggregates: Sequence[Aggregate]) -> Table:
     made = [
         *_coordinates(),
         *(Column(naming.metric(name), columns.metric(name)) for name in more),
-        *(Column(f"{naming.metric(name)} ceiling", columns.ceiling(name)) for name in roofs),
+        *(Column(f"{naming.metric(name)} ceiling", columns.upper_bound(name)) for name in roofs),
         *columns.utilities(aggregates),
     ]
     return build("Further metrics", made, [one for one in aggregates if one.status == "ok"])
@@ -330,8 +330,8 @@ def _flat(one: Aggregate) -> dict[str, object]:
             line |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
             line |= {f"{name}_n": value.n, f"{name}_flag": value.flag}
         if row.guarantees and name in one.ceilings:
-            ceiling = one.ceilings[name]
-            line[f"{name}_ceiling"] = naming.VACUOUS if ceiling is None else ceiling
+            upper_bound = one.ceilings[name]
+            line[f"{name}_ceiling"] = naming.VACUOUS if upper_bound is None else upper_bound
         if name in one.worst_group:
             group, worst = one.worst_group[name]
             line |= {f"{name}_worst_group": group, f"{name}_worst": worst.value}

@@ -127,7 +127,7 @@ COORDINATES = ("target", "n_members", "defense", "attack", "records", "unit", "s
 
 def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
     """Rows as a flat table: coordinates, status, then ``<metric>``, ``<metric>_low``, ``_high``,
-    ``_n``, ``<metric>_ceiling`` and ``<metric>_worst_group`` for every estimate, and utility."""
+    ``_n``, ``<metric>_upper_bound`` and ``<metric>_worst_group`` for every estimate, and utility."""
     import pandas as pd
 
     return pd.DataFrame([_flat(row) for row in rows])

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, Release, Setting, Shadow, Task  # fmt: skip
+from medleak.api import (  # fmt: skip
+    Attack,
+    Challenge,
+    Knowledge,
+    ProblemSpec,
+    Release,
+    Shadow,
+    Task,
+)
 from medleak.testing.contract import attempt, rebuilt, strings
 from medleak.testing.membership_world import Pool, membership_world
 
@@ -26,7 +34,7 @@ MOST_SHADOWS = 64
 
 
 @dataclass(frozen=True)
-class Bout:
+class AttackCheck:
     """An attack against the synthetic worlds."""
 
     attack: Attack
@@ -38,8 +46,10 @@ class Bout:
         reasons: list[str] = []
         fitting = []
         for task, in_shape in WORLDS:
-            setting = self.world(0.0, task, in_shape)[3].setting
-            refused = strings(found, "refusals", lambda s=setting: self.refusals(s))
+            problem = self.experiment(0.0, task, in_shape)[3].problem
+            refused = strings(
+                found, "incompatibilities", lambda s=problem: self.incompatibilities(s)
+            )
             reasons += refused
             if not refused:
                 fitting.append((task, in_shape))
@@ -47,28 +57,28 @@ class Bout:
             refused = "; ".join(dict.fromkeys(reasons))
             return list(dict.fromkeys(found)) or [f"refuses every world of the check: {refused}"]
         for kind in fitting[1:]:
-            self.scores(found, self.world(LEAK, *kind))
+            self.scores(found, self.experiment(LEAK, *kind))
         return list(dict.fromkeys(found + self.thorough(*fitting[0])))
 
-    def refusals(self, setting: Setting) -> list[str]:
-        return self.attack.refusals(setting, self.knowledge)
+    def incompatibilities(self, problem: ProblemSpec) -> list[str]:
+        return self.attack.incompatibilities(problem, self.knowledge)
 
     def thorough(self, task: Task, in_shape: tuple[int, ...]) -> list[str]:
         found: list[str] = []
-        planted = self.world(LEAK, task, in_shape)
+        planted = self.experiment(LEAK, task, in_shape)
         scores = self.scores(found, planted)
         if scores is None:
             return found
-        again = self.scores(found, self.world(LEAK, task, in_shape))
+        again = self.scores(found, self.experiment(LEAK, task, in_shape))
         if again is not None and not np.array_equal(scores, again):
             found.append("scores differ between two runs under the same Knowledge.rng")
         found += self.order_problems(scores, planted)
         found += _control("positive", scores, planted)
-        harmless = self.world(0.0, task, in_shape)
+        harmless = self.experiment(0.0, task, in_shape)
         scores = self.scores(found, harmless)
         return found if scores is None else found + _control("null", scores, harmless)
 
-    def world(self, leak: float, task: Task, in_shape: tuple[int, ...]) -> tuple:
+    def experiment(self, leak: float, task: Task, in_shape: tuple[int, ...]) -> tuple:
         n_shadows = min(MOST_SHADOWS, int(self.knowledge.get("n_shadows") or 0))
         release, challenge, secret, knowledge = membership_world(
             leak=leak,
@@ -85,9 +95,9 @@ class Bout:
             knowledge.network = None
         return release, challenge, secret, knowledge
 
-    def scores(self, found: list[str], world: tuple, *, rng: int = 0) -> np.ndarray | None:
-        """Scores of a fresh copy of the attack on `world`, watched."""
-        release, challenge, _, knowledge = world
+    def scores(self, found: list[str], experiment: tuple, *, rng: int = 0) -> np.ndarray | None:
+        """Scores of a fresh copy of the attack on `experiment`, watched."""
+        release, challenge, _, knowledge = experiment
         access, answered = self.attack.requires.access, [0]
         release = _counted(release.granting(access), answered)
         knowledge = replace(knowledge, rng=np.random.default_rng([self.seed, 3, rng]))
@@ -113,17 +123,17 @@ class Bout:
             return None
         return np.asarray(output.scores, dtype=np.float64)
 
-    def order_problems(self, scores: np.ndarray, world: tuple) -> list[str]:
+    def order_problems(self, scores: np.ndarray, experiment: tuple) -> list[str]:
         """Where shuffled records change scores by more than another `Knowledge.rng` does."""
         found: list[str] = []
-        release, challenge, secret, knowledge = world
+        release, challenge, secret, knowledge = experiment
         order = np.random.default_rng([self.seed, 4]).permutation(len(challenge))
         shuffled = Challenge(challenge.records.take(order), challenge.kind[order])
         moved = _with_shadows(knowledge, lambda s: replace(s, member=s.member[order]))
         again = self.scores(found, (release, shuffled, secret, moved))
         if again is None or np.allclose(again, scores[order], rtol=1e-6, atol=1e-9):
             return found
-        other = self.scores(found, world, rng=1)
+        other = self.scores(found, experiment, rng=1)
         if other is None or _agreement(again, scores[order]) < _agreement(other, scores) - 0.1:
             found.append("scores depend on the order of the records")
         return found
@@ -178,10 +188,10 @@ def _agreement(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(*ranks)[0, 1])
 
 
-def _control(kind: str, scores: np.ndarray, world: tuple) -> list[str]:
+def _control(kind: str, scores: np.ndarray, experiment: tuple) -> list[str]:
     from medleak.metrics.statistics.roc import auc
 
-    member = world[2].member
+    member = experiment[2].member
     value, n, m = auc(scores, member), int(member.sum()), int((~member).sum())
     slack = NULL_SIGMAS * np.sqrt((n + m + 1) / (12 * n * m))
     if kind == "positive" and value <= FOUND:

@@ -24,19 +24,19 @@ from medleak.api import (  # fmt: skip
     DatasetSource,
     Defense,
     Guarantee,
+    ProblemSpec,
     Records,
     Release,
-    Setting,
     Task,
     ThreatModel,
     Trainer,
     View,
 )
 from medleak.config.instantiate import build, static
-from medleak.testing.attack_check import Bout
+from medleak.testing.attack_check import AttackCheck
 from medleak.testing.contract import attempt, generic, made_from, strings
 from medleak.testing.membership_world import membership_world
-from medleak.training.pipeline import filling_blocks
+from medleak.training.pipeline import stage_blocks
 
 KNOWLEDGE = {"pool": "audit", "n_shadows": 16, "reference": True}
 """What an attack is given where it comes without a YAML block."""
@@ -72,7 +72,7 @@ def check_attack(attack: Attack | Mapping[str, Any], *, rng: int = 0) -> list[st
     if made.requires.goal != "membership" or made.requires.access not in CLASSIFIER_VIEWS:
         return problems
     block = dict(attack.get("knowledge") or {}) if isinstance(attack, Mapping) else dict(KNOWLEDGE)
-    return problems + Bout(made, block, rng).problems()
+    return problems + AttackCheck(made, block, rng).problems()
 
 
 # --------------------------------------------------------------------------- defenses
@@ -83,7 +83,7 @@ def check_defense(
 ) -> list[str]:
     """What keeps a defense from being one; empty where it passes.
 
-    Slot and views are literals that exist; `refusals` and `guarantees` return what they should;
+    Slot and views are literals that exist; `incompatibilities` and `guarantees` return what they should;
     `apply` maps the slot's type to the same type, takes away the views in `hides` and no others,
     adds those in `exposes`, and leaves what it was given as it was.
 
@@ -106,25 +106,25 @@ def check_defense(
     problems += [f"`hides` gives no reason for '{v}'" for v, why in made.hides.items() if not why]
     base = made_from(RECIPE if trainer is None else trainer, Trainer, problems)
     release, challenge, _, knowledge = membership_world(leak=1.0, n=2000, n_shadows=0)
-    setting = knowledge.setting
-    refused = strings(problems, "refusals", lambda: made.refusals(setting, base))
+    problem = knowledge.problem
+    refused = strings(problems, "incompatibilities", lambda: made.incompatibilities(problem, base))
     if refused:
         return [*problems, f"refuses the plain recipe: {'; '.join(refused)}"]
-    promised = attempt(problems, "guarantees", lambda: made.guarantees(setting, base))
+    promised = attempt(problems, "guarantees", lambda: made.guarantees(problem, base))
     if promised is not None and not (
         isinstance(promised, list) and all(isinstance(g, Guarantee) for g in promised)
     ):
         problems.append(f"guarantees returned {promised!r}: a list of Guarantee is needed")
     if made.slot in ("release", "serve"):
-        return problems + _release_problems(made, release, challenge.x, setting)
+        return problems + _release_problems(made, release, challenge.x, problem)
     subjects = {"train": (base, Trainer), "records": (challenge.records, Records)}
     if made.slot in subjects:
         subject, kind = subjects[made.slot]
-        result = attempt(problems, "apply", lambda: made.apply(subject, setting=setting))
+        result = attempt(problems, "apply", lambda: made.apply(subject, problem=problem))
         if result is not None and not isinstance(result, kind):
             problems.append(f"apply returned {type(result).__name__}: a {kind.__name__} is needed")
         elif isinstance(result, Records):
-            problems += _records_problems(result, setting.n_outputs, setting.task)
+            problems += _records_problems(result, problem.n_outputs, problem.task)
     return problems
 
 
@@ -133,12 +133,12 @@ def _preset_problems(preset: Mapping[str, Any], trainer: Any) -> list[str]:
     *_, knowledge = membership_world(leak=1.0, n=2000, n_shadows=0)
     base = made_from(RECIPE if trainer is None else trainer, Trainer, problems)
     for slot, blocks in (preset.get("slots") or {}).items():
-        for block in filling_blocks(blocks):
+        for block in stage_blocks(blocks):
             name = str(block.get("_target_", "")).rpartition(".")[2]
             found = check_defense(block, trainer=base)
             problems += [f"{slot}: {name}: {p}" for p in found]
             if slot == "train" and not found:  # the next filling receives what this one made
-                base = build(block).apply(base, setting=knowledge.setting)
+                base = build(block).apply(base, problem=knowledge.problem)
             try:
                 fills = static(block["_target_"]).literals.get("slot")
             except (ConfigError, KeyError):
@@ -149,11 +149,11 @@ def _preset_problems(preset: Mapping[str, Any], trainer: Any) -> list[str]:
 
 
 def _release_problems(
-    made: Defense, release: Release, x: np.ndarray, setting: Setting
+    made: Defense, release: Release, x: np.ndarray, problem: ProblemSpec
 ) -> list[str]:
     problems: list[str] = []
     before = dict(release.views)
-    served = attempt(problems, "apply", lambda: made.apply(release, setting=setting))
+    served = attempt(problems, "apply", lambda: made.apply(release, problem=problem))
     if served is None:
         return problems or ["apply returned None: a Release is needed"]
     if not isinstance(served, Release):

@@ -87,12 +87,12 @@ def generic(component: Component, config: Any, needed: Sequence[str], base: type
     cls = type(component)
     problems = [] if (cls.__doc__ or "").strip() else ["the class has no docstring"]
     problems += _literal_problems(cls, needed, base) + _constructor_problems(component, config)
-    faults = strings(problems, "faults", component.faults)
-    return problems + [f"fault: {fault}" for fault in faults]
+    invalid_parameters = strings(problems, "invalid_parameters", component.invalid_parameters)
+    return problems + [f"invalid parameter: {fault}" for fault in invalid_parameters]
 
 
 def strings(problems: list[str], what: str, call: Callable[[], Any]) -> list[str]:
-    """What `refusals` or `faults` says, where it is a list of strings."""
+    """What `incompatibilities` or `invalid_parameters` says, where it is a list of strings."""
     fallen: list[str] = []
     found = attempt(fallen, what, call)
     if isinstance(found, list | tuple) and all(isinstance(reason, str) for reason in found):

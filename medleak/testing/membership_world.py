@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Challenge, Knowledge, Records, Release, Secret, Setting, Shadow, Task
+from medleak.api import (
+    Challenge,
+    Knowledge,
+    MembershipTruth,
+    ProblemSpec,
+    Records,
+    Release,
+    Shadow,
+    Task,
+)
 
 WIDTH = 0.1
 """Of the bump around each record that a model was fitted on, squared: wide enough that the boundary
@@ -152,7 +161,7 @@ def membership_world(
     pool: str = "audit",
     task: Task = "multiclass",
     in_shape: tuple[int, ...] = (1, 8, 8),
-) -> tuple[Release, Challenge, Secret, Knowledge]:
+) -> tuple[Release, Challenge, MembershipTruth, Knowledge]:
     """A fake target that leaks as much as asked, with shadows that leak alike; NumPy only.
 
     Each model answers a smooth function of the record plus `leak` on the true logit of the records,
@@ -188,7 +197,7 @@ def membership_world(
 
     world = _World(records(0), records(n), base, leak, seed, multilabel)
     target = world.model(0, "audit")
-    setting = Setting(
+    problem = ProblemSpec(
         n_records=n // 2,
         n_patients=n // 2,
         max_records=1,
@@ -197,7 +206,7 @@ def membership_world(
         task=task,
     )
     knowledge = Knowledge(
-        setting,
+        problem,
         auxiliary=world.auxiliary,
         shadows=Pool(lambda k: world.model(k + 2, pool), n_shadows) if n_shadows else None,
         pool=pool,
@@ -206,4 +215,4 @@ def membership_world(
         network=partial(_network, in_shape, n // 2),
     )
     challenge = Challenge(world.challenge, np.full(n, "natural"))
-    return target.release, challenge, Secret(target.member), knowledge
+    return target.release, challenge, MembershipTruth(target.member), knowledge

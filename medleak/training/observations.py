@@ -14,7 +14,7 @@ from medleak.core.store import Artefact, Store
 KIND = "messages"
 
 
-class Recorder:
+class ObservationRecorder:
     """Writes each observed message into the store; `kept` tells what, for the facts of the run.
 
     Args:
@@ -54,7 +54,7 @@ class Messages(Sequence[Observation]):
         return self._read(range(self._n)[i])
 
 
-class Transcript:
+class ObservationLog:
     """The observed messages of a stored run, and the truth behind them; for the bench alone."""
 
     def __init__(self, store: Store, key: str):

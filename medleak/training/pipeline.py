@@ -12,9 +12,9 @@ from medleak.api import (
     Defense,
     Guarantee,
     NotApplicable,
+    ProblemSpec,
     Records,
     Release,
-    Setting,
     Trainer,
 )
 from medleak.config.instantiate import build
@@ -25,88 +25,88 @@ MESSAGE_SLOTS = ("update", "aggregate")
 CLASSIFIER_VIEWS = ("labels", "scores", "weights")
 
 
-class Slots:
+class DefensePipeline:
     """The fillings of a preset, in slot order; several in one slot apply one after the other.
 
     Args:
-        blocks: slot -> its `filling_blocks`.
+        blocks: slot -> its `stage_blocks`.
 
     Raises:
         ConfigError: an unknown slot, or a filling that belongs in another.
     """
 
     def __init__(self, blocks: Mapping[str, Any] | None):
-        self.fillings: dict[str, list[Defense]] = {}
+        self.stages: dict[str, list[Defense]] = {}
         for slot, block in (blocks or {}).items():
             if slot not in SLOTS:
                 raise ConfigError(unknown("slot", slot, SLOTS))
-            self.fillings[slot] = [build(entry, of=Defense) for entry in filling_blocks(block)]
-            for filling in self.fillings[slot]:
-                if filling.slot != slot:
-                    name = type(filling).__name__
-                    raise ConfigError(f"{name} fills slot '{filling.slot}', not '{slot}'")
+            self.stages[slot] = [build(entry, of=Defense) for entry in stage_blocks(block)]
+            for stage in self.stages[slot]:
+                if stage.slot != slot:
+                    name = type(stage).__name__
+                    raise ConfigError(f"{name} fills slot '{stage.slot}', not '{slot}'")
 
     def __iter__(self):
-        return (filling for slot in SLOTS for filling in self.fillings.get(slot, ()))
+        return (stage for slot in SLOTS for stage in self.stages.get(slot, ()))
 
     def views(self) -> dict[str, str]:
         """View -> why it is hidden, "" where it is exposed; known before anything is trained."""
         views = dict.fromkeys(VIEWS, "this release does not have it")
         views |= dict.fromkeys(CLASSIFIER_VIEWS, "")
-        for filling in self:
-            views |= dict.fromkeys(filling.exposes, "") | dict(filling.hides)
+        for stage in self:
+            views |= dict.fromkeys(stage.exposes, "") | dict(stage.hides)
         return views
 
-    def trainer(self, base: Trainer, setting: Setting) -> Trainer:
+    def trainer(self, base: Trainer, problem: ProblemSpec) -> Trainer:
         """`base` under the fillings of the train slot.
 
         Raises:
             NotApplicable: every reason why it cannot be.
         """
-        reasons = base.refusals(setting)
-        for filling in self.fillings.get("train", ()):
-            found = filling.refusals(setting, base)
+        reasons = base.incompatibilities(problem)
+        for stage in self.stages.get("train", ()):
+            found = stage.incompatibilities(problem, base)
             reasons += found
             if not found:
-                base = filling.apply(base, setting=setting)
+                base = stage.apply(base, problem=problem)
         for slot in SLOTS:
             if slot != "train":
-                for filling in self.fillings.get(slot, ()):
-                    reasons += filling.refusals(setting, base)
+                for stage in self.stages.get(slot, ()):
+                    reasons += stage.incompatibilities(problem, base)
         for slot in MESSAGE_SLOTS:
-            if self.fillings.get(slot):
+            if self.stages.get(slot):
                 try:
-                    base = base.carrying(slot, self.fillings[slot])
+                    base = base.with_stages(slot, self.stages[slot])
                 except NotApplicable as refusal:
                     reasons += refusal.reasons
         if reasons:
             raise NotApplicable(*reasons)
         return base
 
-    def guarantees(self, base: Trainer, setting: Setting) -> list[Guarantee]:
+    def guarantees(self, base: Trainer, problem: ProblemSpec) -> list[Guarantee]:
         """Everything that is formally promised."""
         promised = []
-        for filling in self:
-            promised += filling.guarantees(setting, base)
-            if filling.slot == "train":
-                base = filling.apply(base, setting=setting)
+        for stage in self:
+            promised += stage.guarantees(problem, base)
+            if stage.slot == "train":
+                base = stage.apply(base, problem=problem)
         return promised
 
-    def records(self, records: Records, setting: Setting) -> Records:
+    def records(self, records: Records, problem: ProblemSpec) -> Records:
         """The member records under the fillings of the records slot."""
-        return self._apply("records", records, setting)
+        return self._apply("records", records, problem)
 
-    def release(self, release: Release, setting: Setting) -> Release:
+    def release(self, release: Release, problem: ProblemSpec) -> Release:
         """The release under the fillings of the release and serve slots."""
-        return self._apply("serve", self._apply("release", release, setting), setting)
+        return self._apply("serve", self._apply("release", release, problem), problem)
 
-    def _apply(self, slot: str, subject: Any, setting: Setting) -> Any:
-        for filling in self.fillings.get(slot, ()):
-            subject = filling.apply(subject, setting=setting)
+    def _apply(self, slot: str, subject: Any, problem: ProblemSpec) -> Any:
+        for stage in self.stages.get(slot, ()):
+            subject = stage.apply(subject, problem=problem)
         return subject
 
 
-def filling_blocks(block: Any) -> list[Mapping[str, Any]]:
+def stage_blocks(block: Any) -> list[Mapping[str, Any]]:
     """The fillings of one slot, in order: one block, a list of them, or blocks by name.
 
     Only named ones can be reached from the command line:

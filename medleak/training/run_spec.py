@@ -21,9 +21,9 @@ from medleak.api import (
 )
 from medleak.config.instantiate import build, identities, static
 from medleak.core.keys import BENCH_VERSION, array_digest, digest
-from medleak.data import proportions as skews
-from medleak.data.experiment import World, load_world, member_digest
-from medleak.training.pipeline import Slots, filling_blocks, training_blocks
+from medleak.data import proportions as proportions
+from medleak.data.experiment import ExperimentData, load_experiment_data, member_digest
+from medleak.training.pipeline import DefensePipeline, stage_blocks, training_blocks
 
 
 @dataclass(frozen=True)
@@ -47,22 +47,22 @@ class RunSpec:
     policy: Mapping[str, Any] | None = None
 
     @functools.cached_property
-    def world(self) -> World:
+    def experiment(self) -> ExperimentData:
         """The patients; loaded once per process."""
-        return load_world(self.target, self.n_members)
+        return load_experiment_data(self.target, self.n_members)
 
     @functools.cached_property
     def key(self) -> str:
         """SHA-256 over everything that decides the weights; not device, workers or paths."""
-        world = self.world
+        experiment = self.experiment
         return digest(
             {
                 "recipe": self.recipe_key,
-                "data": world.dataset.fingerprint,
+                "data": experiment.dataset.fingerprint,
                 "members": member_digest(self.records, self.member),
                 "validation": self._validation_digest(),
                 "bench": BENCH_VERSION,
-                "setting": list(world.setting.__dict__.values()),
+                "setting": list(experiment.problem.__dict__.values()),
                 "pool": self.pool,
                 "column": self.column,
             }
@@ -71,24 +71,24 @@ class RunSpec:
     @property
     def base(self) -> str:
         """Whose patients it is trained on: "audit" or "auxiliary"."""
-        return skews.read(self.pool)[0]
+        return proportions.read(self.pool)[0]
 
     @property
     def records(self) -> Records:
         """The records of the pool, members or not."""
-        return self.world.pool(self.base)
+        return self.experiment.pool(self.base)
 
     @property
     def member(self) -> np.ndarray:
         """Which of them it is trained on, ``(N,)`` bool."""
-        return skews.member(self.world, self.pool, self.column)
+        return proportions.member(self.experiment, self.pool, self.column)
 
     def _validation_digest(self) -> str:
         """Only what may be read: of what is shipped, early stopping and the fillings that say so."""
-        recipe, validation = self.target["recipe"], self.world.validation
+        recipe, validation = self.target["recipe"], self.experiment.validation
         blocks = [recipe]
-        for filling in self.slots.values():
-            blocks += filling_blocks(filling)
+        for stage in self.slots.values():
+            blocks += stage_blocks(stage)
         read = [static(block["_target_"]) for block in blocks if block and "_target_" in block]
         if recipe.get("early_stopping") or any(
             not part.builtin or part.literals.get("reads_validation") for part in read
@@ -109,22 +109,24 @@ class RunSpec:
     @property
     def challenge(self) -> Challenge:
         """Who is asked about, with what a poisoning adversary planted, and a curious client owns."""
-        challenge, adversary = self.world.challenge, self.adversary
+        challenge, adversary = self.experiment.challenge, self.adversary
         if isinstance(adversary, PoisoningPolicy):
             return adversary.marked(challenge)
         if isinstance(adversary, ClientPolicy):
-            records, setting = challenge.records, self.world.setting
-            own = make_trainer(self).owned(records, adversary.client, setting)
+            records, problem = challenge.records, self.experiment.problem
+            own = make_trainer(self).records_of_client(records, adversary.client, problem)
             return Challenge(records, np.where(own, OWN, challenge.kind))
         return challenge
 
     @property
     def cost_class(self) -> str:
         """Runs of one class take about the same time."""
-        return digest([self.recipe_key, self.world.setting.n_records, self.world.dataset.name])[:16]
+        return digest(
+            [self.recipe_key, self.experiment.problem.n_records, self.experiment.dataset.name]
+        )[:16]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "world"}
+        return {k: v for k, v in self.__dict__.items() if k != "experiment"}
 
 
 def recipe_key(
@@ -136,23 +138,23 @@ def recipe_key(
     return digest({"blocks": blocks, "versions": identities(blocks)})
 
 
-def build_model(target: Mapping[str, Any], world: World, seed: int) -> Any:
+def build_model(target: Mapping[str, Any], experiment: ExperimentData, seed: int) -> Any:
     """A fresh ``nn.Module`` whose initial weights depend on `seed` alone."""
     import torch
 
-    setting = world.setting
+    problem = experiment.problem
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
-        return build(target["model"], in_shape=setting.in_shape, n_outputs=setting.n_outputs)
+        return build(target["model"], in_shape=problem.in_shape, n_outputs=problem.n_outputs)
 
 
 def with_weights(
-    target: Mapping[str, Any], world: World, weights: Mapping[str, np.ndarray] | None
+    target: Mapping[str, Any], experiment: ExperimentData, weights: Mapping[str, np.ndarray] | None
 ) -> Any:
     """The target's network carrying `weights` (None: untrained ones), in evaluation mode."""
     import torch
 
-    model = build_model(target, world, 0)
+    model = build_model(target, experiment, 0)
     if weights is not None:
         model.load_state_dict({n: torch.from_numpy(np.array(a)) for n, a in weights.items()})
     return model.eval()
@@ -160,4 +162,6 @@ def with_weights(
 
 def make_trainer(spec: RunSpec) -> Trainer:
     """The target's trainer under the training slots of `spec`."""
-    return Slots(spec.slots).trainer(build(spec.target["recipe"]), spec.world.setting)
+    return DefensePipeline(spec.slots).trainer(
+        build(spec.target["recipe"]), spec.experiment.problem
+    )

@@ -45,7 +45,7 @@ class _Recent:
 _RECENT = _Recent(RECENT_BYTES)
 
 
-class Network:
+class StoredModel:
     """A trained model as a function, which remembers its answers in the store.
 
     The answer to a batch of records is an artefact of its own, keyed by run and content: whatever
@@ -90,7 +90,7 @@ class Network:
         except (KeyError, Corrupt):
             self._stored()  # sets a damaged run aside, and says what is wrong
             raise
-        return digest([self.spec.key, weights, self.spec.world.content(x)])
+        return digest([self.spec.key, weights, self.spec.experiment.content(x)])
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """As `logits`, computed anew."""
@@ -110,12 +110,12 @@ class Network:
         from medleak.api.networks import last_layer
 
         network = self._load().cpu().eval()
-        features, _, answers = last_layer(network, x, self.spec.world.setting.n_outputs)
+        features, _, answers = last_layer(network, x, self.spec.experiment.problem.n_outputs)
         return answers, features
 
     def _load(self) -> Any:
         if self.model is None:
-            self.model = with_weights(self.spec.target, self.spec.world, self._stored().arrays)
+            self.model = with_weights(self.spec.target, self.spec.experiment, self._stored().arrays)
         return self.model
 
     def _stored(self):

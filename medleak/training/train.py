@@ -11,18 +11,18 @@ from medleak.api import (
     ClientPolicy,
     Knowledge,
     MedleakError,
+    Observer,
     PoisoningPolicy,
     Records,
     ServerPolicy,
     Trainer,
-    Watch,
 )
 from medleak.core.keys import rng_for, seed_for
 from medleak.core.store import Store
-from medleak.training.observations import Recorder
-from medleak.training.pipeline import Slots
+from medleak.training.observations import ObservationRecorder
+from medleak.training.pipeline import DefensePipeline
 from medleak.training.run_spec import RunSpec, build_model, make_trainer
-from medleak.training.stored_model import Network
+from medleak.training.stored_model import StoredModel
 
 
 def train(spec: RunSpec, store: Store, *, device: str = "cpu") -> float | None:
@@ -42,29 +42,29 @@ def train(spec: RunSpec, store: Store, *, device: str = "cpu") -> float | None:
 
 
 def _train(spec: RunSpec, store: Store, device: str) -> float:
-    world, start = spec.world, time.perf_counter()
-    seed = seed_for("run", spec.recipe_key, world.split_seed, spec.pool, spec.column)
+    experiment, start = spec.experiment, time.perf_counter()
+    seed = seed_for("run", spec.recipe_key, experiment.split_seed, spec.pool, spec.column)
     trainer, records, member = _prepared(spec, seed)
-    model = build_model(spec.target, world, seed)
-    recorder = Recorder(store, spec.key, _positions(records, spec, member))
+    model = build_model(spec.target, experiment, seed)
+    recorder = ObservationRecorder(store, spec.key, _positions(records, spec, member))
     policy = spec.adversary if isinstance(spec.adversary, ServerPolicy) else None
-    seat = spec.adversary.client if isinstance(spec.adversary, ClientPolicy) else None
+    observing_client = spec.adversary.client if isinstance(spec.adversary, ClientPolicy) else None
     rng = rng_for("policy", seed)
-    knowledge = Knowledge(world.setting, auxiliary=world.auxiliary, rng=rng)
-    trained = trainer.watched(Watch(policy, knowledge, recorder, seat)).fit(
+    knowledge = Knowledge(experiment.problem, auxiliary=experiment.auxiliary, rng=rng)
+    trained = trainer.observed_by(Observer(policy, knowledge, recorder, observing_client)).fit(
         model,
         records,
-        setting=world.setting,
+        problem=experiment.problem,
         seed=seed,
-        validation=world.validation,
+        validation=experiment.validation,
         device=device,
     )
     seconds = time.perf_counter() - start
     n_members = len(np.unique(spec.records.patients[member]))
     facts = {**trained.facts, "n_members": n_members, "seconds": seconds}
     facts |= {"messages": recorder.kept} if recorder.kept else {}
-    network = Network(spec, store, device, trained.model)
-    parts = (world.challenge.records, world.auxiliary, world.evaluation)
+    network = StoredModel(spec, store, device, trained.model)
+    parts = (experiment.challenge.records, experiment.auxiliary, experiment.evaluation)
     answers = [(part.x, network.forward(part.x)) for part in parts if len(part)]
     if not all(np.isfinite(logits).all() for _, logits in answers):
         raise MedleakError("training diverged: the model answers NaN or infinity")
@@ -77,15 +77,15 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
 
 def _prepared(spec: RunSpec, seed: int) -> tuple[Trainer, Records, np.ndarray]:
     """The trainer, the records and which of the pool they are."""
-    world = spec.world
+    experiment = spec.experiment
     member = spec.member
     trainer, records = make_trainer(spec), spec.records.take(member)
     if isinstance(spec.adversary, PoisoningPolicy):
         # Who is planted among the shadows of pool "auxiliary" is nobody of the challenge.
-        natural = Challenge(world.auxiliary, np.full(len(world.auxiliary), "natural"))
+        natural = Challenge(experiment.auxiliary, np.full(len(experiment.auxiliary), "natural"))
         asked = spec.challenge if spec.base == "audit" else natural
         trainer, records = spec.adversary.poison(trainer, asked, member, seed=seed)
-    return trainer, Slots(spec.slots).records(records, world.setting), member
+    return trainer, DefensePipeline(spec.slots).records(records, experiment.problem), member
 
 
 def _positions(records: Records, spec: RunSpec, member: np.ndarray) -> np.ndarray:

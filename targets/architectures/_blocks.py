@@ -73,7 +73,7 @@ def channels_last(x: Tensor) -> Tensor:
     return rows.permute(0, 3, 1, 2)
 
 
-def watched(layers: nn.Sequential) -> bool:
+def observed_by(layers: nn.Sequential) -> bool:
     """Whether a hook sees the inputs of a convolution in `layers`.
 
     Opacus's per-sample gradients of a convolution take those inputs to be contiguous, and are

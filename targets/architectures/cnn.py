@@ -12,8 +12,8 @@ from medleak.targets.architectures._blocks import (
     channels_last,
     image_shape,
     norm,
+    observed_by,
     positive,
-    watched,
 )
 
 GROUPS = 4
@@ -60,7 +60,7 @@ class SmallCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.scale(x)
-        if x.device.type == "cpu" and not watched(self.features):
+        if x.device.type == "cpu" and not observed_by(self.features):
             x = channels_last(x)
         # Flattened in the order in which the memory lies: the gradient then comes back in it, too.
         return self.head(self.features(x).permute(0, 2, 3, 1))

@@ -16,8 +16,10 @@ RULE = PATH + "MembershipInferenceBlackBoxRuleBased"
 SHADOWS = {"n_shadows": 4}
 
 
-def execute(attack, **world):
-    release, challenge, secret, knowledge = membership_world(**{"n": 200, "n_shadows": 4} | world)
+def execute(attack, **experiment):
+    release, challenge, secret, knowledge = membership_world(
+        **{"n": 200, "n_shadows": 4} | experiment
+    )
     return attack.execute(release, challenge, knowledge).scores, secret.member
 
 
@@ -59,7 +61,7 @@ def test_the_label_only_boundary_attack_runs():
 
 def test_art_sees_probabilities_and_the_cross_entropy():
     release, challenge, _, knowledge = membership_world(leak=1.0, n=30, n_shadows=0)
-    served = classifier(release, knowledge.setting)
+    served = classifier(release, knowledge.problem)
     log_p = release.scores(challenge.x)
     assert np.allclose(served.predict(challenge.x), np.exp(log_p), atol=1e-6)
     loss = served.compute_loss(challenge.x, np.eye(3)[challenge.y])
@@ -78,17 +80,19 @@ def test_global_generators_are_put_back_even_after_an_error():
 
 
 def test_refusals_and_configuration_errors():
-    setting = membership_world(leak=0, n=4, n_shadows=0)[3].setting
-    labels = membership_world(leak=0, n=4, n_shadows=0, task="multilabel")[3].setting
-    assert ARTInference().refusals(setting, SHADOWS) == []
-    assert ARTInference(attack=RULE).refusals(setting, {}) == []
-    assert len(ARTInference().refusals(labels, {})) == 2
+    problem = membership_world(leak=0, n=4, n_shadows=0)[3].problem
+    labels = membership_world(leak=0, n=4, n_shadows=0, task="multilabel")[3].problem
+    assert ARTInference().incompatibilities(problem, SHADOWS) == []
+    assert ARTInference(attack=RULE).incompatibilities(problem, {}) == []
+    assert len(ARTInference().incompatibilities(labels, {})) == 2
     inversion = ARTInference(attack="art.attacks.inference.model_inversion.MIFace")
-    assert "'model_inversion'" in inversion.refusals(setting, SHADOWS)[0]
+    assert "'model_inversion'" in inversion.incompatibilities(problem, SHADOWS)[0]
     with pytest.raises(ConfigError, match="is not under art"):
-        ARTInference(attack="os.system").refusals(setting, SHADOWS)
+        ARTInference(attack="os.system").incompatibilities(problem, SHADOWS)
     with pytest.raises(ConfigError, match="did you mean 'MembershipInferenceBlackBox'"):
-        ARTInference(attack=PATH + "MembershipInferenceBlackBocks").refusals(setting, SHADOWS)
+        ARTInference(attack=PATH + "MembershipInferenceBlackBocks").incompatibilities(
+            problem, SHADOWS
+        )
     with pytest.raises(ConfigError, match="did you mean 'attack_model_type'"):
         execute(ARTInference(options={"attack_modeltype": "rf"}), leak=0.0)
 

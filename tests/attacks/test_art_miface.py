@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from inversion_world import over_worlds, world
+from inversion_world import experiment, over_worlds
 
 from medleak.api import ConfigError
 from medleak.attacks.model_inversion._priors import Pixels
@@ -22,7 +22,7 @@ def test_it_draws_whom_the_model_knows_by_heart_and_nobody_else():
 
 
 def test_it_takes_as_many_steps_as_it_is_told_and_no_query():
-    release, sittings, knowledge, _ = world(n_images=1)
+    release, sittings, knowledge, _ = experiment(n_images=1)
     output = art(max_iter=1, learning_rate=0.05).execute(release, sittings, knowledge)
     x = torch.zeros(4, 1, 12, 12, requires_grad=True)
     p = knowledge.network(release.weights)(x).softmax(1)[range(4), range(4)]
@@ -32,19 +32,19 @@ def test_it_takes_as_many_steps_as_it_is_told_and_no_query():
 
 
 def test_art_sees_probabilities():
-    release, _, knowledge, people = world()
+    release, _, knowledge, people = experiment()
     network = knowledge.network(release.weights)
-    seen = classifier(network, knowledge.setting).predict(people)
+    seen = classifier(network, knowledge.problem).predict(people)
     assert np.allclose(seen, np.exp(release.scores(people)), atol=1e-5)
 
 
 def test_faults_and_configuration_errors():
-    assert art().faults() == []
-    found = ARTInversion(prior=Pixels(start="public"), attack="os.system").faults()
+    assert art().invalid_parameters() == []
+    found = ARTInversion(prior=Pixels(start="public"), attack="os.system").invalid_parameters()
     assert found[0].startswith("prior: start=public")
     assert found[1].startswith("unknown attack of ART 'os.system'")
     with pytest.raises(ConfigError, match="did you mean 'max_iter'"):
-        ARTInversion(prior=Pixels(), options={"maxiter": 3}).execute(*world()[:3])
+        ARTInversion(prior=Pixels(), options={"maxiter": 3}).execute(*experiment()[:3])
 
 
 def test_planning_imports_neither_art_nor_torch():

@@ -11,7 +11,7 @@ from medleak.testing import membership_world
 
 
 @pytest.fixture
-def world():
+def experiment():
     return membership_world(leak=1.0, n=40, n_shadows=2, pool="auxiliary")
 
 
@@ -36,8 +36,8 @@ def test_queries_are_cut_and_a_table_has_one():
     assert len(Queries(np.zeros((5, 3)), made)) == 1
 
 
-def test_a_population_is_whole_or_drawn_or_cut_by_the_budget(world):
-    knowledge = world[3]
+def test_a_population_is_whole_or_drawn_or_cut_by_the_budget(experiment):
+    knowledge = experiment[3]
     records, chosen = population(knowledge, "it", most=40, spent=0)
     assert records is knowledge.auxiliary
     assert chosen == slice(None)
@@ -51,8 +51,8 @@ def test_a_population_is_whole_or_drawn_or_cut_by_the_budget(world):
         population(replace(knowledge, auxiliary=None), "it", most=9, spent=0)
 
 
-def test_what_is_known_follows_the_pool(world):
-    _, challenge, _, knowledge = world
+def test_what_is_known_follows_the_pool(experiment):
+    _, challenge, _, knowledge = experiment
     shadow = next(iter(knowledge.shadows))
     assert known(knowledge, challenge, "it") is knowledge.auxiliary
     assert inside(knowledge, shadow) is shadow.auxiliary_member

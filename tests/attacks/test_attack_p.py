@@ -88,5 +88,5 @@ def test_budget_and_missing_population():
 
 
 def test_faults():
-    assert AttackP().faults() == []
-    assert len(AttackP(least_per_class=0, max_population=1.5).faults()) == 2
+    assert AttackP().invalid_parameters() == []
+    assert len(AttackP(least_per_class=0, max_population=1.5).invalid_parameters()) == 2

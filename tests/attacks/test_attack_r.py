@@ -50,5 +50,5 @@ def test_a_record_in_every_shadow_still_has_a_score():
 
 
 def test_refusals():
-    assert AttackR().refusals(None, {"n_shadows": 4, "pool": "auxiliary"}) == []
-    assert len(AttackR().refusals(None, {"n_shadows": 3})) == 1
+    assert AttackR().incompatibilities(None, {"n_shadows": 4, "pool": "auxiliary"}) == []
+    assert len(AttackR().incompatibilities(None, {"n_shadows": 3})) == 1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medleak.api import Inquiry, Knowledge, Records, Release, Setting
+from medleak.api import AttributeChallenge, Knowledge, ProblemSpec, Records, Release
 from medleak.attacks.attribute.art_attribute import ARTAttribute
 from medleak.attacks.attribute.embedding_attribute import EmbeddingAttribute
 from medleak.attacks.attribute.score_attribute import ScoreAttribute
@@ -12,8 +12,8 @@ from medleak.metrics.statistics.roc import auc
 N = 400
 
 
-def setting(in_shape, task="multiclass"):
-    return Setting(N // 2, N // 2, 1, in_shape, 2, task)
+def problem(in_shape, task="multiclass"):
+    return ProblemSpec(N // 2, N // 2, 1, in_shape, 2, task)
 
 
 def log_softmax(z):
@@ -36,8 +36,10 @@ def asked(leak, *, seed=0, n_values=2):
     release = Release({"scores": ask, "labels": lambda some: ask(some).argmax(1)})
     known = Records(x[:N], y[:N], np.arange(N))
     names = tuple("ABC"[:n_values])
-    hidden = Inquiry("sex", names, known, value[:N], y[N:], scores[N:].argmax(1), scores=scores[N:])
-    return release, hidden, value[N:], Knowledge(setting((1, 8, 8)))
+    hidden = AttributeChallenge(
+        "sex", names, known, value[:N], y[N:], scores[N:].argmax(1), scores=scores[N:]
+    )
+    return release, hidden, value[N:], Knowledge(problem((1, 8, 8)))
 
 
 @pytest.mark.parametrize("classifier", ["logistic", "trees"])
@@ -69,14 +71,14 @@ def test_the_order_of_records_does_not_matter():
     told = ScoreAttribute().execute(release, hidden, knowledge).scores
     order = np.random.default_rng(1).permutation(N)
     names = ("y", "labels", "scores")
-    moved = Inquiry(
+    moved = AttributeChallenge(
         "sex",
         hidden.values,
         hidden.known,
         hidden.known_value,
         **{name: getattr(hidden, name)[order] for name in names},
     )
-    fresh = Knowledge(knowledge.setting)
+    fresh = Knowledge(knowledge.problem)
     assert np.allclose(ScoreAttribute().execute(release, moved, fresh).scores, told[order])
 
 
@@ -95,7 +97,7 @@ def table(weight, *, seed=0):
     release = Release({"scores": ask, "labels": lambda some: ask(some).argmax(1)})
     hidden = x[N:].copy()
     hidden[:, 4] = np.nan
-    return release, Inquiry(
+    return release, AttributeChallenge(
         "feature:4",
         ("high", "low"),
         Records(x[:N], y[:N], np.arange(N)),
@@ -112,7 +114,7 @@ def table(weight, *, seed=0):
 def test_a_feature_is_read_back_from_the_answers_of_a_model_that_uses_it():
     for weight, least, most in ((3.0, 0.9, 1.0), (0.0, 0.4, 0.6)):
         release, hidden, value = table(weight)
-        output = ScoreAttribute().execute(release, hidden, Knowledge(setting((5,))))
+        output = ScoreAttribute().execute(release, hidden, Knowledge(problem((5,))))
         assert least < auc(output.scores[:, 0] - output.scores[:, 1], value == 1) < most
         assert output.queries == N + 2 * 2 * N  # known ones, and both with each value filled in
 
@@ -141,7 +143,7 @@ def test_features_tell_what_scores_do_not(kept, least, most):
     model = network(weights)
     from medleak.api.networks import last_layer
 
-    hidden = Inquiry(
+    hidden = AttributeChallenge(
         "sex",
         ("F", "M"),
         Records(x[:N], y[:N], np.arange(N)),
@@ -151,13 +153,13 @@ def test_features_tell_what_scores_do_not(kept, least, most):
         features=last_layer(model, x[N:], 2)[0],
     )
     release = Release({"weights": weights})
-    knowledge = Knowledge(setting((1, 8, 8)), network=network)
+    knowledge = Knowledge(problem((1, 8, 8)), network=network)
     told = EmbeddingAttribute().execute(release, hidden, knowledge).scores
     assert least <= auc(told[:, 1] - told[:, 0], value[N:] == 1) <= most
 
 
 def test_an_unknown_classifier_is_a_fault():
-    assert "did you mean 'trees'" in ScoreAttribute(classifier="tree").faults()[0]
+    assert "did you mean 'trees'" in ScoreAttribute(classifier="tree").invalid_parameters()[0]
 
 
 def hard_table(weight):
@@ -171,24 +173,26 @@ def test_art_finds_a_column_that_the_class_gives_away(model):
     release, hidden, value = hard_table(6.0)
     attack = ARTAttribute(model=model)
     before = np.random.get_state()[1].tolist()
-    output = attack.execute(release, hidden, Knowledge(setting((5,))))
+    output = attack.execute(release, hidden, Knowledge(problem((5,))))
     assert np.random.get_state()[1].tolist() == before
     assert output.scores.shape == (N, 2)
     assert (output.scores.argmax(1) == value).mean() > 0.8
-    again = ARTAttribute(model=model).execute(release, hidden, Knowledge(setting((5,))))
+    again = ARTAttribute(model=model).execute(release, hidden, Knowledge(problem((5,))))
     assert np.array_equal(output.scores, again.scores)
     assert output.queries == N
 
 
 def test_art_finds_nothing_in_a_model_that_ignores_the_column():
     release, hidden, value = hard_table(0.0)
-    told = ARTAttribute(label=False).execute(release, hidden, Knowledge(setting((5,)))).scores
+    told = ARTAttribute(label=False).execute(release, hidden, Knowledge(problem((5,)))).scores
     assert abs((told.argmax(1) == value).mean() - 0.5) < 3.29 * 0.5 / np.sqrt(N)
 
 
 def test_art_refuses_what_is_no_column_of_a_table():
     attack = ARTAttribute()
-    assert attack.refusals(setting((5,)), {"attribute": "feature:1"}) == []
-    assert "own columns" in attack.refusals(setting((5,)), {"attribute": "sex"})[0]
-    assert "own columns" in attack.refusals(setting((1, 8, 8)), {"attribute": "feature:1"})[0]
-    assert "did you mean 'rf'" in ARTAttribute(model="rff").faults()[0]
+    assert attack.incompatibilities(problem((5,)), {"attribute": "feature:1"}) == []
+    assert "own columns" in attack.incompatibilities(problem((5,)), {"attribute": "sex"})[0]
+    assert (
+        "own columns" in attack.incompatibilities(problem((1, 8, 8)), {"attribute": "feature:1"})[0]
+    )
+    assert "did you mean 'rf'" in ARTAttribute(model="rff").invalid_parameters()[0]

@@ -26,7 +26,7 @@ def test_votes_on_a_release_made_by_hand():
     x = np.zeros((3, 1, 8, 8), dtype=np.uint8)
     x[:2, ..., :4] = 200
     challenge, release = challenge_of(x, [1, 0, 0]), Release({"labels": left_is_brighter})
-    knowledge = Knowledge(membership_world(leak=0, n=4, n_shadows=0)[3].setting)
+    knowledge = Knowledge(membership_world(leak=0, n=4, n_shadows=0)[3].problem)
     for queries, rotations, wanted in (("identity", (), [1, 0, 1]), ("flip", (), [0.5, 0.5, 1]),
                                        ("all", (), [0.5, 0.5, 1]), ("identity", (180,), [0.5, 0.5, 1])):  # fmt: skip
         attack = AugmentationVotes(queries=queries, rotations=rotations)
@@ -51,13 +51,13 @@ def test_all_models_are_asked_the_same_in_the_same_order(in_shape):
     )
     asked = []
 
-    def watched(release):
+    def observed_by(release):
         sent = []
         asked.append(sent)
         return Release({"labels": lambda x: sent.append(x.tobytes()) or release.view("labels")(x)})
 
-    target = watched(release)
-    shadows = [replace(s, release=watched(s.release)) for s in knowledge.shadows]
+    target = observed_by(release)
+    shadows = [replace(s, release=observed_by(s.release)) for s in knowledge.shadows]
     AugmentationVotes().execute(target, challenge, replace(knowledge, shadows=shadows))
     assert len(asked) == 3
     assert asked[0] == asked[1] == asked[2]
@@ -78,8 +78,8 @@ def test_a_budget_pays_for_the_first_queries(budget, each):
 def test_a_budget_below_one_query_per_record_is_refused():
     release, challenge, _, knowledge = membership_world(leak=3.0, n=100, n_shadows=0)
     attack = AugmentationVotes()
-    assert attack.refusals(knowledge.setting, {"budget": 100}) == []
-    assert "a budget of 98" in attack.refusals(knowledge.setting, {"budget": 98})[0]
+    assert attack.incompatibilities(knowledge.problem, {"budget": 100}) == []
+    assert "a budget of 98" in attack.incompatibilities(knowledge.problem, {"budget": 98})[0]
     with pytest.raises(MedleakError, match="budget of 99 is less than one query for each of 100"):
         attack.execute(release, challenge, replace(knowledge, budget=99))
     assert release.queries == 0
@@ -129,9 +129,9 @@ def test_turning_is_turning():
 
 
 def test_faults():
-    assert AugmentationVotes(queries="all", rotations=[-3, 2.5]).faults() == []
-    assert "did you mean 'flip'" in AugmentationVotes(queries="flips").faults()[0]
-    assert AugmentationVotes(rotations="45").faults()
-    assert AugmentationVotes(rotations=[True]).faults()
-    assert AugmentationVotes(noise=0).faults()
-    assert "n_teachers 0" in AugmentationVotes(n_teachers=0).faults()[0]
+    assert AugmentationVotes(queries="all", rotations=[-3, 2.5]).invalid_parameters() == []
+    assert "did you mean 'flip'" in AugmentationVotes(queries="flips").invalid_parameters()[0]
+    assert AugmentationVotes(rotations="45").invalid_parameters()
+    assert AugmentationVotes(rotations=[True]).invalid_parameters()
+    assert AugmentationVotes(noise=0).invalid_parameters()
+    assert "n_teachers 0" in AugmentationVotes(n_teachers=0).invalid_parameters()[0]

@@ -56,7 +56,7 @@ def test_the_order_is_that_of_rmia_where_sides_are_balanced():
     """The equivalence that the paper states."""
     release, challenge, _, knowledge = membership_world(leak=1.0, n=300, n_shadows=8)
     balanced = Knowledge(
-        knowledge.setting, auxiliary=knowledge.auxiliary, shadows=Balanced(knowledge.shadows, 8)
+        knowledge.problem, auxiliary=knowledge.auxiliary, shadows=Balanced(knowledge.shadows, 8)
     )
     base = BASE(temperature=2.0).execute(release, challenge, balanced).scores
     rmia = RMIA(gamma=1.0).execute(release, challenge, balanced).scores
@@ -72,9 +72,9 @@ def test_a_record_in_every_shadow_takes_the_mean_threshold():
 
 
 def test_refusals_and_faults():
-    assert BASE().refusals(None, {"n_shadows": 4}) == []
-    assert len(BASE().refusals(None, {"n_shadows": 3, "pool": "auxiliary"})) == 2
-    assert BASE(mode="offline").refusals(None, {"n_shadows": 1, "pool": "auxiliary"}) == []
-    assert BASE().faults() == []
-    assert len(BASE(mode="on", temperature=0, scale=2).faults()) == 3
-    assert len(BASE(temperature=True, scale=-0.1).faults()) == 2
+    assert BASE().incompatibilities(None, {"n_shadows": 4}) == []
+    assert len(BASE().incompatibilities(None, {"n_shadows": 3, "pool": "auxiliary"})) == 2
+    assert BASE(mode="offline").incompatibilities(None, {"n_shadows": 1, "pool": "auxiliary"}) == []
+    assert BASE().invalid_parameters() == []
+    assert len(BASE(mode="on", temperature=0, scale=2).invalid_parameters()) == 3
+    assert len(BASE(temperature=True, scale=-0.1).invalid_parameters()) == 2

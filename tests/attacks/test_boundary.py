@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medleak.api import Challenge, Knowledge, Records, Release, Setting
+from medleak.api import Challenge, Knowledge, ProblemSpec, Records, Release
 from medleak.attacks.membership.boundary import (
     LEAST,
     BoundaryDistance,
@@ -35,8 +35,8 @@ def challenge_of(x, y):
 
 
 def knowledge_of(in_shape, n=30, *, budget=None, seed=0, classes=2):
-    setting = Setting(n // 2, n // 2, 1, in_shape, classes)
-    return Knowledge(setting, rng=np.random.default_rng(seed), budget=budget)
+    problem = ProblemSpec(n // 2, n // 2, 1, in_shape, classes)
+    return Knowledge(problem, rng=np.random.default_rng(seed), budget=budget)
 
 
 def test_the_distance_to_a_plane():
@@ -76,14 +76,14 @@ def test_columns_are_scaled_and_pixels_run_from_0_to_1():
     )
     assert np.allclose(other.scores, table.scores, rtol=1e-3)
 
-    def watched(x):
+    def observed_by(x):
         sent.append(x)
         x = x / np.float32(255) if x.dtype == np.uint8 else x
         return release.view("labels")(x)
 
     bytes_ = np.rint(255 * x).astype(np.uint8).reshape(20, 1, 4, 4)
     y = release.view("labels")(bytes_ / np.float32(255))
-    shown = Release({"labels": watched})
+    shown = Release({"labels": observed_by})
     images = BoundaryDistance(queries=60).execute(
         shown, challenge_of(bytes_, y), knowledge_of((1, 4, 4))
     )
@@ -173,7 +173,7 @@ def test_a_planted_leak_is_found_from_labels_alone_and_nothing_else():
 
 
 def test_refusals_and_faults():
-    setting = membership_world(leak=0, n=4, n_shadows=0, task="multilabel")[3].setting
-    assert "multi-label" in BoundaryDistance().refusals(setting, {})[0]
-    assert BoundaryDistance().faults() == []
-    assert len(BoundaryDistance(queries=LEAST - 1, evaluations=0).faults()) == 2
+    problem = membership_world(leak=0, n=4, n_shadows=0, task="multilabel")[3].problem
+    assert "multi-label" in BoundaryDistance().incompatibilities(problem, {})[0]
+    assert BoundaryDistance().invalid_parameters() == []
+    assert len(BoundaryDistance(queries=LEAST - 1, evaluations=0).invalid_parameters()) == 2

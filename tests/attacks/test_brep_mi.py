@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from inversion_world import over_worlds, world
+from inversion_world import experiment, over_worlds
 
-from medleak.api import Knowledge, NotApplicable, Records, Release, Setting, Sittings
+from medleak.api import InversionChallenge, Knowledge, NotApplicable, ProblemSpec, Records, Release
 from medleak.attacks.model_inversion._priors import Components, Pixels
 from medleak.attacks.model_inversion.brep_mi import BREPMI, repelled
 
@@ -36,10 +36,15 @@ def disc(*, budget=None, answered=None):
 
     x = np.random.default_rng(0).random((50, 1, 1, 2)).astype(np.float32)
     auxiliary = Records(x, np.full(50, -1), np.arange(50))
-    setting = Setting(10, 10, 1, (1, 1, 2), 2)
+    problem = ProblemSpec(10, 10, 1, (1, 1, 2), 2)
     rng = np.random.default_rng(1)
-    knowledge = Knowledge(setting, auxiliary=auxiliary, rng=rng, budget=budget)
-    return Release({"labels": labels}), Sittings(np.array([1]), 4, (1, 1, 2)), knowledge, middle
+    knowledge = Knowledge(problem, auxiliary=auxiliary, rng=rng, budget=budget)
+    return (
+        Release({"labels": labels}),
+        InversionChallenge(np.array([1]), 4, (1, 1, 2)),
+        knowledge,
+        middle,
+    )
 
 
 PIXELS = Pixels(start="public", noise=0.0)
@@ -83,10 +88,10 @@ def test_a_budget_that_pays_for_no_iteration_is_refused():
         with pytest.raises(NotApplicable, match="of the budget are left"):
             attack.execute(release, sittings, knowledge)
         assert release.queries <= budget
-    setting = disc()[2].setting
-    assert attack.refusals(setting, {"budget": None}) == []
-    assert attack.refusals(setting, {"budget": 84}) == []
-    assert "budget 83 is less than 84" in attack.refusals(setting, {"budget": 83})[0]
+    problem = disc()[2].problem
+    assert attack.incompatibilities(problem, {"budget": None}) == []
+    assert attack.incompatibilities(problem, {"budget": 84}) == []
+    assert "budget 83 is less than 84" in attack.incompatibilities(problem, {"budget": 83})[0]
 
 
 # --------------------------------------------------------------------------- controls
@@ -101,22 +106,22 @@ def test_a_model_of_other_people_tells_nothing():
     bound = 3.3 * np.sqrt(0.25 * 0.75 / 24)
     found = over_worlds(brep(), seeds=range(6), access="labels", knows=False)
     assert abs(found - 0.25) < bound
-    unguided = over_worlds(brep(), seeds=range(6), access="labels", unguided=True)
-    assert abs(unguided - 0.25) < bound
+    prior_samples = over_worlds(brep(), seeds=range(6), access="labels", prior_samples=True)
+    assert abs(prior_samples - 0.25) < bound
 
 
 def test_a_class_that_nothing_is_labelled_as_stays_as_drawn():
-    release, sittings, knowledge, _ = world(n_images=2)
+    release, sittings, knowledge, _ = experiment(n_images=2)
     release.views["labels"] = lambda x: np.zeros(len(x), np.int64)
     attack = brep(iterations=3)
     output = attack.execute(release.granting("labels"), sittings, knowledge)
     assert output.queries == 200 + 4 * 2 + 3 * 2 * 33  # only class 0 is walked for
-    z = attack._scene.decoder.sample(200, world()[2].rng)[:2]
+    z = attack._scene.decoder.sample(200, experiment()[2].rng)[:2]
     wanted = attack._scene.decoder.decode(z).numpy()
     assert np.allclose(output.reconstructions[1:], wanted, atol=1e-6)
 
 
 def test_faults():
-    assert brep().faults() == []
-    found = brep(prior=None, pool=0, growth=1.0, agree=1.5, points=2.5).faults()
+    assert brep().invalid_parameters() == []
+    found = brep(prior=None, pool=0, growth=1.0, agree=1.5, points=2.5).invalid_parameters()
     assert [f.split()[0] for f in found] == ["prior", "pool", "points", "growth", "agree"]

@@ -18,8 +18,8 @@ def losses(release, challenge):
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
 @pytest.mark.parametrize("pool", ["audit", "auxiliary"])
 def test_scores_equal_loops_over_models_without_the_record(pool, task):
-    world = membership_world(leak=2.0, n=60, n_shadows=8, pool=pool, task=task)
-    release, challenge, _, knowledge = world
+    experiment = membership_world(leak=2.0, n=60, n_shadows=8, pool=pool, task=task)
+    release, challenge, _, knowledge = experiment
     scores = DifficultyCalibration().execute(release, challenge, knowledge).scores
     out = [[] for _ in range(60)]
     for shadow in knowledge.shadows:
@@ -57,5 +57,5 @@ def test_one_shadow_is_enough_and_a_record_it_holds_takes_the_gap():
 
 
 def test_refusals():
-    assert DifficultyCalibration().refusals(None, {"n_shadows": 1}) == []
-    assert len(DifficultyCalibration().refusals(None, {})) == 1
+    assert DifficultyCalibration().incompatibilities(None, {"n_shadows": 1}) == []
+    assert len(DifficultyCalibration().incompatibilities(None, {})) == 1

@@ -14,12 +14,12 @@ from scipy.stats import binom, norm
 from medleak.api import (
     Challenge,
     ConfigError,
+    MembershipScores,
+    MembershipTruth,
     NotApplicable,
+    ProblemSpec,
     Records,
     Release,
-    Scored,
-    Secret,
-    Setting,
 )
 from medleak.attacks.membership.dirac import Canaries, Dirac, DiracCanaries
 from medleak.defenses.train._private import Later, PoissonSampler, PrivateGradient
@@ -32,7 +32,7 @@ from medleak.targets.architectures.logistic import LogisticRegression
 from medleak.targets.recipes import SGD
 
 N, FEATURES, RATE, STEPS = 800, 500, 0.25, 40
-SETTING = Setting(N // 2, N // 2, 1, (FEATURES,), 2)
+PROBLEM = ProblemSpec(N // 2, N // 2, 1, (FEATURES,), 2)
 POLICY = DiracCanaries(share=0.5)
 
 
@@ -65,16 +65,16 @@ class Heard:
     all: np.ndarray
 
 
-def heard(trainer, member, *, asked=None, policy=POLICY, seed=0, setting=SETTING):
+def heard(trainer, member, *, asked=None, policy=POLICY, seed=0, problem=PROBLEM):
     asked = policy.marked(challenge() if asked is None else asked)
     member = np.asarray(member)
     poisoned, records = policy.poison(trainer, asked, member, seed=seed)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = LogisticRegression(in_shape=setting.in_shape, n_outputs=2)
-    trained = poisoned.fit(model, records, setting=setting, seed=seed)
+        model = LogisticRegression(in_shape=problem.in_shape, n_outputs=2)
+    trained = poisoned.fit(model, records, problem=problem, seed=seed)
     scores = Dirac().run(Release(policy.seen(trained.facts)), asked)
-    weights = setting.in_shape[0] * 2
+    weights = problem.in_shape[0] * 2
     planted = np.flatnonzero(asked.kind == "dirac")
     where = Canaries(planted, member[planted], 1.0, policy.seed).coordinates(weights + 2)
     kept = planted[where < weights]
@@ -115,9 +115,9 @@ def test_the_rest_is_what_the_other_records_say():
     x = np.random.default_rng(1).normal(size=(n, features)).astype(np.float32)
     asked, member = challenge(n=n, features=features, x=x), coins(1, n)
     policy = DiracCanaries(share=0.3)
-    setting = replace(SETTING, in_shape=(features,))
+    problem = replace(PROBLEM, in_shape=(features,))
     trainer = recipe(0.0, q=1.0, steps=1, n=n, clip=clip)
-    found = heard(trainer, member, asked=asked, policy=policy, setting=setting)
+    found = heard(trainer, member, asked=asked, policy=policy, problem=problem)
     marked = policy.marked(asked)
     planted = marked.kind == "dirac"
     with torch.random.fork_rng():
@@ -197,36 +197,38 @@ def test_coordinates_are_distinct_and_spread():
 
 
 def test_more_canaries_than_parameters_are_refused():
-    small = replace(SETTING, in_shape=(5,))
+    small = replace(PROBLEM, in_shape=(5,))
     with pytest.raises(
         ConfigError, match=r"Dirac canaries need a parameter each, the model has 12"
     ):
-        heard(recipe(1.0), coins(0), asked=challenge(features=5), setting=small)
+        heard(recipe(1.0), coins(0), asked=challenge(features=5), problem=small)
 
 
 def test_without_a_clip_there_is_no_canary():
     reason = "Dirac canaries need clipped gradients: train slot dp_sgd"
-    assert POLICY.refusals(SETTING, SGD()) == [reason]
-    assert POLICY.refusals(SETTING, object()) == [reason]
+    assert POLICY.incompatibilities(PROBLEM, SGD()) == [reason]
+    assert POLICY.incompatibilities(PROBLEM, object()) == [reason]
     with pytest.raises(NotApplicable, match=reason):
         POLICY.poison(SGD(), POLICY.marked(challenge()), coins(0), seed=0)
-    private = DPSGD(noise_multiplier=1.0, sampling_rate=RATE).apply(SGD(), setting=SETTING)
-    assert POLICY.refusals(SETTING, private) == []
-    smoothed = LabelSmoothing().apply(private, setting=SETTING)
-    assert POLICY.refusals(SETTING, smoothed) == []
+    private = DPSGD(noise_multiplier=1.0, sampling_rate=RATE).apply(SGD(), problem=PROBLEM)
+    assert POLICY.incompatibilities(PROBLEM, private) == []
+    smoothed = LabelSmoothing().apply(private, problem=PROBLEM)
+    assert POLICY.incompatibilities(PROBLEM, smoothed) == []
     assert heard(smoothed, coins(0)).scores.std() > 0
 
     def calibrated():
         raise AssertionError("noise was calibrated to plan a grid")
 
     later = SGD(sampler=PoissonSampler(RATE, 2), gradient=Later(calibrated))
-    assert POLICY.refusals(SETTING, later) == []
+    assert POLICY.incompatibilities(PROBLEM, later) == []
 
 
 def test_faults_and_what_is_seen():
-    assert POLICY.faults() == []
+    assert POLICY.invalid_parameters() == []
     for share in (0, 1, "a", True):
-        assert DiracCanaries(share=share).faults() == [f"share {share!r} must lie between 0 and 1"]
+        assert DiracCanaries(share=share).invalid_parameters() == [
+            f"share {share!r} must lie between 0 and 1"
+        ]
     assert POLICY.seen({"steps": 3}) == {}
     assert POLICY.exposes == (Dirac.requires.access,)
 
@@ -242,8 +244,8 @@ def claimed(sigma, steps):
 
 
 def audited(found, level=VIOLATION_LEVEL):
-    scored = Scored(found.scores, np.arange(len(found.scores)))
-    return OneRunEpsilon().lower_bound(scored, Secret(found.member), level)
+    scored = MembershipScores(found.scores, np.arange(len(found.scores)))
+    return OneRunEpsilon().lower_bound(scored, MembershipTruth(found.member), level)
 
 
 class NoiseOfTheMean(PrivateGradient):

@@ -95,8 +95,8 @@ def test_normal_scores_rank_ties_and_infinities():
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])
 def test_it_finds_a_planted_leak_and_nothing_else(pool, attacks, task):
     for leak in (0.0, 3.0):
-        world = membership_world(leak=leak, n=200, n_shadows=7, pool=pool, task=task)
-        release, challenge, secret, knowledge = world
+        experiment = membership_world(leak=leak, n=200, n_shadows=7, pool=pool, task=task)
+        release, challenge, secret, knowledge = experiment
         output = Ensemble(attacks=attacks, targets=2).execute(release, challenge, knowledge)
         value = auc(output.scores, secret.member)
         assert value > 0.85 if leak else abs(value - 0.5) < 3.3 * np.sqrt(201 / (3 * 200 * 200))
@@ -146,10 +146,10 @@ def test_pools_leave_out_the_target_and_swap_the_halves():
 
 def test_only_a_few_shadows_are_opened_at_a_time_and_progress_ends():
     release, challenge, _, knowledge = membership_world(leak=1.0, n=40, n_shadows=5)
-    done, watched = [], Watched(knowledge.shadows, [])
-    known = replace(knowledge, shadows=watched, progress=done.append)
+    done, observed_by = [], Watched(knowledge.shadows, [])
+    known = replace(knowledge, shadows=observed_by, progress=done.append)
     Ensemble(attacks=[AttackP()], targets=2).execute(release, challenge, known)
-    assert watched.seen == [0, 0, 1]  # the attack needs no pool
+    assert observed_by.seen == [0, 0, 1]  # the attack needs no pool
     assert done == sorted(done)
     assert done[-1] <= 1
 
@@ -176,16 +176,18 @@ def test_a_yaml_list_is_built_and_its_versions_enter_the_key():
 
 
 def test_refusals_and_faults_are_those_of_all():
-    assert Ensemble(attacks=ONLINE).refusals(None, {"n_shadows": 5}) == []
-    few = Ensemble(attacks=ONLINE).refusals(None, {"n_shadows": 4, "pool": "auxiliary"})
+    assert Ensemble(attacks=ONLINE).incompatibilities(None, {"n_shadows": 5}) == []
+    few = Ensemble(attacks=ONLINE).incompatibilities(None, {"n_shadows": 4, "pool": "auxiliary"})
     assert len(few) == 3
     assert "LiRA in the ensemble" in few[1]
-    assert Ensemble(attacks=ONLINE).faults() == []
-    wrong = Ensemble(attacks=[BASE(mode="onlin"), Weights(), "lira"], targets=0).faults()
+    assert Ensemble(attacks=ONLINE).invalid_parameters() == []
+    wrong = Ensemble(
+        attacks=[BASE(mode="onlin"), Weights(), "lira"], targets=0
+    ).invalid_parameters()
     assert len(wrong) == 4
     assert "did you mean 'online'" in wrong[1]
     assert "needs 'weights'" in wrong[2]
-    assert Ensemble(attacks=[]).faults()
+    assert Ensemble(attacks=[]).invalid_parameters()
 
 
 def test_too_few_auxiliary_patients_are_an_error():

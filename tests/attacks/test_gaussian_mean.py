@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from medleak.api import Challenge, Knowledge, Records, Release, Setting, Shadow
+from medleak.api import Challenge, Knowledge, ProblemSpec, Records, Release, Shadow
 from medleak.attacks.membership.attack_p import AttackP
 from medleak.attacks.membership.attack_r import AttackR
 from medleak.attacks.membership.base import BASE
@@ -24,7 +24,7 @@ N, D, K, TARGETS, SCALE = 200, 50, 96, 60, 0.5
 SEPARATION = np.sqrt(2 * D / (N / 2))  # 1.0
 
 
-class World:
+class ExperimentData:
     def __init__(self, spread: float):
         rng = np.random.default_rng(1)
         x = rng.normal(size=(3 * N, D))
@@ -54,10 +54,10 @@ class World:
         return Shadow(member, np.zeros(2 * N, dtype=bool), Release({"scores": scores}))
 
     def attack(self, attack):
-        setting = Setting(N // 2, N // 2, 1, (D,), 2)
+        problem = ProblemSpec(N // 2, N // 2, 1, (D,), 2)
         scores, members = [], []
         for t in range(K, K + TARGETS):
-            knowledge = Knowledge(setting, auxiliary=self.auxiliary, shadows=self.shadows)
+            knowledge = Knowledge(problem, auxiliary=self.auxiliary, shadows=self.shadows)
             target = self.shadow(t)
             scores.append(attack.execute(target.release, self.challenge, knowledge).scores)
             members.append(target.member)
@@ -66,13 +66,13 @@ class World:
 
 @pytest.fixture(scope="module")
 def plain():
-    return World(spread=0.0)
+    return ExperimentData(spread=0.0)
 
 
 @pytest.fixture(scope="module")
 def hard():
     """Records differ in difficulty by twice as much as membership shifts them."""
-    return World(spread=0.2)
+    return ExperimentData(spread=0.2)
 
 
 def best_auc():

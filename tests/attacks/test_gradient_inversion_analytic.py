@@ -13,10 +13,10 @@ from medleak.api import (
     LocalTraining,
     NotApplicable,
     Observation,
-    Puzzle,
+    ProblemSpec,
+    ReconstructionChallenge,
     Records,
     Release,
-    Setting,
     replace,
 )
 from medleak.attacks.gradient_inversion import fishing, imprint, linear_layer, spear, trap_weights
@@ -74,8 +74,8 @@ def known(model, *, auxiliary=AUXILIARY, seed=0, shape=SHAPE):
             copied.load_state_dict({n: torch.from_numpy(np.array(w)) for n, w in weights.items()})
         return copied.eval()
 
-    setting = Setting(1000, 1000, 1, shape, 2)
-    return Knowledge(setting, auxiliary=auxiliary, rng=np.random.default_rng(seed), network=rebuilt)
+    problem = ProblemSpec(1000, 1000, 1, shape, 2)
+    return Knowledge(problem, auxiliary=auxiliary, rng=np.random.default_rng(seed), network=rebuilt)
 
 
 def arrays(module):
@@ -115,9 +115,9 @@ def summed(observations):
 
 def rebuilt(attack, observations, knowledge, shape=SHAPE):
     n = np.array([o.n_records for o in observations])
-    puzzle = Puzzle(np.arange(len(n)), n, shape)
+    challenge = ReconstructionChallenge(np.arange(len(n)), n, shape)
     release = Release({"aggregate": observations})
-    return attack.execute(release, puzzle, knowledge).reconstructions
+    return attack.execute(release, challenge, knowledge).reconstructions
 
 
 def decibels(found, batch):
@@ -684,9 +684,9 @@ def test_the_victim_is_drawn_from_the_first_clients():
     ],
 )
 def test_wrong_arguments_are_faults(component, said):
-    faults = component.faults()
-    assert len(faults) == 1
-    assert faults[0].startswith(said)
+    invalid_parameters = component.invalid_parameters()
+    assert len(invalid_parameters) == 1
+    assert invalid_parameters[0].startswith(said)
 
 
 @pytest.mark.parametrize(
@@ -703,16 +703,16 @@ def test_wrong_arguments_are_faults(component, said):
     ],
 )
 def test_right_ones_are_not(component):
-    assert component.faults() == []
+    assert component.invalid_parameters() == []
 
 
 def test_tables_are_refused():
-    table = Setting(100, 100, 1, (30,), 2)
+    table = ProblemSpec(100, 100, 1, (30,), 2)
     for attack in (LinearLayer(), SPEAR(), RobbingTheFed(), Fishing(inner=TrapWeights())):
-        assert "images (C, H, W): in_shape (30,)" in attack.refusals(table, {})[0]
-        assert attack.refusals(Setting(100, 100, 1, SHAPE, 2), {}) == []
-    several = Setting(100, 100, 1, SHAPE, 2, "multilabel")
-    assert Fishing(inner=LinearLayer()).refusals(several, {})
+        assert "images (C, H, W): in_shape (30,)" in attack.incompatibilities(table, {})[0]
+        assert attack.incompatibilities(ProblemSpec(100, 100, 1, SHAPE, 2), {}) == []
+    several = ProblemSpec(100, 100, 1, SHAPE, 2, "multilabel")
+    assert Fishing(inner=LinearLayer()).incompatibilities(several, {})
 
 
 @pytest.mark.parametrize("server", [ImprintServer(), TrapServer(), FishingServer()])

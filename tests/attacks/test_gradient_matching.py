@@ -13,10 +13,10 @@ from medleak.api import (
     LocalTraining,
     NotApplicable,
     Observation,
-    Puzzle,
+    ProblemSpec,
+    ReconstructionChallenge,
     Records,
     Release,
-    Setting,
 )
 from medleak.attacks.gradient_inversion import (
     _matching,
@@ -103,7 +103,7 @@ def sent_by(network, x, y, local):
     return {name: g.numpy() for name, g in total.items()}
 
 
-def world(network, n, count, *, local=None, protect=lambda u: u, given=True, side=SIDE):
+def experiment(network, n, count, *, local=None, protect=lambda u: u, given=True, side=SIDE):
     """A release of `count` messages of n records each, the puzzle, knowledge, and the truth."""
     local = local or LocalTraining(1, n, 0.1)
     x, y = images(n * count, seed=3, side=side)
@@ -124,10 +124,12 @@ def world(network, n, count, *, local=None, protect=lambda u: u, given=True, sid
         return copied
 
     knowledge = Knowledge(
-        Setting(100, 100, 1, x.shape[2:], 2), auxiliary=auxiliary, network=rebuilt
+        ProblemSpec(100, 100, 1, x.shape[2:], 2), auxiliary=auxiliary, network=rebuilt
     )
-    puzzle = Puzzle(np.arange(count), np.full(count, n), x.shape[2:], tuple(y) if given else None)
-    return Release({"aggregate": messages}), puzzle, knowledge, x
+    challenge = ReconstructionChallenge(
+        np.arange(count), np.full(count, n), x.shape[2:], tuple(y) if given else None
+    )
+    return Release({"aggregate": messages}), challenge, knowledge, x
 
 
 def auxiliary(n):
@@ -402,9 +404,11 @@ def test_what_the_evidence_does_not_bear_out_costs_nothing():
 
 
 def test_inverting_gradients_rebuilds_images_and_labels_are_recovered():
-    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 4, given=False, side=28)
+    release, challenge, knowledge, truth = experiment(
+        made("cnn", side=28), 1, 4, given=False, side=28
+    )
     attack = InvertingGradients(iterations=150)
-    found = attack.execute(release, puzzle, knowledge).reconstructions
+    found = attack.execute(release, challenge, knowledge).reconstructions
     assert found.shape == truth.shape
     assert found.min() >= 0
     assert found.max() <= 1
@@ -412,39 +416,39 @@ def test_inverting_gradients_rebuilds_images_and_labels_are_recovered():
 
 
 def test_the_gradient_of_other_images_does_not_show_the_victims():
-    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 4, side=28)
+    release, challenge, knowledge, truth = experiment(made("cnn", side=28), 1, 4, side=28)
     turned = np.roll(np.arange(4), 1)
     others = [release.view("aggregate")[i] for i in turned]
     attack = InvertingGradients(iterations=100, prior_weight=0.1)
-    found = attack.execute(Release({"aggregate": others}), puzzle, knowledge).reconstructions
+    found = attack.execute(Release({"aggregate": others}), challenge, knowledge).reconstructions
     assert psnr(found, truth).mean() < baseline(knowledge, truth).mean() + 0.5
 
 
 def test_a_fully_connected_network_gives_its_record_away():
-    release, puzzle, knowledge, truth = world(made("mlp"), 1, 3)
+    release, challenge, knowledge, truth = experiment(made("mlp"), 1, 3)
     attack = InvertingGradients(iterations=300, restarts=2, prior_weight=1e-4)
-    found = attack.execute(release, puzzle, knowledge).reconstructions
+    found = attack.execute(release, challenge, knowledge).reconstructions
     assert np.median(psnr(found, truth)) > 35
 
 
 @pytest.mark.parametrize("attack", [DLG(iterations=200), IDLG(iterations=200)])
 def test_least_squares_is_exact_on_a_sigmoid_network(attack):
-    release, puzzle, knowledge, truth = world(made("sigmoid"), 1, 2, given=False)
-    found = attack.execute(release, puzzle, knowledge).reconstructions
+    release, challenge, knowledge, truth = experiment(made("sigmoid"), 1, 2, given=False)
+    found = attack.execute(release, challenge, knowledge).reconstructions
     assert (psnr(found, truth) > 30).all()
 
 
 def test_grad_inversion_rebuilds_images():
-    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 2, side=28)
+    release, challenge, knowledge, truth = experiment(made("cnn", side=28), 1, 2, side=28)
     attack = GradInversion(iterations=150, restarts=2, tv=1.0)
-    found = attack.execute(release, puzzle, knowledge).reconstructions
+    found = attack.execute(release, challenge, knowledge).reconstructions
     assert (psnr(found, truth) - baseline(knowledge, truth)).mean() > 3
 
 
 def test_principal_components_help_where_images_are_alike():
-    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 3, side=28)
+    release, challenge, knowledge, truth = experiment(made("cnn", side=28), 1, 3, side=28)
     attack = InvertingGradients(iterations=150, prior="pca", prior_weight=0.01)
-    found = attack.execute(release, puzzle, knowledge).reconstructions
+    found = attack.execute(release, challenge, knowledge).reconstructions
     assert (psnr(found, truth) - baseline(knowledge, truth)).mean() > 5
 
 
@@ -455,12 +459,12 @@ def test_sought_values_and_pixels_are_each_others_inverse():
 
 
 def test_points_of_a_prior_are_searched_within_its_reach_and_pixels_follow():
-    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 3, side=28)
+    release, challenge, knowledge, truth = experiment(made("cnn", side=28), 1, 3, side=28)
     knowledge.auxiliary = auxiliary(400)
     options = {"iterations": 60, "lr": 0.1}
     found = {
         refinements: GIAS(prior=Components(reach=2.0), refinements=refinements, **options)
-        .execute(release, puzzle, knowledge)
+        .execute(release, challenge, knowledge)
         .reconstructions
         for refinements in (0, 40)
     }
@@ -475,7 +479,7 @@ def test_points_of_a_prior_are_searched_within_its_reach_and_pixels_follow():
 
 
 def test_a_generator_is_trained_once_for_all_messages():
-    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 2, side=28)
+    release, challenge, knowledge, truth = experiment(made("cnn", side=28), 1, 2, side=28)
     knowledge.auxiliary = auxiliary(64)
     trainings = []
 
@@ -488,20 +492,20 @@ def test_a_generator_is_trained_once_for_all_messages():
 
     knowledge.keep = keep
     attack = GIAS(prior=GAN(dim=8, width=8, steps=5), iterations=5, refinements=2)
-    first = attack.execute(release, puzzle, knowledge).reconstructions
+    first = attack.execute(release, challenge, knowledge).reconstructions
     knowledge.rng = np.random.default_rng(0)
-    again = attack.execute(release, puzzle, knowledge).reconstructions
+    again = attack.execute(release, challenge, knowledge).reconstructions
     assert trainings == ["GAN"]
     assert first.shape == again.shape == truth.shape
     assert np.isfinite(first).all()
 
 
 def test_the_gradient_of_other_images_does_not_lead_a_prior_to_the_victims():
-    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 4, side=28)
+    release, challenge, knowledge, truth = experiment(made("cnn", side=28), 1, 4, side=28)
     knowledge.auxiliary = auxiliary(400)
     others = [release.view("aggregate")[i] for i in np.roll(np.arange(4), 1)]
     attack = GIAS(prior=Components(), iterations=60, refinements=20)
-    found = attack.execute(Release({"aggregate": others}), puzzle, knowledge).reconstructions
+    found = attack.execute(Release({"aggregate": others}), challenge, knowledge).reconstructions
     assert psnr(found, truth).mean() < baseline(knowledge, truth).mean() + 0.5
 
 
@@ -516,15 +520,17 @@ def test_the_gradient_of_other_images_does_not_lead_a_prior_to_the_victims():
     ],
 )
 def test_faults_of_a_generative_prior(given, said):
-    [fault] = GIAS(**{"prior": Components()} | given).faults()
+    [fault] = GIAS(**{"prior": Components()} | given).invalid_parameters()
     assert said in fault
 
 
 def test_several_local_steps_are_replayed():
     local = LocalTraining(3, 1, 0.3)
-    release, puzzle, knowledge, truth = world(made("cnn", side=28), 1, 2, local=local, side=28)
+    release, challenge, knowledge, truth = experiment(
+        made("cnn", side=28), 1, 2, local=local, side=28
+    )
     attack = InvertingGradients(iterations=150, prior_weight=0.1)
-    found = attack.execute(release, puzzle, knowledge).reconstructions
+    found = attack.execute(release, challenge, knowledge).reconstructions
     assert (psnr(found, truth) - baseline(knowledge, truth)).mean() > 3
 
 
@@ -535,20 +541,20 @@ def test_awareness_of_pruning_pays():
 
     mean = {}
     for aware in (True, False):
-        release, puzzle, knowledge, truth = world(
+        release, challenge, knowledge, truth = experiment(
             made("cnn", side=28), 1, 4, protect=pruned, side=28
         )
         attack = InvertingGradients(iterations=150, aware=aware)
-        found = attack.execute(release, puzzle, knowledge).reconstructions
+        found = attack.execute(release, challenge, knowledge).reconstructions
         mean[aware] = psnr(found, truth).mean()
     assert mean[True] > mean[False] + 1
 
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_batch_of_puzzles_is_each_by_itself(n):
-    release, puzzle, knowledge, _ = world(made("cnn"), n, 3)
+    release, challenge, knowledge, _ = experiment(made("cnn"), n, 3)
     attack = InvertingGradients(iterations=12, restarts=2)
-    together = attack.execute(release, puzzle, knowledge).reconstructions
+    together = attack.execute(release, challenge, knowledge).reconstructions
     seeds = np.random.default_rng(0).integers(2**48, size=3)
     for t in range(3):
 
@@ -556,8 +562,8 @@ def test_a_batch_of_puzzles_is_each_by_itself(n):
             def integers(self, high, size=None, seed=seeds[t]):
                 return np.array([seed])
 
-        alone = Puzzle(puzzle.indices[t : t + 1], puzzle.n_records[:1], puzzle.in_shape,
-                       puzzle.labels[t : t + 1])  # fmt: skip
+        alone = ReconstructionChallenge(challenge.indices[t : t + 1], challenge.n_records[:1], challenge.in_shape,
+                       challenge.labels[t : t + 1])  # fmt: skip
         knowledge.rng = Fixed()
         found = attack.execute(release, alone, knowledge).reconstructions
         assert np.abs(found[0] - together[t]).mean() < 1e-3
@@ -565,13 +571,15 @@ def test_a_batch_of_puzzles_is_each_by_itself(n):
 
 def test_messages_of_different_sizes_come_back_padded_and_in_order():
     network = made("mlp")
-    one, small, knowledge, first = world(network, 1, 2)
-    two, *_ = world(network, 2, 1)
+    one, small, knowledge, first = experiment(network, 1, 2)
+    two, *_ = experiment(network, 2, 1)
     messages = [one.view("aggregate")[0], two.view("aggregate")[0], one.view("aggregate")[1]]
     labels = (small.labels[0], np.array([0, 1]), small.labels[1])
-    puzzle = Puzzle(np.array([0, 1, 2]), np.array([1, 2, 1]), (1, SIDE, SIDE), labels)
+    challenge = ReconstructionChallenge(
+        np.array([0, 1, 2]), np.array([1, 2, 1]), (1, SIDE, SIDE), labels
+    )
     attack = InvertingGradients(iterations=300, prior_weight=1e-4, restarts=2)
-    found = attack.execute(Release({"aggregate": messages}), puzzle, knowledge).reconstructions
+    found = attack.execute(Release({"aggregate": messages}), challenge, knowledge).reconstructions
     assert found.shape == (3, 2, 1, SIDE, SIDE)
     assert not found[[0, 2], 1].any()
     for t, own, other in ((0, first[0, 0], first[1, 0]), (2, first[1, 0], first[0, 0])):
@@ -582,12 +590,12 @@ def test_messages_of_different_sizes_come_back_padded_and_in_order():
 def test_faults_name_what_is_wrong(name):
     block = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     options = {k: v for k, v in block.items() if k not in ("name", "summary", "knowledge")}
-    assert build(options).faults() == []
-    assert "iterations" in build(options | {"iterations": 0}).faults()[0]
+    assert build(options).invalid_parameters() == []
+    assert "iterations" in build(options | {"iterations": 0}).invalid_parameters()[0]
     if name == "inverting_gradients":
-        assert "did you mean 'tv'" in build(options | {"prior": "tvv"}).faults()[0]
-    multilabel = Setting(10, 10, 1, (1, 8, 8), 3, task="multilabel")
-    assert "one class" in build(options).refusals(multilabel, {})[0]
+        assert "did you mean 'tv'" in build(options | {"prior": "tvv"}).invalid_parameters()[0]
+    multilabel = ProblemSpec(10, 10, 1, (1, 8, 8), 3, task="multilabel")
+    assert "one class" in build(options).incompatibilities(multilabel, {})[0]
 
 
 # --------------------------------------------------------------------------- informed adversary
@@ -613,13 +621,13 @@ def wins(candidates, sigma, steps, trials, rng):
 def test_theinformed_adversary_comes_close_to_the_ceiling_and_no_higher(
     candidates, sigma, steps, golden
 ):
-    ceiling = norm.cdf(norm.ppf(1 / candidates) + np.sqrt(steps) / sigma)
+    upper_bound = norm.cdf(norm.ppf(1 / candidates) + np.sqrt(steps) / sigma)
     if golden:
-        assert ceiling == pytest.approx(golden, abs=1e-4)
+        assert upper_bound == pytest.approx(golden, abs=1e-4)
     trials = 1000
     found = wins(candidates, sigma, steps, trials, np.random.default_rng(0))
-    assert beta.ppf(0.001, found, trials - found + 1) <= ceiling
-    assert found / trials > 0.8 * ceiling
+    assert beta.ppf(0.001, found, trials - found + 1) <= upper_bound
+    assert found / trials > 0.8 * upper_bound
 
 
 def test_without_noise_theinformed_adversary_is_always_right_and_without_signal_guesses():

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from medleak.api import Challenge, Knowledge, Records, Release, Setting, Shadow
+from medleak.api import Challenge, Knowledge, ProblemSpec, Records, Release, Shadow
 from medleak.attacks._whitebox import gradient_squares
 from medleak.attacks.membership.gradient_norm import GradientNorm
 from medleak.metrics.statistics.roc import auc
@@ -95,7 +95,7 @@ def hand_made():
     challenge = Challenge(Records(x, y, np.arange(40)), np.full(40, "natural"))
     layers = [linear(seed) for seed in range(3)]
     member = rng.random((2, 40)) < 0.5
-    setting = Setting(20, 20, 1, (5,), 3)
+    problem = ProblemSpec(20, 20, 1, (5,), 3)
 
     def network(weights):
         layer = nn.Linear(5, 3)
@@ -111,7 +111,7 @@ def hand_made():
     return (
         release(layers[0]),
         challenge,
-        Knowledge(setting, network=network),
+        Knowledge(problem, network=network),
         shadows,
         norms,
         member,
@@ -166,6 +166,9 @@ def test_a_planted_leak_is_found_and_nothing_else(per_layer, pool, task, in_shap
 
 
 def test_refusals_and_faults():
-    assert GradientNorm().refusals(None, {"n_shadows": 0}) == []
-    assert "needs at least 1" in GradientNorm(per_layer=True).refusals(None, {"n_shadows": 0})[0]
-    assert len(GradientNorm(per_layer=1, n_teachers=0).faults()) == 2
+    assert GradientNorm().incompatibilities(None, {"n_shadows": 0}) == []
+    assert (
+        "needs at least 1"
+        in GradientNorm(per_layer=True).incompatibilities(None, {"n_shadows": 0})[0]
+    )
+    assert len(GradientNorm(per_layer=1, n_teachers=0).invalid_parameters()) == 2

@@ -11,7 +11,7 @@ def outside_a_ball(points):
     return (lengths(points - 0.5) > 1.6).astype(np.int64)
 
 
-def world(n=20, seed=0):
+def experiment(n=20, seed=0):
     """Points within a ball and, some way off, points beyond it; and how far the ball reaches."""
     rng = np.random.default_rng(seed)
     towards = rng.standard_normal((2, n, FEATURES))
@@ -30,7 +30,7 @@ def walks(ask, points, starts, share):
 
 
 def test_walks_come_to_the_boundary():
-    points, starts, true = world()
+    points, starts, true = experiment()
     ratio = []
     for share in (50, 200, 1000, 4000):
         walk = walks(outside_a_ball, points, starts, share)
@@ -45,7 +45,7 @@ def test_walks_come_to_the_boundary():
 @pytest.mark.parametrize("share", [1, 2, 13, 14, 15, 44, 45, 100])
 def test_every_share_is_spent_and_none_overdrawn(share):
     for n in (1, 3):
-        points, starts, _ = world(n=n)
+        points, starts, _ = experiment(n=n)
         sent = []
         walk = walks(
             lambda x, into=sent: into.append(x) or outside_a_ball(x), points, starts, share
@@ -65,7 +65,7 @@ def test_every_share_is_spent_and_none_overdrawn(share):
 
 
 def test_a_walk_from_no_record():
-    points, starts, _ = world(n=0)
+    points, starts, _ = experiment(n=0)
     assert (
         walks(outside_a_ball, points, starts, 9).distances(30, np.random.default_rng(0)).size == 0
     )
@@ -75,7 +75,7 @@ def test_no_worse_than_the_toolbox_with_as_many_queries():
     from art.attacks.evasion import HopSkipJump
     from art.estimators.classification import BlackBoxClassifier
 
-    points, starts, true = world(n=40)
+    points, starts, true = experiment(n=40)
     sent = []
 
     def predict(x):

@@ -8,21 +8,21 @@ from torch import nn
 from torch.nn import functional
 
 from medleak.api import (
-    Insight,
+    InformedPrior,
     Knowledge,
     LocalTraining,
     NotApplicable,
     Observation,
-    Puzzle,
+    ProblemSpec,
+    ReconstructionChallenge,
     Records,
     Release,
-    Setting,
     replace,
 )
 from medleak.attacks.gradient_inversion.informed_adversary import InformedAdversary
 
 SHAPE, M, CLIP = (1, 4, 4), 8, 0.5
-SETTING = Setting(50, 50, 1, SHAPE, 2)
+PROBLEM = ProblemSpec(50, 50, 1, SHAPE, 2)
 
 
 def network(weights):
@@ -81,19 +81,21 @@ def game(trials, *, noise=0.0, clip=CLIP, steps=1, rounds=1, clients=(0,), seed=
             told[len(seen)] = others
             n = len(rows) if clip is None else 4
             seen.append(Observation(round, clients, n, sent, named(update), local))
-        insight.append(Insight(told, candidates, clip))
+        insight.append(InformedPrior(told, candidates, clip))
         truth.append(chosen)
     first = np.array([min(one.others) for one in insight])
-    puzzle = Puzzle(first, np.ones(trials, np.int64), SHAPE, insight=tuple(insight))
-    return seen, puzzle, np.array(truth)
+    challenge = ReconstructionChallenge(
+        first, np.ones(trials, np.int64), SHAPE, insight=tuple(insight)
+    )
+    return seen, challenge, np.array(truth)
 
 
-def right(seen, puzzle, truth):
+def right(seen, challenge, truth):
     """Which candidates were named rightly."""
-    release, knowledge = Release({"aggregate": seen}), Knowledge(SETTING, network=network)
-    images = InformedAdversary().execute(release, puzzle, knowledge).reconstructions
-    assert images.shape == (len(puzzle), 1, *SHAPE)
-    own = [one.candidates.x[t] for one, t in zip(puzzle.insight, truth, strict=True)]
+    release, knowledge = Release({"aggregate": seen}), Knowledge(PROBLEM, network=network)
+    images = InformedAdversary().execute(release, challenge, knowledge).reconstructions
+    assert images.shape == (len(challenge), 1, *SHAPE)
+    own = [one.candidates.x[t] for one, t in zip(challenge.insight, truth, strict=True)]
     return np.array([np.array_equal(a[0], b) for a, b in zip(images, own, strict=True)])
 
 
@@ -116,26 +118,26 @@ def test_buried_in_noise_it_is_guessed():
 
 def test_under_noise_it_comes_near_the_ceiling_and_no_higher():
     trials, sigma = 160, 0.5
-    ceiling = norm.cdf(norm.ppf(1 / M) + 1 / sigma)
+    upper_bound = norm.cdf(norm.ppf(1 / M) + 1 / sigma)
     found = right(*game(trials, noise=sigma)).sum()
-    assert beta.ppf(0.001, found, trials - found + 1) <= ceiling
+    assert beta.ppf(0.001, found, trials - found + 1) <= upper_bound
     assert found / trials > 1 / M + 3 * np.sqrt((M - 1) / M**2 / trials)
 
 
 def test_encrypted_entries_are_left_out():
-    seen, puzzle, truth = game(8)
+    seen, challenge, truth = game(8)
     hidden = {"1.bias": np.ones(2, bool)}
     spoiled = [replace(one, update=one.update | {"1.bias": np.full(2, 1e3, np.float32)},
                        hidden=hidden) for one in seen]  # fmt: skip
-    assert right(spoiled, puzzle, truth).all()
+    assert right(spoiled, challenge, truth).all()
 
 
 def test_it_says_where_it_cannot_be_mounted():
-    seen, puzzle, truth = game(1, steps=2)
+    seen, challenge, truth = game(1, steps=2)
     with pytest.raises(NotApplicable, match="took 2 steps"):
-        right(seen, puzzle, truth)
-    seen, puzzle, truth = game(1)
+        right(seen, challenge, truth)
+    seen, challenge, truth = game(1)
     with pytest.raises(NotApplicable, match="not told"):
-        InformedAdversary().run(Release({"aggregate": seen}), replace(puzzle, insight=None))
-    several = Setting(50, 20, 4, SHAPE, 3, task="multilabel")
-    assert len(InformedAdversary().refusals(several, {})) == 2
+        InformedAdversary().run(Release({"aggregate": seen}), replace(challenge, insight=None))
+    several = ProblemSpec(50, 20, 4, SHAPE, 3, task="multilabel")
+    assert len(InformedAdversary().incompatibilities(several, {})) == 2

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from inversion_world import N_AUXILIARY, faces, world
+from inversion_world import N_AUXILIARY, experiment, faces
 
 from medleak.api import MedleakError, replace
 from medleak.attacks.model_inversion._duels import steepness
@@ -22,7 +22,7 @@ def own_images(decoder, n=400, seed=7):
 
 @pytest.fixture(scope="module")
 def learnt():
-    _, _, knowledge, _ = world()
+    _, _, knowledge, _ = experiment()
     return GAN(**SMALL).fit(knowledge, None)
 
 
@@ -74,7 +74,7 @@ def test_it_draws_images_like_those_it_saw(learnt):
 
 
 def test_it_repeats_no_image(learnt):
-    _, _, knowledge, _ = world()
+    _, _, knowledge, _ = experiment()
     seen, new = knowledge.auxiliary.x, faces(400, [0, 9])
 
     def nearest(x):
@@ -103,7 +103,7 @@ def test_it_is_trained_once_whatever_the_reach_and_by_its_own_generator():
             made[key] = make(np.random.default_rng(5))
         return made[key]
 
-    knowledge, state = replace(world()[2], keep=keep), torch.get_rng_state()
+    knowledge, state = replace(experiment()[2], keep=keep), torch.get_rng_state()
     near, far = (GAN(**few, reach=r).fit(knowledge, None) for r in (1.0, 3.0))
     assert len(made) == 1
     z = far.sample(4, np.random.default_rng(7))
@@ -117,12 +117,12 @@ def test_it_is_trained_once_whatever_the_reach_and_by_its_own_generator():
 
 
 def test_too_few_images_and_faults():
-    _, _, knowledge, _ = world()
+    _, _, knowledge, _ = experiment()
     assert len(knowledge.auxiliary) == N_AUXILIARY
     few = replace(knowledge, auxiliary=knowledge.auxiliary.take(np.arange(63)))
     with pytest.raises(MedleakError, match="a generator needs 64 auxiliary images, has 63"):
         GAN(**SMALL).fit(few, None)
-    found = GAN(dim=0, width=12, steps=0, critic_steps=0, lr=0, reach=0).faults()
+    found = GAN(dim=0, width=12, steps=0, critic_steps=0, lr=0, reach=0).invalid_parameters()
     assert [f.split()[0] for f in found] == ["dim", "steps", "width", "lr", "reach", "critic_steps"]
     assert "width 12 must be a multiple of 8" in found
-    assert GAN().faults() == []
+    assert GAN().invalid_parameters() == []

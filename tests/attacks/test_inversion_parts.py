@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from medleak.api import Knowledge, NotApplicable, Records, Release, Setting
+from medleak.api import Knowledge, NotApplicable, ProblemSpec, Records, Release
 from medleak.attacks.model_inversion._crops import RandomCrops
 from medleak.attacks.model_inversion._descent import Descent, StoppedDescent
 from medleak.attacks.model_inversion._losses import (
@@ -20,12 +20,12 @@ from medleak.attacks.model_inversion._oracle import SENT, Oracle, Scene
 from medleak.attacks.model_inversion._priors import Components, Pixels
 from medleak.attacks.model_inversion._selection import AsDrawn, Confident
 
-SETTING = Setting(10, 10, 1, (1, 8, 8), 3)
+PROBLEM = ProblemSpec(10, 10, 1, (1, 8, 8), 3)
 
 
 def knowledge(x=None, **more):
     auxiliary = None if x is None else Records(x, np.full(len(x), -1), np.arange(len(x)))
-    return Knowledge(SETTING, auxiliary=auxiliary, rng=np.random.default_rng(0), **more)
+    return Knowledge(PROBLEM, auxiliary=auxiliary, rng=np.random.default_rng(0), **more)
 
 
 def some_images(n=60, seed=0):
@@ -126,8 +126,12 @@ def test_crops_are_never_mirrored():
     assert torch.allclose(seen[:, :, :1], seen, atol=1e-6)
     share = step[:, 0, 0, 3] * 7  # of the breadth: at most the square root of .8 * 1.5, and 1
     assert np.sqrt(0.3 / 1.5) - 0.01 < share.min() < share.max() <= 1.01
-    assert RandomCrops(least=0.9, most=0.5).faults() == ["least 0.9 must not be above most 0.5"]
-    assert RandomCrops(stretch=0.5).faults() == ["stretch 0.5 must be a number from 1 up"]
+    assert RandomCrops(least=0.9, most=0.5).invalid_parameters() == [
+        "least 0.9 must not be above most 0.5"
+    ]
+    assert RandomCrops(stretch=0.5).invalid_parameters() == [
+        "stretch 0.5 must be a number from 1 up"
+    ]
 
 
 # --------------------------------------------------------------------------- the target
@@ -215,11 +219,11 @@ def test_views_see_through_what_only_the_whole_image_shows():
 
 
 def test_faults_of_selections_name_their_parts():
-    assert Confident().faults() == AsDrawn().faults() == []
-    found = Confident(pool=0, crops=RandomCrops(least=2)).faults()
+    assert Confident().invalid_parameters() == AsDrawn().invalid_parameters() == []
+    found = Confident(pool=0, crops=RandomCrops(least=2)).invalid_parameters()
     assert found[0].startswith("pool 0")
     assert found[1].startswith("crops: least 2")
-    assert "must be a RandomCrops" in Confident(crops=3).faults()[0]
+    assert "must be a RandomCrops" in Confident(crops=3).invalid_parameters()[0]
 
 
 # --------------------------------------------------------------------------- descent
@@ -242,11 +246,11 @@ def test_descent_reaches_the_nearest_allowed_point_of_each_row(method):
 
 
 def test_faults_of_descent():
-    found = Descent(method="adan", iterations=0, lr=0).faults()
+    found = Descent(method="adan", iterations=0, lr=0).invalid_parameters()
     assert "did you mean 'adam'" in found[0]
     assert len(found) == 3
-    assert StoppedDescent().faults() == []
-    assert len(StoppedDescent(lr=0, iterations=0, window=0, enough=-1).faults()) == 4
+    assert StoppedDescent().invalid_parameters() == []
+    assert len(StoppedDescent(lr=0, iterations=0, window=0, enough=-1).invalid_parameters()) == 4
 
 
 def stopped(curvature, start, **options):

@@ -96,7 +96,7 @@ def test_a_planted_leak_is_found_and_nothing_else(pool, task, in_shape):
 
 
 def test_it_learns_from_shadows():
-    assert "needs at least 1" in LastLayerGradient().refusals(None, {"n_shadows": 0})[0]
+    assert "needs at least 1" in LastLayerGradient().incompatibilities(None, {"n_shadows": 0})[0]
 
 
 def test_shadows_that_saw_everyone_teach_nothing():

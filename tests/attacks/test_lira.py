@@ -90,9 +90,9 @@ def test_four_shadows_find_a_plain_leak_and_give_finite_scores():
 
 def test_auto_gives_each_record_its_variance_from_64_shadows():
     for k, like in ((63, "pooled"), (64, "per_example")):
-        world = membership_world(leak=1.0, n=60, n_shadows=k)
+        experiment = membership_world(leak=1.0, n=60, n_shadows=k)
         auto, fixed = (
-            LiRA(variance=v).execute(*world[:2], world[3]).scores for v in ("auto", like)
+            LiRA(variance=v).execute(*experiment[:2], experiment[3]).scores for v in ("auto", like)
         )
         assert np.array_equal(auto, fixed)
 
@@ -125,8 +125,8 @@ def test_shadows_are_walked_once():
                 yield shadow
 
     done = []
-    watched = replace(knowledge, shadows=Watched(), progress=done.append)
-    LiRA(queries="all").execute(release, challenge, watched)
+    observed_by = replace(knowledge, shadows=Watched(), progress=done.append)
+    LiRA(queries="all").execute(release, challenge, observed_by)
     assert seen == list(range(8))
     assert done == [(k + 1) / 8 for k in range(8)]
 
@@ -162,17 +162,21 @@ def test_rounding_to_one_does_not_drown_the_other_records():
 
 
 def test_refusals_name_every_reason():
-    setting = membership_world(leak=0, n=4, n_shadows=0)[3].setting
-    assert LiRA().refusals(setting, AUDIT) == []
+    problem = membership_world(leak=0, n=4, n_shadows=0)[3].problem
+    assert LiRA().incompatibilities(problem, AUDIT) == []
     assert (
-        len(LiRA(variance="per_example").refusals(setting, {"pool": "auxiliary", "n_shadows": 3}))
+        len(
+            LiRA(variance="per_example").incompatibilities(
+                problem, {"pool": "auxiliary", "n_shadows": 3}
+            )
+        )
         == 3
     )
-    assert "n_shadows" not in LiRA().refusals(setting, {})[0]
-    assert LiRA(mode="offline").refusals(setting, AUDIT | {"pool": "auxiliary"}) == []
+    assert "n_shadows" not in LiRA().incompatibilities(problem, {})[0]
+    assert LiRA(mode="offline").incompatibilities(problem, AUDIT | {"pool": "auxiliary"}) == []
 
 
 @pytest.mark.parametrize("option", [{"mode": "onlin"}, {"variance": 1}, {"queries": "flips"}])
 def test_unknown_options_are_configuration_errors(option):
     with pytest.raises(ConfigError, match="unknown LiRA"):
-        LiRA(**option).refusals(None, AUDIT)
+        LiRA(**option).incompatibilities(None, AUDIT)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from inversion_world import Heart, recognised, world
+from inversion_world import Heart, experiment, recognised
 from torch import nn
 
 from medleak.api import MedleakError, replace
@@ -36,7 +36,7 @@ class LinearHeart(nn.Module):
 
 
 def linear_world(**options):
-    release, sittings, knowledge, people = world(**options)
+    release, sittings, knowledge, people = experiment(**options)
     known = replace(knowledge, network=lambda weights: LinearHeart(weights["known"].copy()).eval())
     return release, sittings, known, people
 
@@ -54,14 +54,16 @@ def lomma(**more):
     return LOMMA(**parts | more)
 
 
-def share(attack, seeds=range(3), unguided=False, **options):
+def share(attack, seeds=range(3), prior_samples=False, **options):
     found = []
     for seed in seeds:
         release, sittings, knowledge, people = linear_world(seed=seed, **options)
         output = attack.execute(release.granting("weights"), sittings, knowledge)
         assert output.reconstructions.shape == sittings.shape
         assert 0 <= output.reconstructions.min() <= output.reconstructions.max() <= 1
-        found.append(recognised(output.unguided if unguided else output.reconstructions, people))
+        found.append(
+            recognised(output.prior_samples if prior_samples else output.reconstructions, people)
+        )
     return np.mean(found)
 
 
@@ -78,7 +80,7 @@ def test_a_model_of_other_people_tells_nothing():
     # 12 classes at a chance of 1/4, each with images that resemble each other
     bound = 3.3 * np.sqrt(0.25 * 0.75 / 12)
     assert abs(share(lomma(), knows=False) - 0.25) < bound
-    assert abs(share(lomma(), unguided=True) - 0.25) < bound
+    assert abs(share(lomma(), prior_samples=True) - 0.25) < bound
 
 
 def test_features_are_what_enters_the_last_layer():
@@ -148,9 +150,9 @@ def test_the_same_generator_gives_the_same_images_and_no_query_is_asked():
 
 
 def test_networks_without_a_last_linear_layer_and_faults():
-    release, sittings, knowledge, _ = world()  # whose network measures distances
+    release, sittings, knowledge, _ = experiment()  # whose network measures distances
     with pytest.raises(MedleakError, match="does not end in a linear layer with 5 outputs"):
         lomma().execute(release, sittings, knowledge)
-    assert lomma().faults() == []
-    found = lomma(prior=3, epochs=0, beta=-1, students=[0]).faults()
+    assert lomma().invalid_parameters() == []
+    found = lomma(prior=3, epochs=0, beta=-1, students=[0]).invalid_parameters()
     assert [f.split()[0] for f in found] == ["prior", "epochs", "beta", "students"]

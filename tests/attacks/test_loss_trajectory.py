@@ -19,7 +19,7 @@ def rows(x):
     return {row.tobytes() for row in x}
 
 
-def watched(shadow, sent):
+def observed_by(shadow, sent):
     def scores(x):
         sent.append(x)
         return shadow.release.view("scores")(x)
@@ -92,7 +92,7 @@ def test_torch_is_left_as_it_was():
 def test_students_never_see_whom_their_shadow_is_watched_on(pool):
     release, challenge, _, knowledge = membership_world(leak=1.0, n=120, n_shadows=3, pool=pool)
     sent = [[], [], []]
-    shadows = [watched(s, into) for s, into in zip(knowledge.shadows, sent, strict=True)]
+    shadows = [observed_by(s, into) for s, into in zip(knowledge.shadows, sent, strict=True)]
     LossTrajectory(**SMALL).execute(release, challenge, replace(knowledge, shadows=shadows))
     assert not sent[2]  # only two are distilled
     sizes = []
@@ -153,9 +153,12 @@ def test_a_planted_leak_is_found_and_nothing_else(classifier, pool, task, in_sha
 
 
 def test_refusals_and_faults():
-    assert LossTrajectory().refusals(None, {"n_shadows": 3}) == []
-    assert "distilling 2 needs at least 2" in LossTrajectory().refusals(None, {"n_shadows": 1})[0]
-    assert LossTrajectory().faults() == []
+    assert LossTrajectory().incompatibilities(None, {"n_shadows": 3}) == []
+    assert (
+        "distilling 2 needs at least 2"
+        in LossTrajectory().incompatibilities(None, {"n_shadows": 1})[0]
+    )
+    assert LossTrajectory().invalid_parameters() == []
     broken = LossTrajectory(epochs=0, n_distilled=True, batch_size=1.5, lr=0, classifier="mpl")
-    assert len(broken.faults()) == 5
-    assert "did you mean 'mlp'" in broken.faults()[-1]
+    assert len(broken.invalid_parameters()) == 5
+    assert "did you mean 'mlp'" in broken.invalid_parameters()[-1]

@@ -1,12 +1,12 @@
 import numpy as np
 import torch
-from inversion_world import faces, over_worlds, recognised, world
+from inversion_world import experiment, faces, over_worlds, recognised
 
 from medleak.attacks.model_inversion._descent import Descent, StoppedDescent
 from medleak.attacks.model_inversion._priors import Components, Pixels
 from medleak.attacks.model_inversion.miface import MIFace
 
-SETTING = world()[2].setting
+PROBLEM = experiment()[2].problem
 
 
 def miface(*, loss="confidence", prior_weight=0.0, **descent):
@@ -27,20 +27,20 @@ def test_a_model_of_other_people_tells_nothing():
     # 24 classes at a chance of 1/4, each with images that resemble each other
     bound = 3.3 * np.sqrt(0.25 * 0.75 / 24)
     assert abs(over_worlds(miface(), seeds=range(6), knows=False) - 0.25) < bound
-    assert abs(over_worlds(miface(), seeds=range(6), unguided=True) - 0.25) < bound
+    assert abs(over_worlds(miface(), seeds=range(6), prior_samples=True) - 0.25) < bound
 
 
 def test_the_first_image_starts_from_black_and_no_query_is_asked():
-    release, sittings, knowledge, _ = world()
+    release, sittings, knowledge, _ = experiment()
     output = miface(lr=1e-9, iterations=1).execute(release, sittings, knowledge)
     assert output.queries == 0
     assert np.abs(output.reconstructions[:, 0]).max() < 1e-6
     assert (output.reconstructions[:, 1:].max(axis=(2, 3, 4)) > 0.1).all()
-    assert (output.unguided[:, 0] == 0).all()
+    assert (output.prior_samples[:, 0] == 0).all()
 
 
 def test_the_first_step_by_hand():
-    release, sittings, knowledge, _ = world(n_images=1)
+    release, sittings, knowledge, _ = experiment(n_images=1)
     output = miface(lr=0.05, iterations=1).execute(release, sittings, knowledge)
     x = torch.zeros(4, 1, 12, 12, requires_grad=True)
     p = knowledge.network(release.weights)(x).softmax(1)[range(4), range(4)]
@@ -50,7 +50,7 @@ def test_the_first_step_by_hand():
 
 
 def test_total_variation_smooths():
-    release, sittings, knowledge, _ = world()
+    release, sittings, knowledge, _ = experiment()
 
     def rough(attack):
         x = attack.execute(release, sittings, knowledge).reconstructions[:, 1:]
@@ -60,23 +60,26 @@ def test_total_variation_smooths():
 
 
 def test_the_same_generator_gives_the_same_images():
-    one, two = (miface(iterations=5).execute(*world()[:3]).reconstructions for _ in range(2))
+    one, two = (miface(iterations=5).execute(*experiment()[:3]).reconstructions for _ in range(2))
     assert np.array_equal(one, two)
 
 
 def test_faults_and_refusals():
     from medleak.api import replace
 
-    assert miface().faults() == []
-    assert miface().refusals(SETTING, {}) == []
-    assert "start=mean" in MIFace(prior=Pixels(start="mean"), descent=StoppedDescent()).faults()[0]
+    assert miface().invalid_parameters() == []
+    assert miface().incompatibilities(PROBLEM, {}) == []
+    assert (
+        "start=mean"
+        in MIFace(prior=Pixels(start="mean"), descent=StoppedDescent()).invalid_parameters()[0]
+    )
     found = MIFace(
         prior=Components(), descent=Descent(), loss="confidance", prior_weight=-1
-    ).faults()
+    ).invalid_parameters()
     assert [f.split()[0] for f in found] == ["prior", "descent", "prior_weight", "unknown"]
     assert "did you mean 'confidence'" in found[-1]
-    table = replace(SETTING, in_shape=(5,), task="multilabel")
-    assert len(miface().refusals(table, {})) == 2
+    table = replace(PROBLEM, in_shape=(5,), task="multilabel")
+    assert len(miface().incompatibilities(table, {})) == 2
 
 
 def test_the_toy_recognises_by_correlation():

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medleak.api import Challenge, Knowledge, MedleakError, Records, Release, Setting, Shadow
+from medleak.api import Challenge, Knowledge, MedleakError, ProblemSpec, Records, Release, Shadow
 from medleak.attacks._kernels import modified_entropy
 from medleak.attacks.membership.modified_entropy import ModifiedEntropy, classes, thresholds
 from medleak.testing import membership_world
@@ -23,7 +23,7 @@ def test_scores_by_hand():
     target_p = np.tile([[0.85, 0.15]], (8, 1))
     records = Records(np.arange(8, dtype=np.float32)[:, None], y, np.arange(8))
     shadow = Shadow(member, np.zeros(0, bool), release_of(shadow_p))
-    knowledge = Knowledge(Setting(4, 4, 1, (1,), 2), shadows=[shadow])
+    knowledge = Knowledge(ProblemSpec(4, 4, 1, (1,), 2), shadows=[shadow])
     challenge = Challenge(records, np.full(8, "natural"))
 
     # Binary: M(p) = -2 (1 - p) log p.
@@ -58,14 +58,14 @@ def test_auxiliary_pool_reads_auxiliary_records_only():
     )
     asked = []
 
-    def watched(shadow):
+    def observed_by(shadow):
         def scores(x):
             asked.append(x)
             return shadow.release.scores(x)
 
         return replace(shadow, release=Release({"scores": scores}))
 
-    watching = replace(knowledge, shadows=[watched(s) for s in knowledge.shadows])
+    watching = replace(knowledge, shadows=[observed_by(s) for s in knowledge.shadows])
     ModifiedEntropy().execute(release, challenge, watching)
     assert len(asked) == 3
     assert all(x is knowledge.auxiliary.x for x in asked)

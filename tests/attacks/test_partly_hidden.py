@@ -12,8 +12,8 @@ from medleak.api import (
     LocalTraining,
     NotApplicable,
     Observation,
+    ProblemSpec,
     Records,
-    Setting,
     replace,
 )
 from medleak.attacks._whitebox import gradient_cosines
@@ -64,7 +64,7 @@ def known(model):
             copied.load_state_dict({n: torch.from_numpy(w) for n, w in weights.items()})
         return copied
 
-    return Knowledge(Setting(50, 50, 1, SHAPE, 2), auxiliary=records(40, 9), network=rebuilt)
+    return Knowledge(ProblemSpec(50, 50, 1, SHAPE, 2), auxiliary=records(40, 9), network=rebuilt)
 
 
 # --------------------------------------------------------------------------- matching

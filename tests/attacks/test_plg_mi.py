@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from inversion_world import over_worlds, world
+from inversion_world import experiment, over_worlds
 
 from medleak.attacks.model_inversion._crops import RandomCrops
 from medleak.attacks.model_inversion._descent import Descent
@@ -39,13 +39,13 @@ def test_a_model_of_other_people_tells_nothing():
     # 12 classes at a chance of 1/4, each with images that resemble each other
     bound = 3.3 * np.sqrt(0.25 * 0.75 / 12)
     assert abs(over_worlds(plg_mi(), seeds=range(3), knows=False) - 0.25) < bound
-    assert abs(over_worlds(plg_mi(), seeds=range(3), unguided=True) - 0.25) < bound
+    assert abs(over_worlds(plg_mi(), seeds=range(3), prior_samples=True) - 0.25) < bound
 
 
 def test_the_generator_alone_already_shows_the_classes_and_unguided_samples_show_any():
     longer = ConditionalGAN(**PRIOR | {"steps": 150, "alpha": 1.0})
     one = plg_mi(prior=longer, descent=STILL, last=AsDrawn(), starts=1)
-    release, sittings, knowledge, _ = world(n_images=100, seed=1)
+    release, sittings, knowledge, _ = experiment(n_images=100, seed=1)
     output = one.execute(release, sittings, knowledge)
     network, own = knowledge.network(release.weights), np.repeat(np.arange(4), 100)
 
@@ -54,12 +54,12 @@ def test_the_generator_alone_already_shows_the_classes_and_unguided_samples_show
             logits = network(torch.from_numpy(images).flatten(0, 1))[:, :4]
         return float((logits.argmax(dim=1).numpy() == own).mean())
 
-    assert seen(output.reconstructions) > seen(output.unguided) + 0.1
-    assert abs(seen(output.unguided) - 0.25) < 3.3 * np.sqrt(0.25 * 0.75 / 400)
+    assert seen(output.reconstructions) > seen(output.prior_samples) + 0.1
+    assert abs(seen(output.prior_samples) - 0.25) < 3.3 * np.sqrt(0.25 * 0.75 / 400)
 
 
 def test_only_the_surest_images_of_a_class_are_learnt_from():
-    release, _, knowledge, _ = world()
+    release, _, knowledge, _ = experiment()
     oracle = Oracle(release, knowledge, "weights")
     p = oracle.probabilities(torch.from_numpy(knowledge.auxiliary.x))
     decoder = ConditionalGAN(**PRIOR).fit(knowledge, oracle)
@@ -75,7 +75,7 @@ def test_only_the_surest_images_of_a_class_are_learnt_from():
 
 def test_the_margin_shapes_the_generator():
     def confidence(alpha):
-        release, _, knowledge, _ = world(seed=1)
+        release, _, knowledge, _ = experiment(seed=1)
         oracle = Oracle(release, knowledge, "weights")
         decoder = ConditionalGAN(**PRIOR | {"alpha": alpha}).fit(knowledge, oracle)
         classes = torch.arange(4).repeat_interleave(100)
@@ -87,7 +87,7 @@ def test_the_margin_shapes_the_generator():
 
 
 def test_the_objective_is_the_margin_in_a_view():
-    release, _, knowledge, _ = world()
+    release, _, knowledge, _ = experiment()
     attack = plg_mi(crops=RandomCrops(least=1.0, most=1.0, stretch=1.0))
     attack.fit(release, knowledge)
     decoder, classes = attack._scene.decoder, torch.arange(3)
@@ -103,15 +103,15 @@ def test_other_attacks_search_its_generator_too():
 
 
 def test_the_same_generator_gives_the_same_images_and_no_query_is_asked():
-    release, sittings, knowledge, _ = world()
+    release, sittings, knowledge, _ = experiment()
     one = plg_mi().execute(release, sittings, knowledge).reconstructions
-    again = plg_mi().execute(*world()[:3]).reconstructions
+    again = plg_mi().execute(*experiment()[:3]).reconstructions
     assert np.array_equal(one, again)
     assert release.queries == 0
 
 
 def test_faults_name_the_part():
-    assert plg_mi().faults() == []
-    found = plg_mi(prior=ConditionalGAN(top=0, alpha=-1), starts=0, loss="x").faults()
+    assert plg_mi().invalid_parameters() == []
+    found = plg_mi(prior=ConditionalGAN(top=0, alpha=-1), starts=0, loss="x").invalid_parameters()
     assert [f.split()[0] for f in found] == ["prior:", "prior:", "starts", "unknown"]
-    assert "must be a ConditionalGAN" in plg_mi(prior=Components()).faults()[0]
+    assert "must be a ConditionalGAN" in plg_mi(prior=Components()).invalid_parameters()[0]

@@ -1,6 +1,6 @@
 import numpy as np
 import torch
-from inversion_world import over_worlds, world
+from inversion_world import experiment, over_worlds
 
 from medleak.attacks.model_inversion._crops import RandomCrops
 from medleak.attacks.model_inversion._descent import Descent
@@ -31,7 +31,7 @@ def test_a_model_of_other_people_tells_nothing():
     # 24 classes at a chance of 1/4, each with images that resemble each other
     bound = 3.3 * np.sqrt(0.25 * 0.75 / 24)
     assert abs(over_worlds(ppa(), seeds=range(6), knows=False) - 0.25) < bound
-    assert abs(over_worlds(ppa(), seeds=range(6), unguided=True) - 0.25) < bound
+    assert abs(over_worlds(ppa(), seeds=range(6), prior_samples=True) - 0.25) < bound
 
 
 def test_selection_alone_is_already_an_attack():
@@ -41,7 +41,7 @@ def test_selection_alone_is_already_an_attack():
 
 
 def test_the_best_ends_are_answered():
-    release, sittings, knowledge, _ = world(n_images=2)
+    release, sittings, knowledge, _ = experiment(n_images=2)
     network = knowledge.network(release.weights)
 
     def confidence(last):
@@ -58,7 +58,7 @@ def test_the_best_ends_are_answered():
 
 
 def test_the_objective_is_the_poincare_distance_and_the_penalty():
-    release, _, knowledge, _ = world()
+    release, _, knowledge, _ = experiment()
     attack = ppa(prior_weight=0.5)
     attack.fit(release, knowledge)
     z, classes = torch.randn(3, 40, generator=torch.Generator().manual_seed(0)), torch.arange(3)
@@ -69,19 +69,19 @@ def test_the_objective_is_the_poincare_distance_and_the_penalty():
 
 
 def test_the_same_generator_gives_the_same_images_and_no_query_is_asked():
-    release, sittings, knowledge, _ = world()
+    release, sittings, knowledge, _ = experiment()
     one = ppa().execute(release, sittings, knowledge).reconstructions
-    again = ppa().execute(*world()[:3]).reconstructions
+    again = ppa().execute(*experiment()[:3]).reconstructions
     assert np.array_equal(one, again)
     assert release.queries == 0
 
 
 def test_faults_name_the_part():
-    assert ppa().faults() == []
+    assert ppa().invalid_parameters() == []
     found = ppa(
         prior=Components(reach=0), first=3, last=Confident(views=-1), starts=0, loss="poincaré",
         crops=RandomCrops(stretch=0.5),
-    ).faults()  # fmt: skip
+    ).invalid_parameters()  # fmt: skip
     assert [f.split()[0] for f in found] == [
         "prior:", "first", "last:", "crops:", "starts", "unknown"
     ]  # fmt: skip

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from medleak.api import Knowledge, Records, Release, Setting, Shadow, Suspicion
+from medleak.api import Knowledge, ProblemSpec, PropertyChallenge, Records, Release, Shadow
 from medleak.attacks.property.neuron_sets import NeuronSets, invariants
 from medleak.attacks.property.score_property import ScoreProperty, confidence
 
-SETTING = Setting(50, 50, 1, (6,), 2)
+PROBLEM = ProblemSpec(50, 50, 1, (6,), 2)
 
 
 def layers(rng, shift=0.0):
@@ -37,7 +37,7 @@ def scrambled(weights, rng):
 
 
 def suspicion(high):
-    return Suspicion("sex", "F", (0.3, 0.7), np.array(high))
+    return PropertyChallenge("sex", "F", (0.3, 0.7), np.array(high))
 
 
 def shadow(release):
@@ -51,7 +51,7 @@ def judge(seed, shift, truth):
     high = np.arange(32) % 2 == 0
     shadows = [shadow(Release({"weights": layers(rng, shift * h)})) for h in high]
     target = Release({"weights": scrambled(layers(rng, shift * truth), rng)})
-    knowledge = Knowledge(SETTING, shadows=shadows, network=lambda weights: Network())
+    knowledge = Knowledge(PROBLEM, shadows=shadows, network=lambda weights: Network())
     output = NeuronSets().execute(target, suspicion(high), knowledge)
     assert output.scores.shape == (1,)
     return output.scores[0]
@@ -93,7 +93,7 @@ def test_nothing_is_told_where_weights_carry_nothing():
 def test_shadows_of_one_share_teach_nothing():
     rng = np.random.default_rng(2)
     shadows = [shadow(Release({"weights": layers(rng)})) for _ in range(12)]
-    knowledge = Knowledge(SETTING, shadows=shadows, network=lambda weights: Network())
+    knowledge = Knowledge(PROBLEM, shadows=shadows, network=lambda weights: Network())
     target = Release({"weights": layers(rng)})
     assert NeuronSets().execute(target, suspicion([True] * 12), knowledge).scores == [0.0]
 
@@ -124,7 +124,7 @@ def test_a_share_is_told_by_how_sure_a_model_is_of_others(sure, least, most):
         shadows = [
             Shadow(np.zeros(0, bool), rng.random(120) < 0.5, answering(rng, sure * h)) for h in high
         ]
-        knowledge = Knowledge(SETTING, auxiliary=auxiliary, shadows=shadows)
+        knowledge = Knowledge(PROBLEM, auxiliary=auxiliary, shadows=shadows)
         target = answering(rng, sure * (i % 2))
         told = ScoreProperty().execute(target, suspicion(high), knowledge)
         right += (told.scores[0] > 0) == bool(i % 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from medleak.api import Challenge, Knowledge, MedleakError, Records, Release, Setting
+from medleak.api import Challenge, Knowledge, MedleakError, ProblemSpec, Records, Release
 from medleak.attacks.membership.quantile_regression import (
     LOG_ABS_NORMAL,
     QuantileRegression,
@@ -30,7 +30,7 @@ def linear_world(n, *, shift=1.0, slope=3.0, seed=0):
         return np.stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)], axis=1)
 
     parts = [Records(x[i], np.ones(n, dtype=int), i) for i in np.split(np.arange(2 * n), 2)]
-    knowledge = Knowledge(Setting(n // 2, n // 2, 1, (4,), 2), auxiliary=parts[1])
+    knowledge = Knowledge(ProblemSpec(n // 2, n // 2, 1, (4,), 2), auxiliary=parts[1])
     challenge = Challenge(parts[0], np.full(n, "natural"))
     return Release({"scores": scores}), challenge, member[:n], knowledge
 
@@ -102,5 +102,5 @@ def test_budget_missing_records_and_faults():
         attack.execute(release, challenge, replace(knowledge, auxiliary=None))
     with pytest.raises(MedleakError, match="5 auxiliary patients"):
         attack.execute(release, challenge, replace(knowledge, budget=64))
-    assert attack.faults() == []
-    assert len(QuantileRegression(components=0, max_population=None).faults()) == 2
+    assert attack.invalid_parameters() == []
+    assert len(QuantileRegression(components=0, max_population=None).invalid_parameters()) == 2

@@ -22,9 +22,9 @@ def probabilities(release, records):
     return tempered_probability(release.scores(records.x), records.y, temperature=2.0)
 
 
-def brute_force_offline(world, a, gamma):
+def brute_force_offline(experiment, a, gamma):
     """Loops over records and references, straight from the formula."""
-    release, challenge, _, knowledge = world
+    release, challenge, _, knowledge = experiment
     shadows = list(knowledge.shadows)
 
     def ratios(records, members):
@@ -44,9 +44,9 @@ def brute_force_offline(world, a, gamma):
 
 @pytest.mark.parametrize("pool", ["audit", "auxiliary"])
 def test_offline_equals_loops_that_leave_out_references_that_saw_the_record(pool):
-    world = membership_world(leak=4.0, n=60, n_shadows=6, pool=pool)
-    scores = RMIA(mode="offline", a=0.4, gamma=1.25).execute(*world[:2], world[3]).scores
-    assert np.allclose(scores, brute_force_offline(world, 0.4, 1.25), atol=1e-12)
+    experiment = membership_world(leak=4.0, n=60, n_shadows=6, pool=pool)
+    scores = RMIA(mode="offline", a=0.4, gamma=1.25).execute(*experiment[:2], experiment[3]).scores
+    assert np.allclose(scores, brute_force_offline(experiment, 0.4, 1.25), atol=1e-12)
 
 
 def test_references_that_saw_a_z_do_not_count_for_it():
@@ -161,10 +161,10 @@ def test_no_population_is_an_error():
 
 
 def test_refusals():
-    assert RMIA().refusals(None, {"n_shadows": 4}) == []
-    assert len(RMIA().refusals(None, {"n_shadows": 3, "pool": "auxiliary"})) == 2
-    assert RMIA(mode="offline").refusals(None, {"n_shadows": 1, "pool": "auxiliary"}) == []
-    assert len(RMIA(mode="offline").refusals(None, {"n_shadows": 1})) == 1
+    assert RMIA().incompatibilities(None, {"n_shadows": 4}) == []
+    assert len(RMIA().incompatibilities(None, {"n_shadows": 3, "pool": "auxiliary"})) == 2
+    assert RMIA(mode="offline").incompatibilities(None, {"n_shadows": 1, "pool": "auxiliary"}) == []
+    assert len(RMIA(mode="offline").incompatibilities(None, {"n_shadows": 1})) == 1
 
 
 @pytest.mark.parametrize(
@@ -173,4 +173,4 @@ def test_refusals():
 )
 def test_options_out_of_range_are_configuration_errors(option):
     with pytest.raises(ConfigError, match="RMIA"):
-        RMIA(**option).refusals(None, {"n_shadows": 9})
+        RMIA(**option).incompatibilities(None, {"n_shadows": 9})

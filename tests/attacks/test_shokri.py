@@ -47,8 +47,8 @@ def test_log_odds_follow_the_true_posterior():
 def test_it_finds_a_planted_leak_and_nothing_else(pool, task):
     attack = Shokri(max_fit=4000)
     for leak in (0.0, 3.0):
-        world = membership_world(leak=leak, n=300, n_shadows=6, pool=pool, task=task)
-        release, challenge, secret, knowledge = world
+        experiment = membership_world(leak=leak, n=300, n_shadows=6, pool=pool, task=task)
+        release, challenge, secret, knowledge = experiment
         value = auc(attack.execute(release, challenge, knowledge).scores, secret.member)
         assert value > 0.85 if leak else abs(value - 0.5) < null_slack(300)
 
@@ -90,10 +90,10 @@ def test_rounded_scores_are_finite():
 
 
 def test_refusals_faults_and_missing_records():
-    assert Shokri().refusals(None, {"n_shadows": 1}) == []
-    assert len(Shokri().refusals(None, {})) == 1
-    assert Shokri().faults() == []
-    assert len(Shokri(top=0, least_per_class=True, max_fit="9").faults()) == 3
-    world = membership_world(leak=1.0, n=40, n_shadows=2, pool="auxiliary")
+    assert Shokri().incompatibilities(None, {"n_shadows": 1}) == []
+    assert len(Shokri().incompatibilities(None, {})) == 1
+    assert Shokri().invalid_parameters() == []
+    assert len(Shokri(top=0, least_per_class=True, max_fit="9").invalid_parameters()) == 3
+    experiment = membership_world(leak=1.0, n=40, n_shadows=2, pool="auxiliary")
     with pytest.raises(MedleakError, match="no auxiliary records"):
-        Shokri().execute(*world[:2], replace(world[3], auxiliary=None))
+        Shokri().execute(*experiment[:2], replace(experiment[3], auxiliary=None))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from medleak.api import Challenge, Knowledge, Records, Release, Setting, Shadow
+from medleak.api import Challenge, Knowledge, ProblemSpec, Records, Release, Shadow
 from medleak.attacks.membership.lira import LiRA
 from medleak.attacks.membership.rmia import RMIA
 from medleak.training.stored_model import log_probabilities
@@ -25,7 +25,7 @@ class Stored:
         return log_probabilities(self.logits[start : self.next], multilabel=self.multilabel)
 
 
-class World:
+class ExperimentData:
     def __init__(self, task):
         rng = np.random.default_rng(5)
         self.multilabel = task == "multilabel"
@@ -47,8 +47,8 @@ class World:
             Shadow(self.member[k], np.zeros(M, dtype=bool), self.release(k)) for k in range(K)
         ]
         task = "multilabel" if self.multilabel else "multiclass"
-        setting = Setting(N // 2, N // 2, 1, (1, 2, 2), C, task)
-        knowledge = Knowledge(setting, auxiliary=parts[1], shadows=shadows)
+        problem = ProblemSpec(N // 2, N // 2, 1, (1, 2, 2), C, task)
+        knowledge = Knowledge(problem, auxiliary=parts[1], shadows=shadows)
         challenge = Challenge(parts[0], np.full(N, "natural"))
         return attack.execute(self.release(K), challenge, knowledge).scores
 
@@ -71,8 +71,8 @@ class World:
 
 
 @pytest.fixture(scope="module", params=["multiclass", "multilabel"])
-def world(request):
-    return World(request.param)
+def experiment(request):
+    return ExperimentData(request.param)
 
 
 def pooled(groups):
@@ -82,18 +82,21 @@ def pooled(groups):
 
 @pytest.mark.parametrize("variance", ["pooled", "per_example"])
 @pytest.mark.parametrize("mode", ["online", "offline"])
-def test_lira_with_18_queries(world, mode, variance):
-    labels, expected = C if world.multilabel else 1, np.zeros(N)
+def test_lira_with_18_queries(experiment, mode, variance):
+    labels, expected = C if experiment.multilabel else 1, np.zeros(N)
 
     def deviation(group, common):
         own = (sum((v - np.mean(group)) ** 2 for v in group) + 2 * common) / (len(group) + 1)
         return math.sqrt(common if variance == "pooled" else own)
 
     for q in range(Q):
-        phi = np.array([[world.phi(k, q, i) for i in range(N)] for k in range(K + 1)])
+        phi = np.array([[experiment.phi(k, q, i) for i in range(N)] for k in range(K + 1)])
         for j in range(labels):
             sides = [
-                [[phi[k, i, j] for k in range(K) if world.member[k, i] == side] for i in range(N)]
+                [
+                    [phi[k, i, j] for k in range(K) if experiment.member[k, i] == side]
+                    for i in range(N)
+                ]
                 for side in (True, False)
             ]
             common = [pooled(groups) for groups in sides]
@@ -107,28 +110,30 @@ def test_lira_with_18_queries(world, mode, variance):
                     expected[i] += norm.logcdf((v - m_out) / s_out) / Q
                 else:
                     expected[i] += (norm.logpdf(v, m_in, s_in) - norm.logpdf(v, m_out, s_out)) / Q
-    scores = world.scores(LiRA(mode=mode, variance=variance, queries="all"))
+    scores = experiment.scores(LiRA(mode=mode, variance=variance, queries="all"))
     assert np.allclose(scores, expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
 @pytest.mark.parametrize(("queries", "n_queries"), [("identity", 1), ("all", Q)])
-def test_rmia(world, mode, queries, n_queries):
+def test_rmia(experiment, mode, queries, n_queries):
     a, gamma = 0.4, 1.1
 
     def ratio(row, record):
         sides = {True: [], False: []}
         for k in range(K):
-            sides[bool(record < N and world.member[k, record])].append(world.p(k, row, record))
+            sides[bool(record < N and experiment.member[k, record])].append(
+                experiment.p(k, row, record)
+            )
         out = np.mean(sides[False])
         if mode == "offline":
-            return world.p(K, row, record) / (((1 + a) * out + 1 - a) / 2)
-        return world.p(K, row, record), sides[True], out
+            return experiment.p(K, row, record) / (((1 + a) * out + 1 - a) / 2)
+        return experiment.p(K, row, record), sides[True], out
 
     first = n_queries * N  # the population is asked after the queries
     offset = Q * N - first  # and stored after all 18 of them
-    world_logits = world.logits
-    world.logits = np.delete(world_logits, np.s_[first : first + offset], axis=1)
+    world_logits = experiment.logits
+    experiment.logits = np.delete(world_logits, np.s_[first : first + offset], axis=1)
     try:
         x = [[ratio(q * N + i, i) for i in range(N)] for q in range(n_queries)]
         z = [ratio(first + i, N + i) for i in range(M)]
@@ -142,6 +147,6 @@ def test_rmia(world, mode, queries, n_queries):
             [sum(row[i] / r >= gamma for row in x) > n_queries / 2 for r in z] for i in range(N)
         ]
         attack = RMIA(mode=mode, gamma=gamma, a=a, queries=queries)
-        assert np.allclose(world.scores(attack), np.mean(votes, axis=1), rtol=0, atol=1e-6)
+        assert np.allclose(experiment.scores(attack), np.mean(votes, axis=1), rtol=0, atol=1e-6)
     finally:
-        world.logits = world_logits
+        experiment.logits = world_logits

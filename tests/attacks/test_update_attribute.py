@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from medleak.api import (
-    Composition,
     Knowledge,
     LocalTraining,
+    MessageAttributeChallenge,
     NotApplicable,
     Observation,
+    ProblemSpec,
     Records,
     Release,
-    Setting,
 )
 from medleak.attacks._whitebox import gradients
 from medleak.attacks.attribute.update_attribute import UpdateAttribute
@@ -66,8 +66,10 @@ def told(leak, **arguments):
     ]
     kept = np.flatnonzero(truth >= 0)
     known, known_value = people(400, leak, 3)
-    asked = Composition("sex", ("F", "M"), known, known_value, kept, np.full(len(kept), SIZE))
-    knowledge = Knowledge(Setting(300, 300, 1, (D,), 2), network=network)
+    asked = MessageAttributeChallenge(
+        "sex", ("F", "M"), known, known_value, kept, np.full(len(kept), SIZE)
+    )
+    knowledge = Knowledge(ProblemSpec(300, 300, 1, (D,), 2), network=network)
     attack = UpdateAttribute(**arguments)
     scores = attack.execute(Release({"aggregate": seen}), asked, knowledge).scores
     assert scores.shape == (len(kept), 2)
@@ -89,8 +91,10 @@ def test_a_few_directions_will_do():
 
 def test_no_message_is_no_attack():
     known, value = people(60, 0.0, 0)
-    asked = Composition("sex", ("F", "M"), known, value, np.zeros(1, int), np.ones(1, int))
-    knowledge = Knowledge(Setting(30, 30, 1, (D,), 2), network=network)
+    asked = MessageAttributeChallenge(
+        "sex", ("F", "M"), known, value, np.zeros(1, int), np.ones(1, int)
+    )
+    knowledge = Knowledge(ProblemSpec(30, 30, 1, (D,), 2), network=network)
     with pytest.raises(NotApplicable, match="no message was observed"):
         UpdateAttribute().execute(Release({"aggregate": []}), asked, knowledge)
 
@@ -121,4 +125,7 @@ def test_batches_have_every_majority_and_keep_to_a_group_of_patients():
 
 
 def test_faults_name_the_argument():
-    assert "n_reference 3: a whole number from 20" in UpdateAttribute(n_reference=3).faults()[0]
+    assert (
+        "n_reference 3: a whole number from 20"
+        in UpdateAttribute(n_reference=3).invalid_parameters()[0]
+    )

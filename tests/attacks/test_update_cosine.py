@@ -9,9 +9,9 @@ from medleak.api import (
     LocalTraining,
     NotApplicable,
     Observation,
+    ProblemSpec,
     Records,
     Release,
-    Setting,
 )
 from medleak.attacks._whitebox import gradient_cosines
 from medleak.attacks.membership.update_cosine import UpdateCosine
@@ -54,7 +54,7 @@ def messages(some, batches):
 
 def scored(seen, some):
     knowledge = Knowledge(
-        Setting(N // 2, N // 2, 1, (D,), 2), auxiliary=records(200, 9), network=network
+        ProblemSpec(N // 2, N // 2, 1, (D,), 2), auxiliary=records(200, 9), network=network
     )
     challenge = Challenge(some, np.full(N, "natural"))
     return UpdateCosine().execute(Release({"aggregate": seen}), challenge, knowledge).scores
@@ -103,4 +103,4 @@ def test_messages_of_others_tell_nothing():
 def test_no_messages_no_attack():
     with pytest.raises(NotApplicable, match="no message was observed"):
         scored([], records(N, 3))
-    assert UpdateCosine(n_reference=3).faults()
+    assert UpdateCosine(n_reference=3).invalid_parameters()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from medleak.api import Release, Setting
+from medleak.api import ProblemSpec, Release
 from medleak.defenses.aggregate.ckks_aggregation import CKKSAggregation
 from medleak.defenses.aggregate.mpc_aggregation import MPCAggregation
 from medleak.defenses.serve.encrypted_inference import EncryptedInference
@@ -48,9 +48,9 @@ def test_encrypted_inference(benchmark, defense, cls):
 
     weights = {name: array.numpy() for name, array in model.state_dict().items()}
     release = Release({"scores": scores, "weights": weights})
-    public = Setting(100, 100, 1, SHAPE, CLASSES)
+    public = ProblemSpec(100, 100, 1, SHAPE, CLASSES)
     proof = benchmark.pedantic(
-        lambda: defense.prove(release, x, setting=public, n=QUERIES), rounds=1
+        lambda: defense.verify_surrogate(release, x, problem=public, n=QUERIES), rounds=1
     )
     benchmark.extra_info |= vars(proof)
     print(

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from medleak.api import Knowledge, LocalTraining, Observation, Puzzle, Release, Setting
+from medleak.api import (
+    Knowledge,
+    LocalTraining,
+    Observation,
+    ProblemSpec,
+    ReconstructionChallenge,
+    Release,
+)
 from medleak.attacks.gradient_inversion.inverting_gradients import InvertingGradients
 from medleak.targets.architectures.cnn import SmallCNN
 
@@ -60,22 +67,24 @@ def puzzle_of(batch, count):
         messages.append(Observation(0, (i,), batch, weights, update, local))
         labels.append(y.numpy())
         records.append(x.numpy())
-    puzzle = Puzzle(np.arange(count), np.full(count, batch), SHAPE, tuple(labels))
-    return Release({"aggregate": messages}), puzzle, np.stack(records)
+    challenge = ReconstructionChallenge(
+        np.arange(count), np.full(count, batch), SHAPE, tuple(labels)
+    )
+    return Release({"aggregate": messages}), challenge, np.stack(records)
 
 
-def attack(release, puzzle, iterations):
-    knowledge = Knowledge(Setting(100, 100, 1, SHAPE, 2), network=network)
+def attack(release, challenge, iterations):
+    knowledge = Knowledge(ProblemSpec(100, 100, 1, SHAPE, 2), network=network)
     made = InvertingGradients(iterations=iterations, prior_weight=WEIGHT)
-    return made.execute(release, puzzle, knowledge).reconstructions
+    return made.execute(release, challenge, knowledge).reconstructions
 
 
-def plain(release, puzzle, iterations, most):
+def plain(release, challenge, iterations, most):
     """The loop on the first `most` messages."""
     model, loop, found = network(), beside("published_loop"), []
     for t in range(most):
         target = [torch.from_numpy(a) for a in release.view("aggregate")[t].update.values()]
-        labels = torch.from_numpy(puzzle.labels[t])
+        labels = torch.from_numpy(challenge.labels[t])
         options = {"iterations": iterations, "weight": WEIGHT, "seed": t}
         found.append(loop.invert(model, target, labels, SHAPE, **options).numpy())
     return np.stack(found)
@@ -94,14 +103,14 @@ def test_images_a_second_against_the_published_loop(benchmark, batch):
     torch.set_num_threads(1)
     try:
         count, most = MESSAGES[batch], 4  # about as long on either side
-        release, puzzle, _ = puzzle_of(batch, count)
+        release, challenge, _ = puzzle_of(batch, count)
         own, loop = [], []
-        attack(release, puzzle, 2), plain(release, puzzle, 2, 1)
+        attack(release, challenge, 2), plain(release, challenge, 2, 1)
 
         def rounds():  # in turn, so that both see the same machine; the best of each counts
             for _ in range(ROUNDS):
-                own.append(processor_seconds(lambda: attack(release, puzzle, ITERATIONS)))
-                loop.append(processor_seconds(lambda: plain(release, puzzle, ITERATIONS, most)))
+                own.append(processor_seconds(lambda: attack(release, challenge, ITERATIONS)))
+                loop.append(processor_seconds(lambda: plain(release, challenge, ITERATIONS, most)))
 
         benchmark.pedantic(rounds, rounds=1)
     finally:
@@ -117,11 +126,11 @@ def test_images_a_second_against_the_published_loop(benchmark, batch):
 
 def test_both_find_as_much():
     """Speed is not bought with quality: mean PSNR of both after as many iterations."""
-    release, puzzle, truth = puzzle_of(1, 4)
+    release, challenge, truth = puzzle_of(1, 4)
 
     def psnr(found):
         return float((-10 * np.log10(((found - truth) ** 2).mean(axis=(1, 2, 3, 4)))).mean())
 
-    own, loop = psnr(attack(release, puzzle, 150)), psnr(plain(release, puzzle, 150, 4))
+    own, loop = psnr(attack(release, challenge, 150)), psnr(plain(release, challenge, 150, 4))
     print(f"\nmean PSNR {own:.1f} dB, published loop {loop:.1f} dB")
     assert abs(own - loop) < 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medleak.api import Challenge, Knowledge, Records, Release, Setting, Shadow
+from medleak.api import Challenge, Knowledge, ProblemSpec, Records, Release, Shadow
 
 pytestmark = pytest.mark.bench
 RECORDS, SHADOWS, QUERIES, POPULATION, OUTCOMES = 50_000, 256, 18, 10_000, 2
@@ -78,11 +78,11 @@ def measure(folder):
 
     y, pool = np.load(folder / "y.npy"), Pool(folder)
     challenge = Challenge(records(y[:RECORDS], 0), np.full(RECORDS, "natural"))
-    setting = Setting(RECORDS // 2, RECORDS // 2, 1, (1, 2, 2), OUTCOMES)
+    problem = ProblemSpec(RECORDS // 2, RECORDS // 2, 1, (1, 2, 2), OUTCOMES)
     found, begun = {}, time.process_time()
     for name, attack in (("lira", LiRA(queries="all")), ("rmia", RMIA(queries="all"))):
         target = pool.open(TARGET)
-        knowledge = Knowledge(setting, auxiliary=records(y[RECORDS:], RECORDS), shadows=pool)
+        knowledge = Knowledge(problem, auxiliary=records(y[RECORDS:], RECORDS), shadows=pool)
         start = time.perf_counter()
         scores = attack.execute(target.release, challenge, knowledge).scores
         found[f"{name}_seconds"] = time.perf_counter() - start

@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from medleak.config.compose import Job
-from medleak.data.experiment import load_world
+from medleak.data.experiment import load_experiment_data
 from medleak.engine import plan as grid
 from medleak.engine.executors import LocalExecutor
-from medleak.training.stored_model import Network
+from medleak.training.stored_model import StoredModel
 
 pytestmark = pytest.mark.bench
 ROOT = Path(__file__).parents[2]
@@ -97,9 +97,9 @@ def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path, precision):
         [Job((), {}, asked)], metrics=METRICS, name="b", out=tmp_path, store=tmp_path / "s"
     )
     specs = plan.cells[0].shadow_specs
-    world = load_world(asked["target"], None)
+    experiment = load_experiment_data(asked["target"], None)
     tensor = lambda x: torch.from_numpy(x).float() / 255  # noqa: E731
-    parts = [world.challenge.records.take(world.member("audit", s.column)) for s in specs]
+    parts = [experiment.challenge.records.take(experiment.member("audit", s.column)) for s in specs]
     sets = [(tensor(part.x), torch.from_numpy(part.y)) for part in parts]
     recipe = {
         k: asked["target"]["recipe"][k] for k in ("epochs", "batch_size", "lr", "weight_decay")
@@ -130,10 +130,10 @@ def test_sixteen_shadows_against_a_plain_loop(benchmark, tmp_path, precision):
     benchmark.pedantic(pool, rounds=1)
     ours = time.perf_counter() - start
     executor.shutdown()
-    x, y = world.evaluation.x, world.evaluation.y
+    x, y = experiment.evaluation.x, experiment.evaluation.y
     with torch.inference_mode():
         theirs = np.mean([evaluate(m((tensor(x) - 0.5) / 0.25).numpy(), y) for m in models])
-    mine = np.mean([evaluate(Network(s, plan.store).logits(x), y) for s in specs])
+    mine = np.mean([evaluate(StoredModel(s, plan.store).logits(x), y) for s in specs])
     benchmark.extra_info |= {
         "plain_threads": threads,
         "plain_seconds": plain,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from medleak.api import Records, Setting
+from medleak.api import ProblemSpec, Records
 from medleak.targets.recipes import SGD
 
 
@@ -36,17 +36,17 @@ def small(one_thread):
             nn.Flatten(), nn.Linear(64, outputs),
         )  # fmt: skip
 
-    def setting(labels=None, **others):
+    def problem(labels=None, **others):
         task = "multiclass" if labels is None else "multilabel"
         keywords = {"n_records": 60, "n_patients": 60, "max_records": 1} | others
-        return Setting(**keywords, in_shape=(1, 8, 8), n_outputs=labels or 2, task=task)
+        return ProblemSpec(**keywords, in_shape=(1, 8, 8), n_outputs=labels or 2, task=task)
 
     def fit(*defenses, labels=None, seed=0, recipe=None, data=None, **keywords):
-        public, trainer = setting(labels), recipe or shared.recipe
+        public, trainer = problem(labels), recipe or shared.recipe
         for defense in defenses:
-            trainer = defense.apply(trainer, setting=public)
+            trainer = defense.apply(trainer, problem=public)
         data = records(labels=labels) if data is None else data
-        return trainer.fit(network(labels or 2), data, setting=public, seed=seed, **keywords)
+        return trainer.fit(network(labels or 2), data, problem=public, seed=seed, **keywords)
 
     def same(one, other):
         states = one.model.state_dict(), other.model.state_dict()
@@ -54,7 +54,7 @@ def small(one_thread):
         return all(torch.equal(a, b) for a, b in zip(*(s.values() for s in states), strict=True))
 
     shared = SimpleNamespace(
-        records=records, network=network, setting=setting, fit=fit, same=same,
+        records=records, network=network, problem=problem, fit=fit, same=same,
         recipe=SGD(epochs=4, batch_size=16, lr=0.05),
     )  # fmt: skip
     return shared

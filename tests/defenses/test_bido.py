@@ -198,14 +198,14 @@ def test_in_bfloat16_the_kernels_stay_exact(small):
 
 
 def test_it_composes_inwards_only(small):
-    public = small.setting()
+    public = small.problem()
     facts = small.fit(BiDO(), Dropout(rate=0.5), LabelSmoothing()).facts
     assert (facts["bido_x"], facts["dropout"], facts["label_smoothing"]) == (0.05, 0.5, 0.1)
     for first in (DPSGD(epsilon=8), LabelSmoothing(), MixUp(), BiDO()):
-        (reason,) = BiDO().refusals(public, first.apply(small.recipe, setting=public))
+        (reason,) = BiDO().incompatibilities(public, first.apply(small.recipe, problem=public))
         assert "do not compose" in reason
-    bilateral = BiDO().apply(small.recipe, setting=public)
-    assert "already replaced" in DPSGD(epsilon=8).refusals(public, bilateral)[0]
+    bilateral = BiDO().apply(small.recipe, problem=public)
+    assert "already replaced" in DPSGD(epsilon=8).incompatibilities(public, bilateral)[0]
 
 
 @pytest.mark.parametrize(
@@ -214,6 +214,6 @@ def test_it_composes_inwards_only(small):
      ({"layers": 0}, "layers 0"), ({"layers": 1.5}, "layers 1.5")],
 )  # fmt: skip
 def test_impossible_settings_are_named(small, keywords, named):
-    assert named in BiDO(**keywords).faults()[0]
+    assert named in BiDO(**keywords).invalid_parameters()[0]
     with pytest.raises(ConfigError, match=named):
-        BiDO(**keywords).apply(small.recipe, setting=small.setting())
+        BiDO(**keywords).apply(small.recipe, problem=small.problem())

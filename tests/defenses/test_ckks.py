@@ -6,14 +6,14 @@ import tempfile
 import numpy as np
 import pytest
 
-from medleak.api import ConfigError, MedleakError, Setting
+from medleak.api import ConfigError, MedleakError, ProblemSpec
 from medleak.defenses.aggregate import _ckks
 from medleak.defenses.aggregate.ckks_aggregation import CKKSAggregation, PartialCKKSAggregation
 from medleak.defenses.train.federated import Federated
 from medleak.targets.recipes import SGD
 from medleak.testing import check_defense
 
-SETTING = Setting(100, 100, 1, (1, 28, 28), 2)
+PROBLEM = ProblemSpec(100, 100, 1, (1, 28, 28), 2)
 STEP = 2.0**-26
 
 
@@ -95,7 +95,7 @@ def test_part_of_a_message_is_encrypted(tenseal):
     assert told.cost["client_bytes"] < whole / 2
     assert not PartialCKKSAggregation(part="first").visible(50)[:5].any()
     assert "updates" not in defense.hides
-    assert defense.guarantees(SETTING, federation()) == []
+    assert defense.guarantees(PROBLEM, federation()) == []
 
 
 def test_the_key_stays_with_its_holder(tenseal, tmp_path, monkeypatch):
@@ -123,14 +123,16 @@ def test_equal_messages_are_not_equal_ciphertexts(tenseal):
 
 
 def federation(**options):
-    return Federated(**{"n_clients": 4, "rounds": 2} | options).apply(SGD(), setting=SETTING)
+    return Federated(**{"n_clients": 4, "rounds": 2} | options).apply(SGD(), problem=PROBLEM)
 
 
 def test_what_is_promised_and_refused():
-    assert CKKSAggregation().refusals(SETTING, federation()) == []
-    assert "SGD" in CKKSAggregation().refusals(SETTING, SGD())[0]
-    assert "3 are needed" in CKKSAggregation().refusals(SETTING, federation(n_clients=2))[0]
-    (promise,) = CKKSAggregation(key_holder="clients").guarantees(SETTING, federation())
+    assert CKKSAggregation().incompatibilities(PROBLEM, federation()) == []
+    assert "SGD" in CKKSAggregation().incompatibilities(PROBLEM, SGD())[0]
+    assert (
+        "3 are needed" in CKKSAggregation().incompatibilities(PROBLEM, federation(n_clients=2))[0]
+    )
+    (promise,) = CKKSAggregation(key_holder="clients").guarantees(PROBLEM, federation())
     assert (promise.kind, promise.epsilon, promise.adversaries) == ("ind-cpa", None, ("server",))
     assert any("each of them has the key" in line for line in promise.assumptions)
 
@@ -145,7 +147,7 @@ def test_what_is_promised_and_refused():
     ],
 )
 def test_faults(defense, words):
-    assert words in defense.faults()[0]
+    assert words in defense.invalid_parameters()[0]
     with pytest.raises(ConfigError, match=words):
         summed(defense, messages())
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from medleak.api import ConfigError, Hidden, Release, Setting
+from medleak.api import ConfigError, Hidden, ProblemSpec, Release
 from medleak.defenses.serve.clip_confidence import ClipConfidence, clipped
 from medleak.testing import check_defense
 
-SETTING = Setting(10, 10, 1, (3,), 3)
+PROBLEM = ProblemSpec(10, 10, 1, (3,), 3)
 X = np.zeros((400, 3), dtype=np.float32)
 
 
@@ -23,7 +23,7 @@ def release(shape=(400, 3), spread=4.0):
 @pytest.mark.parametrize("most", [0.51, 0.9, 0.999])
 def test_labels_stay_and_probabilities_are_capped_as_stated(shape, most):
     plain = release(shape)
-    served = ClipConfidence(most=most).apply(plain, setting=SETTING)
+    served = ClipConfidence(most=most).apply(plain, problem=PROBLEM)
     p, q = np.exp(plain.scores(X)), np.exp(served.scores(X))
     top = p.max(-1)
     assert (served.scores(X).argmax(-1) == plain.labels(X)).all()
@@ -51,7 +51,7 @@ def test_of_two_classes_no_trace_of_a_confident_answer_is_left(shape):
 def test_a_cap_of_one_changes_nothing():
     plain = release()
     assert np.array_equal(
-        ClipConfidence(most=1).apply(plain, setting=SETTING).scores(X), plain.scores(X)
+        ClipConfidence(most=1).apply(plain, problem=PROBLEM).scores(X), plain.scores(X)
     )
 
 
@@ -67,9 +67,9 @@ def test_certainty_and_ties():
 
 @pytest.mark.parametrize("most", [0.5, 1.1, "all", None, True])
 def test_impossible_settings_are_named(most):
-    assert repr(most) in ClipConfidence(most=most).faults()[0]
+    assert repr(most) in ClipConfidence(most=most).invalid_parameters()[0]
     with pytest.raises(ConfigError, match="above 0"):
-        ClipConfidence(most=most).apply(release(), setting=SETTING)
+        ClipConfidence(most=most).apply(release(), problem=PROBLEM)
 
 
 def test_contract():

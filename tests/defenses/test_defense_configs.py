@@ -6,19 +6,19 @@ import pytest
 import yaml
 
 import medleak.conf
-from medleak.api import SLOTS, Setting
+from medleak.api import SLOTS, ProblemSpec
 from medleak.config.instantiate import build, static
 from medleak.targets.recipes import SGD
-from medleak.training.pipeline import filling_blocks
+from medleak.training.pipeline import stage_blocks
 
 FOLDER = Path(medleak.conf.__file__).parent / "defense"
 FILES = sorted(FOLDER.glob("*.yaml"))
-SETTING = Setting(1000, 1000, 1, (1, 28, 28), 2)
+PROBLEM = ProblemSpec(1000, 1000, 1, (1, 28, 28), 2)
 
 
 def blocks(path):
     slots = yaml.safe_load(path.read_text())["slots"]
-    return [(slot, block) for slot, held in slots.items() for block in filling_blocks(held)]
+    return [(slot, block) for slot, held in slots.items() for block in stage_blocks(held)]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
@@ -27,17 +27,17 @@ def test_defense_builds_in_its_slot_without_refusals(path):
     assert config["name"] == path.stem
     assert "\n" not in config["summary"]
     for n in (1000, 250):
-        trainer, setting = SGD(), Setting(n, n, 1, (1, 28, 28), 2)
+        trainer, problem = SGD(), ProblemSpec(n, n, 1, (1, 28, 28), 2)
         for slot, block in blocks(path):
             defense = build(block)
             assert slot in SLOTS
             assert defense.slot == slot
             assert static(block["_target_"]).literals.get("slot", slot) == slot
-            assert defense.faults() == []
-            assert defense.refusals(setting, trainer) == []
+            assert defense.invalid_parameters() == []
+            assert defense.incompatibilities(problem, trainer) == []
             assert type(defense)(**vars(defense)).__dict__ == vars(defense)
             if slot == "train":
-                trainer = defense.apply(trainer, setting=setting)
+                trainer = defense.apply(trainer, problem=problem)
 
 
 def test_no_file_is_missing():

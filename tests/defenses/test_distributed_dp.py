@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from medleak.api import ConfigError, MedleakError, Setting
+from medleak.api import ConfigError, MedleakError, ProblemSpec
 from medleak.defenses.aggregate import _discrete
 from medleak.defenses.aggregate._discrete import Skellam, epsilon_of, radius, rounded
 from medleak.defenses.aggregate.central_dp import CentralDP
@@ -15,7 +15,7 @@ from medleak.metrics.privacy.upper_bounds import applicable
 from medleak.targets.recipes import SGD
 from medleak.testing import check_defense
 
-SETTING = Setting(1000, 1000, 1, (1, 28, 28), 2)
+PROBLEM = ProblemSpec(1000, 1000, 1, (1, 28, 28), 2)
 BOTH = [CentralDP, DistributedDP]
 
 
@@ -32,8 +32,8 @@ def trainer(**keywords):
     return FederatedTrainer(plan=Federated(**keywords))
 
 
-def dp(filling, **keywords):
-    found = filling.guarantees(SETTING, trainer(**keywords))
+def dp(stage, **keywords):
+    found = stage.guarantees(PROBLEM, trainer(**keywords))
     return {g.unit: g for g in found if g.kind == "dp"}
 
 
@@ -221,7 +221,7 @@ def test_distributed_noise_costs_a_little_more_than_the_server_s():
 def test_promises_say_for_whom_and_from_whom(kind):
     found = dp(kind(noise_multiplier=3.0), rounds=5, participation=0.3)
     client, patient = found["client"], found["patient"]
-    assert client.delta == 1 / (10 * SETTING.n_patients)
+    assert client.delta == 1 / (10 * PROBLEM.n_patients)
     assert (client.adjacency, patient.adjacency) == ("zero-out", "add/remove")
     assert patient.epsilon > client.epsilon
     assert any("no amplification" in a for a in client.assumptions)
@@ -230,7 +230,7 @@ def test_promises_say_for_whom_and_from_whom(kind):
     assert ("updates" in kind.hides) == (kind is DistributedDP)
     # A promise for clients by leaving them out bounds no game about patients.
     assert applicable([client, patient], unit="patient") == [patient]
-    assert kind(noise_multiplier=3.0).guarantees(SETTING, SGD()) == []
+    assert kind(noise_multiplier=3.0).guarantees(PROBLEM, SGD()) == []
     assert not dp(kind(noise_multiplier=0.0))
 
 
@@ -268,8 +268,8 @@ def test_messages_are_clipped_one_by_one(kind):
 def test_the_noise_is_that_promised_whoever_drops_out(dropped, left):
     sigma, clip, p = 2.0, 0.5, 40_000
     sent = {i: np.zeros(p) for i in range(10)}
-    filling = DistributedDP(noise_multiplier=sigma, clip=clip, colluders=2)
-    told = filling.aggregate(sent, dropped=range(dropped), rng=rng())
+    stage = DistributedDP(noise_multiplier=sigma, clip=clip, colluders=2)
+    told = stage.aggregate(sent, dropped=range(dropped), rng=rng())
     assert len(told.survivors) == left
     least = 7 - 2
     deviation = sigma * clip * math.sqrt(left / least) * 4096 / radius(4096, p)
@@ -286,21 +286,19 @@ def test_the_server_s_noise_is_that_promised():
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_noise_is_reproducible_and_the_round_s_own(kind):
-    sent, filling = messages(), kind()
-    one, two, other = (
-        filling.aggregate(sent, dropped=[], rng=rng(seed)).total for seed in (1, 1, 2)
-    )
+    sent, stage = messages(), kind()
+    one, two, other = (stage.aggregate(sent, dropped=[], rng=rng(seed)).total for seed in (1, 1, 2))
     assert np.array_equal(one, two)
     assert not np.allclose(one, other)
 
 
 def test_a_client_s_noise_does_not_depend_on_the_others():
     """Dropping a client takes its own message and noise away, and moves nothing else."""
-    sent, filling = messages(k=6, p=50), DistributedDP(threshold=0.51, noise_multiplier=3.0)
-    step = filling.clip / radius(filling.levels, 50)
-    whole = filling.aggregate(sent, dropped=[], rng=rng()).total / step
-    less = [filling.aggregate(sent, dropped=[i], rng=rng()).total / step for i in (1, 2)]
-    both = filling.aggregate(sent, dropped=[1, 2], rng=rng()).total / step
+    sent, stage = messages(k=6, p=50), DistributedDP(threshold=0.51, noise_multiplier=3.0)
+    step = stage.clip / radius(stage.levels, 50)
+    whole = stage.aggregate(sent, dropped=[], rng=rng()).total / step
+    less = [stage.aggregate(sent, dropped=[i], rng=rng()).total / step for i in (1, 2)]
+    both = stage.aggregate(sent, dropped=[1, 2], rng=rng()).total / step
     assert whole + both == pytest.approx(less[0] + less[1], abs=1e-6)
     assert whole == pytest.approx(np.rint(whole), abs=1e-6)
 
@@ -310,15 +308,15 @@ def test_broken_messages_and_dropouts_are_excluded_by_name(kind):
     sent = messages(k=8)
     sent[4] = np.full(300, math.nan)
     sent[5] = np.ones(3)
-    filling = kind(noise_multiplier=0) if kind is CentralDP else kind(threshold=0.6)
-    told = filling.aggregate(sent, dropped=[7], rng=rng())
+    stage = kind(noise_multiplier=0) if kind is CentralDP else kind(threshold=0.6)
+    told = stage.aggregate(sent, dropped=[7], rng=rng())
     assert told.survivors == (0, 1, 2, 3, 6)
     assert "no finite numbers" in told.excluded[4]
     assert "shape (3,)" in told.excluded[5]
     assert "vanished" in told.excluded[7]
     assert np.isfinite(told.total).all()
     with pytest.raises(MedleakError):
-        filling.aggregate(sent, dropped=list(sent), rng=rng())
+        stage.aggregate(sent, dropped=list(sent), rng=rng())
 
 
 def test_levels_that_do_not_fit_are_refused():
@@ -341,7 +339,7 @@ def test_levels_that_do_not_fit_are_refused():
     ],
 )  # fmt: skip
 def test_impossible_settings_are_named(kind, arguments, named):
-    (fault,) = kind(**arguments).faults()
+    (fault,) = kind(**arguments).invalid_parameters()
     assert named in fault
     with pytest.raises(ConfigError, match=named):
         kind(**arguments).aggregate(messages(), dropped=[], rng=rng())

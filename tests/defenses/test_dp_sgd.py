@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medleak.api import ConfigError, Records, Setting, Trained, Trainer
+from medleak.api import ConfigError, ProblemSpec, Records, Trained, Trainer
 from medleak.core.keys import seed_for
 from medleak.defenses.train import accounting
 from medleak.defenses.train._private import PoissonSampler, PrivateGradient
@@ -17,7 +17,7 @@ from medleak.defenses.train.dp_sgd import DPSGD, changed
 from medleak.targets.recipes import SGD
 
 N = 60
-SETTING = Setting(N, N, 1, (1, 8, 8), 2)
+PROBLEM = ProblemSpec(N, N, 1, (1, 8, 8), 2)
 RECIPE = SGD(epochs=2, batch_size=12, lr=0.5, momentum=0.0)
 
 
@@ -68,7 +68,7 @@ def test_without_noise_it_is_naive_clipped_training(clip, unit):
     data = records(patients=np.arange(N) // 3 if unit == "patient" else None)
     sampler = PoissonSampler(0.2, 10, unit)
     trainer = changed(RECIPE, sampler=sampler, gradient=PrivateGradient(clip, 0.0, 12))
-    got = trainer.fit(network(), data, setting=SETTING, seed=3).model
+    got = trainer.fit(network(), data, problem=PROBLEM, seed=3).model
     want = naive(network(), data, sampler, clip, 12, 0.5, 3)
     start = network().state_dict()
     for name, value in want.state_dict().items():
@@ -97,7 +97,7 @@ def test_without_noise_or_clipping_it_is_plain_training_on_the_same_batches():
     rules = Plain(), PrivateGradient(math.inf, 0.0, 12)
     plain, private = (
         changed(RECIPE, momentum=0.9, sampler=sampler, gradient=rule)
-        .fit(network(), data, setting=SETTING, seed=0)
+        .fit(network(), data, problem=PROBLEM, seed=0)
         .model.state_dict()
         for rule in rules
     )
@@ -169,8 +169,8 @@ def test_wrong_per_record_gradients_are_refused():
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_precision_trains(precision):
     recipe = changed(RECIPE, precision=precision)
-    trainer = DPSGD(noise_multiplier=0.1).apply(recipe, setting=SETTING)
-    assert trainer.fit(network(), records(), setting=SETTING, seed=0).facts["steps"] == 10
+    trainer = DPSGD(noise_multiplier=0.1).apply(recipe, problem=PROBLEM)
+    assert trainer.fit(network(), records(), problem=PROBLEM, seed=0).facts["steps"] == 10
 
 
 def test_large_batches_in_parts_give_the_same_gradient(monkeypatch):
@@ -209,9 +209,9 @@ def test_a_patients_further_scans_move_nobody_elses_draws():
 
 def test_what_is_trained_is_what_is_accounted():
     defense = DPSGD(epsilon=8, batch_size=15, epochs=3)
-    trainer = defense.apply(RECIPE, setting=SETTING)
-    facts = trainer.fit(network(), records(), setting=SETTING, seed=0).facts
-    (promise,) = defense.guarantees(SETTING, RECIPE)
+    trainer = defense.apply(RECIPE, problem=PROBLEM)
+    facts = trainer.fit(network(), records(), problem=PROBLEM, seed=0).facts
+    (promise,) = defense.guarantees(PROBLEM, RECIPE)
     mechanism = promise.mechanism
     assert mechanism == {
         "name": "poisson_gaussian", "q": 15 / N, "sigma": facts["sigma"], "steps": 12,
@@ -226,37 +226,40 @@ def test_what_is_trained_is_what_is_accounted():
 
 
 def test_a_given_noise_multiplier_is_priced():
-    (promise,) = DPSGD(noise_multiplier=1.5).guarantees(SETTING, RECIPE)
+    (promise,) = DPSGD(noise_multiplier=1.5).guarantees(PROBLEM, RECIPE)
     assert promise.mechanism["sigma"] == 1.5
     assert promise.epsilon == accounting.epsilon_of(1.5, promise.delta, 0.2, 10)[0]
 
 
 @pytest.mark.parametrize("n", [60, 1000])
 def test_a_sampling_rate_sets_the_batch_by_the_members(n):
-    setting, defense = Setting(n, n, 1, (1, 8, 8), 2), DPSGD(noise_multiplier=2, sampling_rate=0.25)
-    trainer = defense.apply(RECIPE, setting=setting)
+    problem, defense = (
+        ProblemSpec(n, n, 1, (1, 8, 8), 2),
+        DPSGD(noise_multiplier=2, sampling_rate=0.25),
+    )
+    trainer = defense.apply(RECIPE, problem=problem)
     assert (trainer.batch_size, trainer.sampler.q, trainer.sampler.n_steps) == (n / 4, 0.25, 8)
 
 
 def test_the_patient_unit_counts_patients():
-    setting = Setting(180, N, 5, (1, 8, 8), 2)
-    (promise,) = DPSGD(noise_multiplier=1.5, unit="patient").guarantees(setting, RECIPE)
+    problem = ProblemSpec(180, N, 5, (1, 8, 8), 2)
+    (promise,) = DPSGD(noise_multiplier=1.5, unit="patient").guarantees(problem, RECIPE)
     assert (promise.unit, promise.mechanism["q"], promise.delta) == ("patient", 0.2, 1 / 600)
 
 
 def test_a_record_promise_is_converted_for_groups_but_not_called_protection():
-    setting = Setting(180, N, 2, (1, 8, 8), 2)
-    promise, group = DPSGD(noise_multiplier=5).guarantees(setting, RECIPE)
+    problem = ProblemSpec(180, N, 2, (1, 8, 8), 2)
+    promise, group = DPSGD(noise_multiplier=5).guarantees(problem, RECIPE)
     assert (promise.kind, group.kind, group.unit) == ("dp", "group", "patient")
     assert group.epsilon == 2 * promise.epsilon
     assert "nobody" in group.protects_from
-    assert len(DPSGD(noise_multiplier=0.2).guarantees(setting, RECIPE)) == 1
+    assert len(DPSGD(noise_multiplier=0.2).guarantees(problem, RECIPE)) == 1
 
 
 def test_same_seed_same_weights():
-    trainer = DPSGD(epsilon=8).apply(RECIPE, setting=SETTING)
+    trainer = DPSGD(epsilon=8).apply(RECIPE, problem=PROBLEM)
     first, again, other = (
-        trainer.fit(network(), records(), setting=SETTING, seed=s).model.state_dict()
+        trainer.fit(network(), records(), problem=PROBLEM, seed=s).model.state_dict()
         for s in (0, 0, 1)
     )
     assert all(torch.equal(first[k], again[k]) for k in first)
@@ -264,17 +267,17 @@ def test_same_seed_same_weights():
 
 
 def test_the_hooks_leave_with_the_training():
-    model = DPSGD(epsilon=8).apply(RECIPE, setting=SETTING)
-    model = model.fit(network(), records(), setting=SETTING, seed=0).model
+    model = DPSGD(epsilon=8).apply(RECIPE, problem=PROBLEM)
+    model = model.fit(network(), records(), problem=PROBLEM, seed=0).model
     assert type(model) is nn.Sequential
     assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
     assert not any(hasattr(p, "grad_sample") for p in model.parameters())
 
 
 def test_batch_norm_is_refused_at_fit():
-    trainer = DPSGD(epsilon=8).apply(RECIPE, setting=SETTING)
+    trainer = DPSGD(epsilon=8).apply(RECIPE, problem=PROBLEM)
     with pytest.raises(ConfigError, match="BatchNorm"):
-        trainer.fit(network(nn.BatchNorm2d(4)), records(), setting=SETTING, seed=0)
+        trainer.fit(network(nn.BatchNorm2d(4)), records(), problem=PROBLEM, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -296,24 +299,24 @@ def test_batch_norm_is_refused_at_fit():
     ],
 )
 def test_bad_budgets_are_configuration_errors(keywords, named):
-    (fault,) = DPSGD(**keywords).faults()
+    (fault,) = DPSGD(**keywords).invalid_parameters()
     assert named in fault
     with pytest.raises(ConfigError, match=named):
-        DPSGD(**keywords).guarantees(SETTING, RECIPE)
+        DPSGD(**keywords).guarantees(PROBLEM, RECIPE)
     with pytest.raises(ConfigError, match=named):
-        DPSGD(**keywords).apply(RECIPE, setting=SETTING)
+        DPSGD(**keywords).apply(RECIPE, problem=PROBLEM)
 
 
-@pytest.mark.parametrize("setting", [{"lr": -1}, {"momentum": 2}, {"optimizer": "sdg"}])
-def test_a_setting_that_no_recipe_takes_is_a_configuration_error(setting):
-    with pytest.raises(ConfigError, match=r"DPSGD: .*" + next(iter(setting))):
-        DPSGD(epsilon=8, **setting).apply(RECIPE, setting=SETTING)
+@pytest.mark.parametrize("problem", [{"lr": -1}, {"momentum": 2}, {"optimizer": "sdg"}])
+def test_a_setting_that_no_recipe_takes_is_a_configuration_error(problem):
+    with pytest.raises(ConfigError, match=r"DPSGD: .*" + next(iter(problem))):
+        DPSGD(epsilon=8, **problem).apply(RECIPE, problem=PROBLEM)
 
 
 def test_all_reasons_against_a_filling_come_at_once():
-    setting = Setting(10, 10, 1, (1, 8, 8), 2, unit="image (patient unknown)")
+    problem = ProblemSpec(10, 10, 1, (1, 8, 8), 2, unit="image (patient unknown)")
     trainer = changed(RECIPE, early_stopping={"patience": 3})
-    reasons = DPSGD(epsilon=1, unit="patient").refusals(setting, trainer)
+    reasons = DPSGD(epsilon=1, unit="patient").incompatibilities(problem, trainer)
     assert len(reasons) == 3
     for word in ("last iterate", "known patients", "batch_size 12 exceeds the 10"):
         assert any(word in reason for reason in reasons), word
@@ -324,8 +327,8 @@ def test_stacking_and_foreign_trainers_are_refused():
         def fit(self, model, records, **_):
             return Trained(model, {})
 
-    private = DPSGD(epsilon=8).apply(RECIPE, setting=SETTING)
-    assert "already replaced" in DPSGD(epsilon=8).refusals(SETTING, private)[0]
-    assert "Other has none" in DPSGD(epsilon=8).refusals(SETTING, Other())[0]
+    private = DPSGD(epsilon=8).apply(RECIPE, problem=PROBLEM)
+    assert "already replaced" in DPSGD(epsilon=8).incompatibilities(PROBLEM, private)[0]
+    assert "Other has none" in DPSGD(epsilon=8).incompatibilities(PROBLEM, Other())[0]
     with pytest.raises(ConfigError, match="already replaced"):
-        DPSGD(epsilon=8).apply(private, setting=SETTING)
+        DPSGD(epsilon=8).apply(private, problem=PROBLEM)

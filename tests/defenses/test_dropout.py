@@ -26,7 +26,7 @@ def test_without_dropping_it_is_plain_training_bit_by_bit(small, labels):
 def test_it_is_a_dropout_layer_in_front_of_the_last_linear_one(small):
     with_layer = small.network()
     with_layer.insert(5, nn.Dropout(0.5))
-    layered = small.recipe.fit(with_layer, small.records(), setting=small.setting(), seed=0).model
+    layered = small.recipe.fit(with_layer, small.records(), problem=small.problem(), seed=0).model
     hooked = small.fit(Dropout(rate=0.5)).model
     for want, got in zip(layered.parameters(), hooked.parameters(), strict=True):
         assert torch.equal(want, got)
@@ -72,14 +72,14 @@ def test_it_serves_around_other_rules(small):
 
 
 def test_a_network_without_linear_layers_is_refused_at_fit(small):
-    trainer = Dropout().apply(small.recipe, setting=small.setting())
+    trainer = Dropout().apply(small.recipe, problem=small.problem())
     model = nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten())
     with pytest.raises(ConfigError, match="Sequential has no linear layer"):
-        trainer.fit(model, small.records(), setting=small.setting(), seed=0)
+        trainer.fit(model, small.records(), problem=small.problem(), seed=0)
 
 
 @pytest.mark.parametrize("rate", [1, -0.1, "half", None])
 def test_impossible_settings_are_named(small, rate):
-    assert repr(rate) in Dropout(rate=rate).faults()[0]
+    assert repr(rate) in Dropout(rate=rate).invalid_parameters()[0]
     with pytest.raises(ConfigError, match="from 0 to below 1"):
-        Dropout(rate=rate).apply(small.recipe, setting=small.setting())
+        Dropout(rate=rate).apply(small.recipe, problem=small.problem())

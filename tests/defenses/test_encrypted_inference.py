@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from medleak.api import ConfigError, Hidden, MedleakError, Release, Setting
+from medleak.api import ConfigError, Hidden, MedleakError, ProblemSpec, Release
 from medleak.defenses.serve._square_networks import Linear, SquareNetwork, averages, read
 from medleak.defenses.serve.encrypted_inference import EncryptedInference
 from medleak.defenses.serve.label_only import LabelOnly
@@ -57,8 +57,8 @@ def release(model, *, multilabel=False):
     return Release({"scores": scores, "labels": lambda x: scores(x).argmax(-1), "weights": weights})
 
 
-def setting(shape, outputs=2, task="multiclass"):
-    return Setting(100, 100, 1, shape, outputs, task)
+def problem(shape, outputs=2, task="multiclass"):
+    return ProblemSpec(100, 100, 1, shape, outputs, task)
 
 
 def case(cls=HECNN, shape=SMALL, outputs=2, hidden=8, **options):
@@ -70,7 +70,7 @@ def case(cls=HECNN, shape=SMALL, outputs=2, hidden=8, **options):
             parameter.mul_(1.5)
     x = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
     made = release(model, multilabel=task == "multilabel")
-    return made, setting(shape, outputs, task), x
+    return made, problem(shape, outputs, task), x
 
 
 # --------------------------------------------------------------------------- the plain network
@@ -101,14 +101,14 @@ def test_averages_are_those_of_torch(side):
 @pytest.mark.parametrize("defense", [EncryptedInference(), MPCInference()])
 def test_the_client_sees_scores_and_no_weights(defense):
     plain, public, x = case()
-    served = defense.apply(plain, setting=public)
+    served = defense.apply(plain, problem=public)
     assert served.twin
     assert not plain.twin
     assert np.array_equal(served.scores(x), plain.scores(x))
     assert np.array_equal(served.labels(x), plain.labels(x))
     with pytest.raises(Hidden, match="parameters"):
         _ = served.weights
-    labels = LabelOnly().apply(served, setting=public)
+    labels = LabelOnly().apply(served, problem=public)
     assert labels.twin
     assert np.array_equal(labels.labels(x), plain.labels(x))
     (promise,) = defense.guarantees(public, None)
@@ -123,13 +123,13 @@ def test_other_networks_are_refused_in_one_line(defense):
     hidden = plain.without({"weights": "gone"})
     for subject, where, words in (
         (other, public, "HECNN or HEMLP"),
-        (plain, setting((1, 20, 20)), r"do not fit records of shape \(1, 20, 20\)"),
-        (plain, setting((3, 10, 10)), r"does not fit records of \(3, 10, 10\)"),
-        (plain, setting((100,)), r"does not fit records of \(100,\)"),
+        (plain, problem((1, 20, 20)), r"do not fit records of shape \(1, 20, 20\)"),
+        (plain, problem((3, 10, 10)), r"does not fit records of \(3, 10, 10\)"),
+        (plain, problem((100,)), r"does not fit records of \(100,\)"),
         (hidden, public, "list it before the fillings that hide them"),
     ):
         with pytest.raises(ConfigError, match=f"{name}.*{words}") as caught:
-            defense.apply(subject, setting=where)
+            defense.apply(subject, problem=where)
         assert "\n" not in str(caught.value)
 
 
@@ -139,9 +139,9 @@ def test_other_networks_are_refused_in_one_line(defense):
 )  # fmt: skip
 def test_faults(defense, words):
     plain, public, _ = case()
-    assert words in defense.faults()[0]
+    assert words in defense.invalid_parameters()[0]
     with pytest.raises(ConfigError, match=words):
-        defense.apply(plain, setting=public)
+        defense.apply(plain, problem=public)
 
 
 @pytest.mark.parametrize("defense", [EncryptedInference(ring=16384), MPCInference(deadline=5)])
@@ -154,9 +154,9 @@ def test_a_release_that_is_no_twin_is_refused():
     other = case(outputs=2)[0]
     mixed = plain.replaced(weights=other.weights)
     with pytest.raises(MedleakError, match="no plain twin"):
-        EncryptedInference().prove(mixed, x, setting=public, n=2)
+        EncryptedInference().verify_surrogate(mixed, x, problem=public, n=2)
     with pytest.raises(ConfigError, match="as many records: there are 6"):
-        EncryptedInference().prove(plain, x, setting=public)
+        EncryptedInference().verify_surrogate(plain, x, problem=public)
 
 
 # --------------------------------------------------------------------------- ciphertexts
@@ -169,7 +169,7 @@ def test_a_release_that_is_no_twin_is_refused():
 def test_encrypted_logits_are_the_plain_ones(packed, cls, shape, outputs, most):
     task = "multilabel" if outputs == 1 else "multiclass"
     plain, public, x = case(cls, shape, outputs, task=task)
-    proof = EncryptedInference().prove(plain, x, setting=public, n=3)
+    proof = EncryptedInference().verify_surrogate(plain, x, problem=public, n=3)
     assert 0 < proof.error < most
     assert proof.n == 3
     assert proof.agreement == 1
@@ -184,7 +184,8 @@ def test_encrypted_logits_are_the_plain_ones(packed, cls, shape, outputs, most):
 def test_a_larger_ring_is_more_precise(packed):
     plain, public, x = case(shape=(1, 7, 7), hidden=4)
     one, other = (
-        EncryptedInference(ring=ring).prove(plain, x, setting=public, n=2) for ring in (8192, 16384)
+        EncryptedInference(ring=ring).verify_surrogate(plain, x, problem=public, n=2)
+        for ring in (8192, 16384)
     )
     assert other.error < one.error / 100
     assert other.bytes_in > 2 * one.bytes_in
@@ -262,9 +263,9 @@ def test_without_the_packages(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tenseal", None)
     monkeypatch.setattr(_mpc, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"EncryptedInference needs TenSEAL: .*medleak\[he\]"):
-        EncryptedInference().prove(plain, x, setting=public, n=1)
+        EncryptedInference().verify_surrogate(plain, x, problem=public, n=1)
     with pytest.raises(ConfigError, match=r"MPCInference needs MPyC: .*medleak\[mpc\]"):
-        MPCInference().prove(plain, x, setting=public, n=1)
+        MPCInference().verify_surrogate(plain, x, problem=public, n=1)
 
 
 # --------------------------------------------------------------------------- shares
@@ -273,7 +274,7 @@ def test_without_the_packages(monkeypatch):
 @pytest.mark.parametrize(("cls", "shape", "outputs"), [(HECNN, SMALL, 3), (HEMLP, (30,), 2)])
 def test_shared_logits_are_the_plain_ones(mpyc, cls, shape, outputs):
     plain, public, x = case(cls, shape, outputs)
-    proof = MPCInference().prove(plain, x, setting=public, n=3)
+    proof = MPCInference().verify_surrogate(plain, x, problem=public, n=3)
     inputs = int(np.prod(shape))
     assert proof.error < 1e-4
     assert proof.agreement == 1
@@ -294,11 +295,11 @@ def test_a_hundred_queries_prove_the_twin(packed, mpyc, defense, cls):
     from medleak.targets.recipes import SGD
 
     records = Phantom(n_patients=200, size=28, seed=0).load().records
-    public = Setting(len(records), 200, 3, (1, 28, 28), 2)
+    public = ProblemSpec(len(records), 200, 3, (1, 28, 28), 2)
     model = cls(in_shape=(1, 28, 28), n_outputs=2)
     recipe = SGD(epochs=15, optimizer="adamw", lr=0.003)
-    trained = recipe.fit(model, records, setting=public, seed=0).model
-    proof = defense.prove(release(trained), records.x, setting=public)
+    trained = recipe.fit(model, records, problem=public, seed=0).model
+    proof = defense.verify_surrogate(release(trained), records.x, problem=public)
     print(proof)
     assert proof.n == 100
     assert proof.error < 1e-2

@@ -5,7 +5,7 @@ import pytest
 import torch
 from small_federation import (
     PLAIN,
-    SETTING,
+    PROBLEM,
     Doubled,
     Summed,
     federation,
@@ -23,7 +23,7 @@ from medleak.defenses.train.federated import Federated, FederatedTrainer
 from medleak.defenses.update.prune import Prune
 from medleak.defenses.update.soteria import Soteria
 from medleak.targets.recipes import SGD
-from medleak.training.pipeline import Slots
+from medleak.training.pipeline import DefensePipeline
 
 # ------------------------------------------------------------------ arithmetic
 
@@ -60,8 +60,8 @@ def test_runs_repeat_and_seeds_differ():
     one, two = fitted()[0], fitted()[0]
     for p, q in zip(one.model.parameters(), two.model.parameters(), strict=True):
         assert torch.equal(p, q)
-    trainer = Federated(**PLAIN).apply(SGD(), setting=SETTING)
-    other = trainer.fit(fresh_model(), some_records(), setting=SETTING, seed=8)
+    trainer = Federated(**PLAIN).apply(SGD(), problem=PROBLEM)
+    other = trainer.fit(fresh_model(), some_records(), problem=PROBLEM, seed=8)
     assert not torch.equal(other.model.weight, one.model.weight)
 
 
@@ -70,7 +70,7 @@ def test_runs_repeat_and_seeds_differ():
 
 def test_under_a_promise_a_client_without_members_takes_part():
     dp = ClientDPSGD(epsilon=1.0)
-    trainer = dp.apply(Federated(**PLAIN).apply(SGD(), setting=SETTING), setting=SETTING)
+    trainer = dp.apply(Federated(**PLAIN).apply(SGD(), problem=PROBLEM), problem=PROBLEM)
     made = federation(trainer)
     made.clients[0] = made.clients[0][:0]
     assert made.chosen(0) == [0, 1, 2, 3]
@@ -92,18 +92,18 @@ def test_a_share_takes_part():
 
 
 def test_what_reads_records_does_not_follow_private_noise():
-    trainer = Federated(**PLAIN).apply(SGD(), setting=SETTING)
-    private = ClientDPSGD(epsilon=1.0).apply(trainer, setting=SETTING)
-    assert trainer.carrying("update", [Soteria()]).update
+    trainer = Federated(**PLAIN).apply(SGD(), problem=PROBLEM)
+    private = ClientDPSGD(epsilon=1.0).apply(trainer, problem=PROBLEM)
+    assert trainer.with_stages("update", [Soteria()]).update
     with pytest.raises(NotApplicable, match="Soteria looks at records"):
-        private.carrying("update", [Soteria()])
-    assert private.carrying("update", [Prune()]).update
+        private.with_stages("update", [Soteria()])
+    assert private.with_stages("update", [Prune()]).update
 
 
 def test_client_noise_is_composed_over_all_rounds():
     dp = ClientDPSGD(epsilon=2.0)
-    trainer = Federated(**PLAIN | {"rounds": 50}).apply(SGD(), setting=SETTING)
-    (promise,) = dp.guarantees(SETTING, trainer)
+    trainer = Federated(**PLAIN | {"rounds": 50}).apply(SGD(), problem=PROBLEM)
+    (promise,) = dp.guarantees(PROBLEM, trainer)
     assert (promise.unit, promise.epsilon) == ("record", 2.0)
     assert (promise.mechanism["q"], promise.mechanism["steps"]) == (5 / 20, 50)
     spent, _ = accounting.epsilon_of(promise.mechanism["sigma"], promise.delta, 5 / 20, 50)
@@ -113,23 +113,23 @@ def test_client_noise_is_composed_over_all_rounds():
 
 
 def test_clients_send_noised_gradients_of_poisson_batches():
-    _, kept, _ = fitted(observe=3, fillings=[ClientDPSGD(epsilon=1.0)])
+    _, kept, _ = fitted(observe=3, stages=[ClientDPSGD(epsilon=1.0)])
     assert len({len(behind) for _, behind in kept}) > 1
     assert {seen.n_records for seen, _ in kept} == {5}  # the true number is private
-    sigma = fitted(fillings=[ClientDPSGD(epsilon=1.0)])[0].facts["sigma"]
+    sigma = fitted(stages=[ClientDPSGD(epsilon=1.0)])[0].facts["sigma"]
     values = np.concatenate([seen.update["weight"].ravel() for seen, _ in kept])
     assert values.std() == pytest.approx(sigma / 5, rel=0.25)  # noise over the expected batch
 
 
 def test_slots_for_messages_need_messages():
-    slots = Slots({"train": _block("federated.Federated", n_clients=4)})
-    assert isinstance(slots.trainer(SGD(), SETTING), FederatedTrainer)
+    slots = DefensePipeline({"train": _block("federated.Federated", n_clients=4)})
+    assert isinstance(slots.trainer(SGD(), PROBLEM), FederatedTrainer)
     assert slots.views()["updates"] == slots.views()["aggregate"] == ""
     with pytest.raises(NotApplicable, match="is for federated training, and SGD is not"):
-        SGD().carrying("aggregate", [Summed()])
-    trainer = Federated(**PLAIN).apply(SGD(), setting=SETTING)
+        SGD().with_stages("aggregate", [Summed()])
+    trainer = Federated(**PLAIN).apply(SGD(), problem=PROBLEM)
     with pytest.raises(NotApplicable, match="one filling can sum"):
-        trainer.carrying("aggregate", [Summed(), Summed()])
+        trainer.with_stages("aggregate", [Summed(), Summed()])
 
 
 def _block(name, **arguments):
@@ -141,7 +141,7 @@ def test_named_fillings_stand_in_order():
         "federated": _block("federated.Federated", n_clients=4, batch_size=5),
         "dp": _block("client_dp_sgd.ClientDPSGD", epsilon=8.0),
     }
-    trainer = Slots({"train": blocks}).trainer(SGD(), SETTING)
+    trainer = DefensePipeline({"train": blocks}).trainer(SGD(), PROBLEM)
     assert trainer.rate == 5 / 20
 
 
@@ -156,26 +156,26 @@ def test_named_fillings_stand_in_order():
     ],
 )
 def test_faults_are_told(wrong, told):
-    (fault,) = Federated(**wrong).faults()
+    (fault,) = Federated(**wrong).invalid_parameters()
     assert told in fault
 
 
 def test_flower_meets_no_dishonest_server():
     lean, flower = (
-        Federated(**PLAIN | {"engine": engine}).apply(SGD(), setting=SETTING)
+        Federated(**PLAIN | {"engine": engine}).apply(SGD(), problem=PROBLEM)
         for engine in ("lean", "flower")
     )
-    assert Doubled().refusals(SETTING, lean) == []
-    assert "use engine=lean" in Doubled().refusals(SETTING, flower)[0]
-    assert "needs federated training" in Doubled().refusals(SETTING, SGD())[0]
+    assert Doubled().incompatibilities(PROBLEM, lean) == []
+    assert "use engine=lean" in Doubled().incompatibilities(PROBLEM, flower)[0]
+    assert "needs federated training" in Doubled().incompatibilities(PROBLEM, SGD())[0]
 
 
 def test_what_does_not_compose_is_refused():
     plan = Federated(**PLAIN)
-    private = DPSGD(epsilon=8.0, batch_size=8).apply(SGD(), setting=SETTING)
-    assert "client_dp_sgd" in plan.refusals(SETTING, private)[0]
-    assert "last model" in plan.refusals(SETTING, SGD(early_stopping={"patience": 2}))[0]
-    assert "share 80" in Federated(n_clients=100).refusals(SETTING, SGD())[0]
-    assert "needs federated training" in ClientDPSGD().refusals(SETTING, SGD())[0]
-    wide = Federated(**PLAIN | {"batch_size": 30}).apply(SGD(), setting=SETTING)
-    assert "exceeds the 20 records" in ClientDPSGD().refusals(SETTING, wide)[0]
+    private = DPSGD(epsilon=8.0, batch_size=8).apply(SGD(), problem=PROBLEM)
+    assert "client_dp_sgd" in plan.incompatibilities(PROBLEM, private)[0]
+    assert "last model" in plan.incompatibilities(PROBLEM, SGD(early_stopping={"patience": 2}))[0]
+    assert "share 80" in Federated(n_clients=100).incompatibilities(PROBLEM, SGD())[0]
+    assert "needs federated training" in ClientDPSGD().incompatibilities(PROBLEM, SGD())[0]
+    wide = Federated(**PLAIN | {"batch_size": 30}).apply(SGD(), problem=PROBLEM)
+    assert "exceeds the 20 records" in ClientDPSGD().incompatibilities(PROBLEM, wide)[0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_federation import (
     PLAIN,
-    SETTING,
+    PROBLEM,
     Doubled,
     Kept,
     Summed,
@@ -18,7 +18,7 @@ from small_federation import (
 )
 from torch import nn
 
-from medleak.api import Aggregated, Aggregator, Knowledge, ServerPolicy, Watch
+from medleak.api import Aggregated, Aggregator, Knowledge, Observer, ServerPolicy
 from medleak.defenses.train._partition import partition
 from medleak.defenses.train._tampering import LARGEST, disaggregation
 from medleak.defenses.train.federated import Federated
@@ -139,20 +139,20 @@ def test_a_crowd_of_one_tells_nothing_of_tampering():
 # --------------------------------------------------------------------------- from a client's seat
 
 
-def seated(client=1, aggregate=None, **plan):
+def client_observes(client=1, aggregate=None, **plan):
     """What client `client` keeps of a run, and what the server keeps of the same one."""
-    trainer = Federated(**PLAIN | plan).apply(SGD(), setting=SETTING)
+    trainer = Federated(**PLAIN | plan).apply(SGD(), problem=PROBLEM)
     if aggregate is not None:
-        trainer = trainer.carrying("aggregate", [aggregate])
+        trainer = trainer.with_stages("aggregate", [aggregate])
     kept, records = Kept(), some_records()
-    look = Watch(None, Knowledge(SETTING), kept, client)
-    trainer.watched(look).fit(fresh_model(), records, setting=SETTING, seed=7)
+    look = Observer(None, Knowledge(PROBLEM), kept, client)
+    trainer.observed_by(look).fit(fresh_model(), records, problem=PROBLEM, seed=7)
     return kept, fitted(aggregate=None, **plan)[1], records
 
 
 @pytest.mark.parametrize("aggregate", [None, Summed()])
 def test_a_client_sees_the_sum_of_the_others(aggregate):
-    kept, _, records = seated(observe=1, aggregate=aggregate)
+    kept, _, records = client_observes(observe=1, aggregate=aggregate)
     assert len(kept) == 2
     for seen, behind in kept:
         assert seen.clients == (0, 2, 3)
@@ -164,7 +164,7 @@ def test_a_client_sees_the_sum_of_the_others(aggregate):
 
 def test_it_is_what_successive_models_tell():
     plan = {"momentum": 0.5, "observe": 3, "rounds": 3}
-    kept, server, _ = seated(**plan)
+    kept, server, _ = client_observes(**plan)
     own = {seen.round: seen for seen, _ in server if seen.clients == (1,)}
     velocity = 0.0
     for (now, _), (then, _) in itertools.pairwise(kept):
@@ -176,7 +176,7 @@ def test_it_is_what_successive_models_tell():
 
 
 def test_a_message_that_did_not_arrive_is_not_subtracted():
-    kept, _, records = seated(observe=3, dropout=0.5)
+    kept, _, records = client_observes(observe=3, dropout=0.5)
     for seen, behind in kept:
         assert 1 not in seen.clients
         expected = gradient(seen.sent, records.take(behind))
@@ -186,7 +186,7 @@ def test_a_message_that_did_not_arrive_is_not_subtracted():
 def test_clipping_is_known_to_the_client_that_clips():
     from medleak.defenses.aggregate.central_dp import CentralDP
 
-    kept, server, _ = seated(
+    kept, server, _ = client_observes(
         observe=1, rounds=2, aggregate=CentralDP(noise_multiplier=0, clip=0.01)
     )
     first = {seen.clients[0]: seen.update for seen, _ in server[:4]}
@@ -196,17 +196,17 @@ def test_clipping_is_known_to_the_client_that_clips():
 
 
 def test_whose_a_patient_is_does_not_depend_on_who_is_a_member():
-    trainer, records = Federated(**PLAIN).apply(SGD(), setting=SETTING), some_records()
-    whole = [trainer.owned(records, client, SETTING) for client in range(4)]
+    trainer, records = Federated(**PLAIN).apply(SGD(), problem=PROBLEM), some_records()
+    whole = [trainer.records_of_client(records, client, PROBLEM) for client in range(4)]
     assert np.sum(whole, axis=0).tolist() == [1] * 80
     some = np.arange(0, 80, 3)
-    assert np.array_equal(trainer.owned(records.take(some), 2, SETTING), whole[2][some])
+    assert np.array_equal(trainer.records_of_client(records.take(some), 2, PROBLEM), whole[2][some])
 
 
 def test_there_are_seats_only_in_federations_that_send_every_model():
-    trainer = Federated(**PLAIN).apply(SGD(), setting=SETTING)
-    assert trainer.unwatchable(3) == ""
-    assert "client 4 is not one of 4" in trainer.unwatchable(4)
-    some = Federated(**PLAIN | {"participation": 0.5}).apply(SGD(), setting=SETTING)
-    assert "sits out" in some.unwatchable(0)
-    assert "federated training" in SGD().unwatchable(0)
+    trainer = Federated(**PLAIN).apply(SGD(), problem=PROBLEM)
+    assert trainer.client_view_incompatibility(3) == ""
+    assert "client 4 is not one of 4" in trainer.client_view_incompatibility(4)
+    some = Federated(**PLAIN | {"participation": 0.5}).apply(SGD(), problem=PROBLEM)
+    assert "sits out" in some.client_view_incompatibility(0)
+    assert "federated training" in SGD().client_view_incompatibility(0)

@@ -15,8 +15,8 @@ from medleak.api import (
     ConfigError,
     Knowledge,
     MedleakError,
+    Observer,
     ServerPolicy,
-    Watch,
 )
 from medleak.defenses.train._federation import Federation
 from medleak.defenses.train._flower import QUIET
@@ -37,19 +37,21 @@ def flower(monkeypatch):
         pytest.importorskip(package, reason=f"no {package}: pip install 'medleak[flower]'")
 
 
-def trainer(small, fillings=(), aggregate=None, **plan):
-    made = Federated(**PLAN | plan).apply(SGD(), setting=small.setting())
-    for filling in fillings:
-        made = filling.apply(made, setting=small.setting())
-    return made if aggregate is None else made.carrying("aggregate", [aggregate])
+def trainer(small, stages=(), aggregate=None, **plan):
+    made = Federated(**PLAN | plan).apply(SGD(), problem=small.problem())
+    for stage in stages:
+        made = stage.apply(made, problem=small.problem())
+    return made if aggregate is None else made.with_stages("aggregate", [aggregate])
 
 
 def fitted(small, made, model=None, policy=None):
     """What came out, and what the adversary kept."""
     kept = []
-    watch = Watch(policy, Knowledge(small.setting()), lambda *seen: kept.append(seen))
+    observer = Observer(policy, Knowledge(small.problem()), lambda *seen: kept.append(seen))
     model = small.network() if model is None else model
-    done = made.watched(watch).fit(model, small.records(), setting=small.setting(), seed=SEED)
+    done = made.observed_by(observer).fit(
+        model, small.records(), problem=small.problem(), seed=SEED
+    )
     return SimpleNamespace(model=done.model, facts=dict(done.facts), kept=kept)
 
 
@@ -127,7 +129,7 @@ def test_the_rounds_equal_flowers_own_averaging(small):
     made = trainer(small, local_steps=3, momentum=0.9)
     expected = fitted(small, made).model
     state = Federation(
-        made, small.network(), small.records(), setting=small.setting(), seed=SEED, device="cpu"
+        made, small.network(), small.records(), problem=small.problem(), seed=SEED, device="cpu"
     )
     strategy = FedAvgM(server_learning_rate=1.0, server_momentum=0.9)
     strategy.current_arrays = record(state.weights)
@@ -200,7 +202,7 @@ def ran(small, kind, engine, **plan):
 
     made = trainer(small, engine=engine, participation=1.0, **plan)
     federation = kind(
-        made, small.network(), small.records(), setting=small.setting(), seed=SEED, device="cpu"
+        made, small.network(), small.records(), problem=small.problem(), seed=SEED, device="cpu"
     )
     facts = (_flower if engine == "flower" else _federation).run(federation)
     return federation.weights, facts["excluded"]

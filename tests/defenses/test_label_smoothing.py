@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medleak.api import ConfigError, Records, Setting
+from medleak.api import ConfigError, ProblemSpec, Records
 from medleak.defenses.train._private import PrivateGradient
 from medleak.defenses.train.dp_sgd import DPSGD
 from medleak.defenses.train.label_smoothing import LabelSmoothing, Smoothed, smoothed
@@ -47,10 +47,10 @@ def test_without_smoothing_it_is_plain_training_bit_by_bit(small, labels):
 def test_confidence_settles_where_the_target_is(one_thread):
     y = np.arange(40) % 2
     data = Records(np.float32(2 * y - 1)[:, None], y, np.arange(40))
-    setting = Setting(40, 40, 1, (1,), 2)
-    recipe = LabelSmoothing(epsilon=0.2).apply(SGD(epochs=300, lr=0.1), setting=setting)
+    problem = ProblemSpec(40, 40, 1, (1,), 2)
+    recipe = LabelSmoothing(epsilon=0.2).apply(SGD(epochs=300, lr=0.1), problem=problem)
     torch.manual_seed(0)
-    model = recipe.fit(nn.Linear(1, 2), data, setting=setting, seed=0).model
+    model = recipe.fit(nn.Linear(1, 2), data, problem=problem, seed=0).model
     p = model(torch.from_numpy(data.x)).softmax(1).detach().numpy()
     assert p[np.arange(40), y] == pytest.approx(0.9, abs=1e-3)
 
@@ -97,10 +97,10 @@ def test_epsilon_grows_evenly_between_two_shares_of_the_epochs():
 
 
 def test_the_schedule_counts_the_epochs_that_the_recipe_has(small):
-    late, public = LabelSmoothing(epsilon=-0.2, start=0.5, full=0.5), small.setting()
-    assert late.apply(small.recipe, setting=public).gradient.epochs == 4
-    longer = DPSGD(noise_multiplier=1, epochs=9).apply(small.recipe, setting=public)
-    assert late.apply(longer, setting=public).gradient.epochs == 9
+    late, public = LabelSmoothing(epsilon=-0.2, start=0.5, full=0.5), small.problem()
+    assert late.apply(small.recipe, problem=public).gradient.epochs == 4
+    longer = DPSGD(noise_multiplier=1, epochs=9).apply(small.recipe, problem=public)
+    assert late.apply(longer, problem=public).gradient.epochs == 9
 
 
 def test_a_rule_inside_hears_of_the_epochs_too(small):
@@ -129,15 +129,15 @@ def test_a_negative_target_sharpens_and_a_positive_one_softens(small):
 
 
 def test_dp_sgd_after_it_is_refused(small):
-    smooth = LabelSmoothing().apply(small.recipe, setting=small.setting())
-    assert "already replaced" in DPSGD(epsilon=8).refusals(small.setting(), smooth)[0]
+    smooth = LabelSmoothing().apply(small.recipe, problem=small.problem())
+    assert "already replaced" in DPSGD(epsilon=8).incompatibilities(small.problem(), smooth)[0]
 
 
 @pytest.mark.parametrize(
     ("start", "full"), [(0.5, 0.2), (-0.1, 0.5), (0.5, 1.1), (None, 0.5), (0.1, "late"), (0.5, 0)]
 )
 def test_impossible_shares_are_named(small, start, full):
-    (fault,) = LabelSmoothing(start=start, full=full).faults()
+    (fault,) = LabelSmoothing(start=start, full=full).invalid_parameters()
     assert repr(start) in fault
     assert repr(full) in fault
 
@@ -145,6 +145,6 @@ def test_impossible_shares_are_named(small, start, full):
 @pytest.mark.parametrize("epsilon", [1, -1, "some", None, float("nan"), True])
 def test_impossible_settings_are_named(small, epsilon):
     defense = LabelSmoothing(epsilon=epsilon)
-    assert repr(epsilon) in defense.faults()[0]
+    assert repr(epsilon) in defense.invalid_parameters()[0]
     with pytest.raises(ConfigError, match="between -1 and 1"):
-        defense.apply(small.recipe, setting=small.setting())
+        defense.apply(small.recipe, problem=small.problem())

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from medleak.api import ConfigError, Hidden, Release, Setting
+from medleak.api import ConfigError, Hidden, ProblemSpec, Release
 from medleak.defenses.serve.label_only import LabelOnly
 from medleak.defenses.serve.memguard import MemGuardLike, mixed, noise
 from medleak.defenses.serve.round_scores import RoundScores
 from medleak.testing import check_defense
 
-SETTING = Setting(10, 10, 1, (6,), 3)
+PROBLEM = ProblemSpec(10, 10, 1, (6,), 3)
 X = np.random.default_rng(1).random((500, 6)).astype(np.float32)
 
 
@@ -33,7 +33,7 @@ def release(shape=(3,), seed=0, spread=3.0, zeros=False):
 @pytest.mark.parametrize("budget", [0.1, 1.0, 2.0])
 def test_labels_stay_and_the_distance_is_bounded(shape, budget, zeros):
     plain = release(shape, zeros=zeros)
-    served = MemGuardLike(budget=budget).apply(plain, setting=SETTING)
+    served = MemGuardLike(budget=budget).apply(plain, problem=PROBLEM)
     scores, labels = served.scores(X), served.labels(X)
     assert scores.shape == (500, *shape)
     assert (labels == plain.labels(X)).all()
@@ -50,20 +50,20 @@ def test_labels_stay_and_the_distance_is_bounded(shape, budget, zeros):
 
 def test_without_budget_nothing_changes():
     plain = release()
-    served = MemGuardLike(budget=0).apply(plain, setting=SETTING)
+    served = MemGuardLike(budget=0).apply(plain, problem=PROBLEM)
     assert (served.scores(X) == plain.scores(X)).all()
     with pytest.raises(Hidden):
         _ = served.weights
 
 
 def test_the_same_question_has_the_same_answer():
-    served = MemGuardLike().apply(release(), setting=SETTING)
+    served = MemGuardLike().apply(release(), problem=PROBLEM)
     first = served.scores(X)
     assert np.array_equal(first, served.scores(X))
     order = np.random.default_rng(0).permutation(len(X))
     assert np.array_equal(first[order], served.scores(X[order]))
     assert served.scores(X[7:8]) == pytest.approx(first[7:8], abs=1e-12)
-    rebuilt = MemGuardLike().apply(release(), setting=SETTING)
+    rebuilt = MemGuardLike().apply(release(), problem=PROBLEM)
     assert np.array_equal(first, rebuilt.scores(X))
 
 
@@ -87,7 +87,7 @@ def test_a_shadows_noise_tells_nothing_of_the_targets():
     one = release()
     other = one.replaced(weights={**one.weights, "idle": np.ones(1)})
     answers = [
-        np.exp(MemGuardLike(budget=2.0, seed=s).apply(r, setting=SETTING).scores(X)).max(1)
+        np.exp(MemGuardLike(budget=2.0, seed=s).apply(r, problem=PROBLEM).scores(X)).max(1)
         for r, s in ((one, 0), (other, 0), (one, 1))
     ]
     for a, b in ((0, 1), (0, 2), (1, 2)):
@@ -120,13 +120,13 @@ def test_ties_go_to_the_models_own_label():
     assert served.argmax(1).tolist() == [0, 1]
     rounded = RoundScores(decimals=1)
     with pytest.raises(ConfigError, match="list it before"):
-        MemGuardLike().apply(rounded.apply(release(), setting=SETTING), setting=SETTING)
-    both = rounded.apply(MemGuardLike().apply(release(), setting=SETTING), setting=SETTING)
+        MemGuardLike().apply(rounded.apply(release(), problem=PROBLEM), problem=PROBLEM)
+    both = rounded.apply(MemGuardLike().apply(release(), problem=PROBLEM), problem=PROBLEM)
     assert np.isfinite(both.scores(X).max(1)).all()
 
 
 def test_what_reads_labels_only_does_not_notice():
-    served = LabelOnly().apply(MemGuardLike().apply(release(), setting=SETTING), setting=SETTING)
+    served = LabelOnly().apply(MemGuardLike().apply(release(), problem=PROBLEM), problem=PROBLEM)
     assert (served.labels(X) == release().labels(X)).all()
 
 
@@ -136,9 +136,9 @@ def test_what_reads_labels_only_does_not_notice():
      ({"seed": 0.5}, "seed 0.5")],
 )  # fmt: skip
 def test_impossible_settings_are_named(keywords, named):
-    assert named in MemGuardLike(**keywords).faults()[0]
+    assert named in MemGuardLike(**keywords).invalid_parameters()[0]
     with pytest.raises(ConfigError, match=named):
-        MemGuardLike(**keywords).apply(release(), setting=SETTING)
+        MemGuardLike(**keywords).apply(release(), problem=PROBLEM)
 
 
 def test_contract():

@@ -60,18 +60,18 @@ def test_the_limits_of_alpha_give_numbers(alpha):
 
 
 def test_it_composes_inwards_only(small):
-    public = small.setting()
+    public = small.problem()
     facts = small.fit(MixUp(alpha=0.4), LabelSmoothing()).facts
     assert (facts["mixup_alpha"], facts["label_smoothing"]) == (0.4, 0.1)
     for first in (DPSGD(epsilon=8), LabelSmoothing(), RelaxLoss(), MixUp()):
-        (reason,) = MixUp().refusals(public, first.apply(small.recipe, setting=public))
+        (reason,) = MixUp().incompatibilities(public, first.apply(small.recipe, problem=public))
         assert "do not compose" in reason
-    mixed = MixUp().apply(small.recipe, setting=public)
-    assert "already replaced" in DPSGD(epsilon=8).refusals(public, mixed)[0]
+    mixed = MixUp().apply(small.recipe, problem=public)
+    assert "already replaced" in DPSGD(epsilon=8).incompatibilities(public, mixed)[0]
 
 
 @pytest.mark.parametrize("alpha", [-1, 1e-4, 1e4, "some", float("inf")])
 def test_impossible_settings_are_named(small, alpha):
-    assert repr(alpha) in MixUp(alpha=alpha).faults()[0]
+    assert repr(alpha) in MixUp(alpha=alpha).invalid_parameters()[0]
     with pytest.raises(ConfigError, match="alpha"):
-        MixUp(alpha=alpha).apply(small.recipe, setting=small.setting())
+        MixUp(alpha=alpha).apply(small.recipe, problem=small.problem())

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medleak.api import ConfigError, MedleakError, Setting
+from medleak.api import ConfigError, MedleakError, ProblemSpec
 from medleak.defenses.aggregate import _mpc
 from medleak.defenses.aggregate.mpc_aggregation import MPCAggregation
 from medleak.defenses.train.federated import Federated
 from medleak.targets.recipes import SGD
 from medleak.testing import check_defense
 
-SETTING = Setting(100, 100, 1, (1, 28, 28), 2)
+PROBLEM = ProblemSpec(100, 100, 1, (1, 28, 28), 2)
 STEP = 2.0**-26
 
 
@@ -181,15 +181,15 @@ def test_without_mpyc(monkeypatch):
     ],
 )
 def test_faults(defense, words):
-    assert words in defense.faults()[0]
+    assert words in defense.invalid_parameters()[0]
     with pytest.raises(ConfigError, match=words):
         summed(defense, messages())
 
 
 def test_contract():
-    trainer = Federated(n_clients=4, rounds=2).apply(SGD(), setting=SETTING)
+    trainer = Federated(n_clients=4, rounds=2).apply(SGD(), problem=PROBLEM)
     assert check_defense(MPCAggregation(), trainer=trainer) == []
-    assert MPCAggregation().refusals(SETTING, trainer) == []
-    assert "SGD" in MPCAggregation().refusals(SETTING, SGD())[0]
-    (promise,) = MPCAggregation().guarantees(SETTING, trainer)
+    assert MPCAggregation().incompatibilities(PROBLEM, trainer) == []
+    assert "SGD" in MPCAggregation().incompatibilities(PROBLEM, SGD())[0]
+    (promise,) = MPCAggregation().guarantees(PROBLEM, trainer)
     assert (promise.kind, promise.adversaries) == ("secret sharing", ("server",))

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import norm
 from torch import nn
 
-from medleak.api import ConfigError, Records, Setting, Trained, Trainer
+from medleak.api import ConfigError, ProblemSpec, Records, Trained, Trainer
 from medleak.defenses.train._recipes import changed
 from medleak.defenses.train.dp_sgd import DPSGD
 from medleak.defenses.train.mixup import MixUp
@@ -16,7 +16,7 @@ from medleak.defenses.train.pate import PATE, noisy_argmax
 from medleak.metrics.privacy.upper_bounds import tradeoff
 from medleak.targets.recipes import SGD
 
-SETTING = Setting(120, 60, 2, (4,), 2)
+PROBLEM = ProblemSpec(120, 60, 2, (4,), 2)
 
 
 class Watched(Trainer):
@@ -42,12 +42,12 @@ def people(n=60, scans=2, seed=0, labels=None, gap=2.0):
     return Records(x.astype(np.float32), y, patients, {"site": site})
 
 
-def watched(defense, data, public, setting=SETTING, seed=0):
+def observed_by(defense, data, public, problem=PROBLEM, seed=0):
     trainer = Watched()
     model = nn.Linear(4, 2)
     torch.nn.init.zeros_(model.weight)
-    result = defense.apply(trainer, setting=setting).fit(
-        model, data, setting=setting, seed=seed, validation=public
+    result = defense.apply(trainer, problem=problem).fit(
+        model, data, problem=problem, seed=seed, validation=public
     )
     *teachers, student = trainer.seen
     return teachers, student, result
@@ -55,7 +55,7 @@ def watched(defense, data, public, setting=SETTING, seed=0):
 
 def test_the_student_sees_no_member_and_teachers_share_none():
     data, public = people(), people(40, seed=1)
-    teachers, (lesson, validation, _), _ = watched(
+    teachers, (lesson, validation, _), _ = observed_by(
         PATE(sigma=1, teachers=7, queries=50), data, public
     )
     assert len(teachers) == 7
@@ -75,7 +75,7 @@ def test_one_patient_more_or_less_touches_one_teacher(how):
     defense = PATE(sigma=1, queries=50, **how)
 
     def tasks(records):
-        teachers, _, _ = watched(defense, records, public)
+        teachers, _, _ = observed_by(defense, records, public)
         return {seed: own.x.tobytes() for own, _, seed in teachers}
 
     before = tasks(data)
@@ -87,7 +87,9 @@ def test_one_patient_more_or_less_touches_one_teacher(how):
 
 def test_a_patient_of_two_sites_belongs_to_the_first():
     data = people()
-    teachers, _, result = watched(PATE(sigma=1, group="site", queries=10), data, people(9, seed=1))
+    teachers, _, result = observed_by(
+        PATE(sigma=1, group="site", queries=10), data, people(9, seed=1)
+    )
     assert result.facts["teachers"] == 3
     for own, _, _ in teachers:
         first = np.unique(own.patients, return_index=True)[1]
@@ -97,7 +99,7 @@ def test_a_patient_of_two_sites_belongs_to_the_first():
 
 def test_a_teacher_of_one_record_abstains():
     data = people(3, scans=1)
-    _, _, result = watched(PATE(sigma=1, group="site", queries=10), data, people(9, seed=1))
+    _, _, result = observed_by(PATE(sigma=1, group="site", queries=10), data, people(9, seed=1))
     assert result.facts["teachers"] == 0
     assert result.facts["n_records"] == result.facts["n_patients"] == 3
 
@@ -117,18 +119,18 @@ def test_of_two_classes_the_vote_flips_as_the_normal_law_says():
     assert right == pytest.approx(norm.cdf(gap / (math.sqrt(2) * sigma)), abs=0.01)
 
 
-def train(defense, data, public, setting=SETTING, outputs=2, seed=0):
+def train(defense, data, public, problem=PROBLEM, outputs=2, seed=0):
     torch.manual_seed(0)
-    trainer = defense.apply(SGD(epochs=20, batch_size=16, lr=0.1), setting=setting)
-    return trainer.fit(nn.Linear(4, outputs), data, setting=setting, seed=seed, validation=public)
+    trainer = defense.apply(SGD(epochs=20, batch_size=16, lr=0.1), problem=problem)
+    return trainer.fit(nn.Linear(4, outputs), data, problem=problem, seed=seed, validation=public)
 
 
 @pytest.mark.parametrize("labels", [None, 3])
 def test_where_teachers_agree_the_student_learns(one_thread, labels):
     data, public = people(labels=labels), people(60, seed=1, labels=labels)
     held_out = people(200, seed=2, labels=labels)
-    setting = Setting(120, 60, 2, (4,), labels or 2, "multilabel" if labels else "multiclass")
-    trained = train(PATE(sigma=2, teachers=8, queries=100), data, public, setting, labels or 2)
+    problem = ProblemSpec(120, 60, 2, (4,), labels or 2, "multilabel" if labels else "multiclass")
+    trained = train(PATE(sigma=2, teachers=8, queries=100), data, public, problem, labels or 2)
     facts = trained.facts
     assert facts["vote_accuracy"] > 0.9
     z = trained.model(torch.from_numpy(held_out.x)).detach().numpy()
@@ -162,7 +164,7 @@ def gaussian_delta(epsilon, mu):
 @pytest.mark.parametrize(("sigma", "queries"), [(40.0, 100), (10.0, 50), (200.0, 30)])
 def test_the_price_is_that_of_gaussian_dp(sigma, queries):
     defense = PATE(sigma=sigma, teachers=10, queries=queries, delta=1e-3)
-    (promise,) = defense.guarantees(SETTING, SGD())
+    (promise,) = defense.guarantees(PROBLEM, SGD())
     mu = math.sqrt(2 * queries) / sigma
     assert gaussian_delta(promise.epsilon, mu) == pytest.approx(1e-3, rel=0.02)
     assert gaussian_delta(promise.epsilon, mu) <= 1e-3
@@ -174,45 +176,48 @@ def test_the_price_is_that_of_gaussian_dp(sigma, queries):
 
 
 def test_a_given_epsilon_is_spent_and_a_label_of_several_is_an_answer_of_its_own():
-    setting = Setting(120, 60, 2, (4,), 3, "multilabel")
+    problem = ProblemSpec(120, 60, 2, (4,), 3, "multilabel")
     defense = PATE(epsilon=4, teachers=10, queries=20)
-    (promise,) = defense.guarantees(setting, SGD())
+    (promise,) = defense.guarantees(problem, SGD())
     assert promise.mechanism["steps"] == 60
     assert promise.delta == 1 / 600
     mu = math.sqrt(60) / promise.mechanism["sigma"]
     assert gaussian_delta(4, mu) == pytest.approx(promise.delta, rel=0.02)
-    assert defense.ledger(setting)["sigma"] == math.sqrt(2) * promise.mechanism["sigma"]
+    assert defense.ledger(problem)["sigma"] == math.sqrt(2) * promise.mechanism["sigma"]
 
 
 def test_the_unit_is_what_membership_is_drawn_by():
     defense = PATE(epsilon=4, teachers=10)
     for unit, promised in (("patient", "patient"), ("image (patient unknown)", "record")):
-        (promise,) = defense.guarantees(Setting(60, 60, 1, (4,), 2, unit=unit), SGD())
+        (promise,) = defense.guarantees(ProblemSpec(60, 60, 1, (4,), 2, unit=unit), SGD())
         assert (promise.kind, promise.unit, promise.adjacency) == ("dp", promised, "add/remove")
         assert any("validation patients are public" in a for a in promise.assumptions)
 
 
 def test_refusals():
-    public = Setting(60, 60, 1, (1, 8, 8), 2)
-    private = DPSGD(epsilon=8).apply(SGD(batch_size=10), setting=public)
+    public = ProblemSpec(60, 60, 1, (1, 8, 8), 2)
+    private = DPSGD(epsilon=8).apply(SGD(batch_size=10), problem=public)
     stopping = SGD(early_stopping={"patience": 2})
     defense = PATE(epsilon=8, teachers=100)
-    assert [r.split()[0] for r in defense.refusals(public, stopping)] == ["early_stopping", "100"]
-    assert "batches were drawn" in defense.refusals(public, private)[0]
-    ensemble = PATE(epsilon=8, teachers=5).apply(SGD(), setting=public)
-    assert "has none" in DPSGD(epsilon=8).refusals(public, ensemble)[0]
-    assert "has none" in MixUp().refusals(public, ensemble)[0]
-    mixed = MixUp().apply(SGD(), setting=public)
-    assert PATE(epsilon=8, teachers=5).refusals(public, mixed) == []
-    assert changed(ensemble).refusals(public) == []
+    assert [r.split()[0] for r in defense.incompatibilities(public, stopping)] == [
+        "early_stopping",
+        "100",
+    ]
+    assert "batches were drawn" in defense.incompatibilities(public, private)[0]
+    ensemble = PATE(epsilon=8, teachers=5).apply(SGD(), problem=public)
+    assert "has none" in DPSGD(epsilon=8).incompatibilities(public, ensemble)[0]
+    assert "has none" in MixUp().incompatibilities(public, ensemble)[0]
+    mixed = MixUp().apply(SGD(), problem=public)
+    assert PATE(epsilon=8, teachers=5).incompatibilities(public, mixed) == []
+    assert changed(ensemble).incompatibilities(public) == []
 
 
 def test_too_few_public_records_and_unknown_columns_are_named():
     for public in (None, people(20, seed=1)):
         with pytest.raises(ConfigError, match=r"labels 100 validation records.*n_validation"):
-            watched(PATE(sigma=1, teachers=5), people(), public)
+            observed_by(PATE(sigma=1, teachers=5), people(), public)
     with pytest.raises(ConfigError, match="did you mean 'site'"):
-        watched(PATE(sigma=1, group="sight", queries=10), people(), people(20, seed=1))
+        observed_by(PATE(sigma=1, group="sight", queries=10), people(), people(20, seed=1))
 
 
 @pytest.mark.parametrize(
@@ -230,8 +235,8 @@ def test_too_few_public_records_and_unknown_columns_are_named():
     ],
 )
 def test_bad_settings_are_configuration_errors(keywords, named):
-    (fault,) = PATE(**keywords).faults()
+    (fault,) = PATE(**keywords).invalid_parameters()
     assert named in fault
     for use in (PATE(**keywords).apply, PATE(**keywords).guarantees):
         with pytest.raises(ConfigError, match=named):
-            use(SGD(), setting=SETTING) if use.__name__ == "apply" else use(SETTING, SGD())
+            use(SGD(), problem=PROBLEM) if use.__name__ == "apply" else use(PROBLEM, SGD())

@@ -47,13 +47,13 @@ def test_early_stopping_needs_validation_patients(small):
 
 
 def test_what_is_private_does_not_stop_early_in_either_order(small):
-    private = DPSGD(epsilon=8).apply(small.recipe, setting=small.setting())
-    (reason,) = EarlyStopping().refusals(small.setting(), private)
+    private = DPSGD(epsilon=8).apply(small.recipe, problem=small.problem())
+    (reason,) = EarlyStopping().incompatibilities(small.problem(), private)
     assert "last iterate" in reason
     with pytest.raises(ConfigError, match="EarlyStopping: early stopping"):
-        EarlyStopping().apply(private, setting=small.setting())
-    stopping = EarlyStopping().apply(small.recipe, setting=small.setting())
-    assert "last iterate" in DPSGD(epsilon=8).refusals(small.setting(), stopping)[0]
+        EarlyStopping().apply(private, problem=small.problem())
+    stopping = EarlyStopping().apply(small.recipe, problem=small.problem())
+    assert "last iterate" in DPSGD(epsilon=8).incompatibilities(small.problem(), stopping)[0]
 
 
 def test_a_trainer_without_the_field_is_refused(small):
@@ -62,7 +62,7 @@ def test_a_trainer_without_the_field_is_refused(small):
             return Trained(model, {})
 
     for defense, field in ((WeightDecay(), "weight_decay"), (EarlyStopping(), "early_stopping")):
-        (reason,) = defense.refusals(small.setting(), Other())
+        (reason,) = defense.incompatibilities(small.problem(), Other())
         assert field in reason
         assert "Other has none" in reason
 
@@ -78,6 +78,6 @@ def test_a_trainer_without_the_field_is_refused(small):
     ],
 )
 def test_impossible_settings_are_named(small, defense, named):
-    assert named in defense.faults()[0]
+    assert named in defense.invalid_parameters()[0]
     with pytest.raises(ConfigError, match=named):
-        defense.apply(small.recipe, setting=small.setting())
+        defense.apply(small.recipe, problem=small.problem())

@@ -104,7 +104,7 @@ def test_rules_hear_of_each_epoch_before_its_first_batch(small):
             return nullcontext(step)
 
     small.recipe.__class__(epochs=2, batch_size=30, gradient=Ear()).fit(
-        small.network(), small.records(), setting=small.setting(), seed=0
+        small.network(), small.records(), problem=small.problem(), seed=0
     )
     assert heard == [1, "batch", "batch", 2, "batch", "batch"]
 
@@ -116,13 +116,13 @@ def test_an_empty_batch_is_a_step_of_no_change(small):
 
 
 def test_refusals(small):
-    public = small.setting()
-    (reason,) = RelaxLoss(alpha=0.7).refusals(public, small.recipe)
+    public = small.problem()
+    (reason,) = RelaxLoss(alpha=0.7).incompatibilities(public, small.recipe)
     assert "0.7 is not below 0.693" in reason
-    assert RelaxLoss(alpha=0.7).refusals(small.setting(labels=5), small.recipe)
-    private = DPSGD(epsilon=8).apply(small.recipe, setting=public)
-    assert "do not compose" in RelaxLoss().refusals(public, private)[0]
-    assert len(RelaxLoss(alpha=math.log(2)).refusals(public, private)) == 2
+    assert RelaxLoss(alpha=0.7).incompatibilities(small.problem(labels=5), small.recipe)
+    private = DPSGD(epsilon=8).apply(small.recipe, problem=public)
+    assert "do not compose" in RelaxLoss().incompatibilities(public, private)[0]
+    assert len(RelaxLoss(alpha=math.log(2)).incompatibilities(public, private)) == 2
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,6 @@ def test_refusals(small):
      ({"upper": 2}, "upper 2")],
 )  # fmt: skip
 def test_impossible_settings_are_named(small, keywords, named):
-    assert named in RelaxLoss(**keywords).faults()[0]
+    assert named in RelaxLoss(**keywords).invalid_parameters()[0]
     with pytest.raises(ConfigError, match=named):
-        RelaxLoss(**keywords).apply(small.recipe, setting=small.setting())
+        RelaxLoss(**keywords).apply(small.recipe, problem=small.problem())

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from medleak.api import Aggregated, ConfigError, MedleakError, Setting
+from medleak.api import Aggregated, ConfigError, MedleakError, ProblemSpec
 from medleak.defenses.aggregate import _bonawitz, _shamir
 from medleak.defenses.aggregate._bonawitz import Client, Server
 from medleak.defenses.aggregate._fixed_point import FixedPoint, unsigned
@@ -16,7 +16,7 @@ from medleak.defenses.train.federated import Federated, FederatedTrainer
 from medleak.targets.recipes import SGD
 from medleak.testing import check_defense
 
-SETTING = Setting(1000, 1000, 1, (1, 28, 28), 2)
+PROBLEM = ProblemSpec(1000, 1000, 1, (1, 28, 28), 2)
 U32 = unsigned(32)
 
 
@@ -29,9 +29,9 @@ def rng(seed=0):
     return np.random.default_rng(seed)
 
 
-def bound(filling, sent, survivors):
-    form = FixedPoint(filling.limit, filling.bits, len(sent))
-    return len(survivors) * (form.error + 1e-15 * filling.limit)
+def bound(stage, sent, survivors):
+    form = FixedPoint(stage.limit, stage.bits, len(sent))
+    return len(survivors) * (form.error + 1e-15 * stage.limit)
 
 
 # ------------------------------------------------------------------ the sum
@@ -49,14 +49,14 @@ def test_the_sum_is_that_of_the_survivors_within_the_stated_error(
     k, threshold, dropped, vanish, bits
 ):
     sent = messages(k)
-    filling = SecureAggregation(threshold=threshold, bits=bits, vanish=vanish, limit=8.0)
+    stage = SecureAggregation(threshold=threshold, bits=bits, vanish=vanish, limit=8.0)
     gone = list(sent)[1 : 1 + dropped]
-    told = filling.aggregate(sent, dropped=gone, rng=rng())
+    told = stage.aggregate(sent, dropped=gone, rng=rng())
     assert isinstance(told, Aggregated)
     assert told.survivors == tuple(c for c in sent if c not in gone)
     assert set(told.excluded) == set(gone)
     wanted = sum(sent[c] for c in told.survivors)
-    assert np.abs(told.total - wanted).max() <= bound(filling, sent, told.survivors)
+    assert np.abs(told.total - wanted).max() <= bound(stage, sent, told.survivors)
     assert told.total.dtype == np.float64
 
 
@@ -139,11 +139,11 @@ def test_bytes_are_those_sent():
 
 def test_below_the_minimum_it_refuses():
     sent = messages(6)
-    filling = SecureAggregation(threshold=0.6)
-    assert needed(filling, 6) == 4
-    assert len(filling.aggregate(sent, dropped=list(sent)[:2], rng=rng()).survivors) == 4
+    stage = SecureAggregation(threshold=0.6)
+    assert needed(stage, 6) == 4
+    assert len(stage.aggregate(sent, dropped=list(sent)[:2], rng=rng()).survivors) == 4
     with pytest.raises(MedleakError, match=r"3 of 6 messages arrived, 4 are needed") as caught:
-        filling.aggregate(sent, dropped=list(sent)[:3], rng=rng())
+        stage.aggregate(sent, dropped=list(sent)[:3], rng=rng())
     assert "\n" not in str(caught.value)
     with pytest.raises(MedleakError):
         SecureAggregation().aggregate(messages(1), dropped=[], rng=rng())
@@ -180,7 +180,7 @@ def test_without_a_common_length_there_is_no_sum():
     ],
 )  # fmt: skip
 def test_impossible_settings_are_named(arguments, named):
-    (fault,) = SecureAggregation(**arguments).faults()
+    (fault,) = SecureAggregation(**arguments).invalid_parameters()
     assert named in fault
     assert repr(arguments[named]) in fault
     with pytest.raises(ConfigError, match=named):
@@ -189,17 +189,17 @@ def test_impossible_settings_are_named(arguments, named):
 
 def test_too_small_a_federation_is_refused_and_promises_name_the_server():
     few, many = (FederatedTrainer(plan=Federated(n_clients=n, participation=0.2)) for n in (10, 50))
-    filling = SecureAggregation()
-    assert filling.refusals(SETTING, few) == [
+    stage = SecureAggregation()
+    assert stage.incompatibilities(PROBLEM, few) == [
         "2 of 10 clients take part in a round: 3 are needed for a sum"
     ]
-    assert filling.refusals(SETTING, many) == []
-    (promise,) = filling.guarantees(SETTING, many)
+    assert stage.incompatibilities(PROBLEM, many) == []
+    (promise,) = stage.guarantees(PROBLEM, many)
     assert promise.kind == "secure aggregation"
     assert promise.epsilon is None
     assert promise.unit == "client"
     assert "7 or more of 10" in promise.protects_from
-    assert filling.guarantees(SETTING, SGD()) == []
+    assert stage.guarantees(PROBLEM, SGD()) == []
 
 
 def test_contract():

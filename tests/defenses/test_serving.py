@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from medleak.api import ConfigError, Hidden, Release, Setting
+from medleak.api import ConfigError, Hidden, ProblemSpec, Release
 from medleak.defenses.serve.label_only import LabelOnly
 from medleak.defenses.serve.round_scores import RoundScores
 from medleak.defenses.serve.temperature import Temperature
 
-SETTING = Setting(10, 10, 1, (3,), 3)
+PROBLEM = ProblemSpec(10, 10, 1, (3,), 3)
 X = np.zeros((200, 3), dtype=np.float32)
 
 
@@ -24,7 +24,7 @@ def release(shape=(200, 3), spread=3.0):
 @pytest.mark.parametrize("defense", [RoundScores(), Temperature(), RoundScores(decimals=1)])
 def test_labels_stay_and_never_contradict_the_scores(defense, shape):
     plain = release(shape)
-    served = defense.apply(plain, setting=SETTING)
+    served = defense.apply(plain, problem=PROBLEM)
     labels = served.labels(X)
     assert (labels == plain.labels(X)).all()
     scores = served.scores(X)
@@ -37,7 +37,7 @@ def test_labels_stay_and_never_contradict_the_scores(defense, shape):
 
 def test_label_only_leaves_labels_alone():
     plain = release()
-    served = LabelOnly().apply(plain, setting=SETTING)
+    served = LabelOnly().apply(plain, problem=PROBLEM)
     assert (served.labels(X) == plain.labels(X)).all()
     assert served.queries == len(X)
     with pytest.raises(Hidden, match="label only"):
@@ -48,7 +48,7 @@ def test_label_only_leaves_labels_alone():
 
 @pytest.mark.parametrize("decimals", [1, 2, 4])
 def test_rounded_scores_are_logs_of_rounded_probabilities(decimals):
-    scores = RoundScores(decimals=decimals).apply(release(), setting=SETTING).scores(X)
+    scores = RoundScores(decimals=decimals).apply(release(), problem=PROBLEM).scores(X)
     scaled = np.exp(scores) * 10**decimals
     assert scaled == pytest.approx(np.round(scaled), abs=1e-9)
     assert np.isneginf(scores).any()
@@ -57,15 +57,15 @@ def test_rounded_scores_are_logs_of_rounded_probabilities(decimals):
 
 @pytest.mark.parametrize("shape", [(200, 3), (200, 4, 2)])
 def test_temperature_is_a_softmax_of_scaled_logits(shape):
-    soft = Temperature(t=2.0).apply(release(shape), setting=SETTING).scores(X)
+    soft = Temperature(t=2.0).apply(release(shape), problem=PROBLEM).scores(X)
     root = np.exp(release(shape).scores(X)) ** 0.5
     assert np.exp(soft) == pytest.approx(root / root.sum(-1, keepdims=True))
-    same = Temperature(t=1).apply(release(shape), setting=SETTING).scores(X)
+    same = Temperature(t=1).apply(release(shape), problem=PROBLEM).scores(X)
     assert same == pytest.approx(release(shape).scores(X))
 
 
 def test_hybrid_rounding_under_label_only_hides_scores():
-    served = LabelOnly().apply(RoundScores().apply(release(), setting=SETTING), setting=SETTING)
+    served = LabelOnly().apply(RoundScores().apply(release(), problem=PROBLEM), problem=PROBLEM)
     with pytest.raises(Hidden):
         served.scores(X)
 
@@ -80,9 +80,9 @@ def test_hybrid_rounding_under_label_only_hides_scores():
     ],
 )
 def test_impossible_settings_are_named(defense, named):
-    assert named in defense.faults()[0]
+    assert named in defense.invalid_parameters()[0]
     with pytest.raises(ConfigError, match=named):
-        defense.apply(release(), setting=SETTING)
+        defense.apply(release(), problem=PROBLEM)
 
 
 @pytest.mark.parametrize("defense", [LabelOnly(), RoundScores(decimals=3), Temperature(t=2.5)])

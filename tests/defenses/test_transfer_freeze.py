@@ -36,7 +36,7 @@ def test_without_freezing_and_pretraining_it_is_plain_training_bit_by_bit(small,
 def test_frozen_layers_are_those_of_the_public_network_and_the_rest_moves(small):
     fit = small.fit(TransferFreeze(), validation=public(small))
     alone = small.recipe.fit(
-        small.network(), public(small), setting=small.setting(), seed=seed_for("pretrain", 0)
+        small.network(), public(small), problem=small.problem(), seed=seed_for("pretrain", 0)
     )
     for name, tensor in weights(fit).items():
         assert torch.equal(tensor, weights(alone)[name]) == (name not in HEAD)
@@ -64,9 +64,9 @@ def test_members_do_not_reach_the_frozen_layers(small):
 def test_without_freezing_every_layer_goes_on_from_the_public_network(small):
     fit = small.fit(TransferFreeze(frozen=0), validation=public(small))
     alone = small.recipe.fit(
-        small.network(), public(small), setting=small.setting(), seed=seed_for("pretrain", 0)
+        small.network(), public(small), problem=small.problem(), seed=seed_for("pretrain", 0)
     )
-    want = small.recipe.fit(alone.model.train(), small.records(), setting=small.setting(), seed=0)
+    want = small.recipe.fit(alone.model.train(), small.records(), problem=small.problem(), seed=0)
     assert small.same(fit, want)
     longer = small.fit(TransferFreeze(frozen=0, pretrain_epochs=9), validation=public(small))
     assert not small.same(fit, longer)
@@ -117,12 +117,12 @@ def test_only_the_training_on_members_is_private(small):
     alone = small.recipe.fit(
         small.network(),
         public(small),
-        setting=small.setting(),
+        problem=small.problem(),
         seed=seed_for("pretrain", 0),
     )
     assert torch.equal(weights(fit)["0.weight"], weights(alone)["0.weight"])
-    after = TransferFreeze().apply(small.recipe, setting=small.setting())
-    assert DPSGD(epsilon=8).refusals(small.setting(), after)
+    after = TransferFreeze().apply(small.recipe, problem=small.problem())
+    assert DPSGD(epsilon=8).incompatibilities(small.problem(), after)
 
 
 def test_a_rule_before_it_holds_for_members_only(small):
@@ -142,20 +142,25 @@ def test_public_records_are_needed_and_count_in_the_key(small):
 
 
 def test_what_it_does_not_go_with(small):
-    public_setting = small.setting()
-    stopping = EarlyStopping().apply(small.recipe, setting=public_setting)
-    (reason,) = TransferFreeze().refusals(public_setting, stopping)
+    public_setting = small.problem()
+    stopping = EarlyStopping().apply(small.recipe, problem=public_setting)
+    (reason,) = TransferFreeze().incompatibilities(public_setting, stopping)
     assert "pre-trains on" in reason
-    federation = Federated().apply(small.recipe, setting=public_setting)
-    assert "FederatedTrainer is none" in TransferFreeze().refusals(public_setting, federation)[0]
-    transferred = TransferFreeze().apply(small.recipe, setting=public_setting)
+    federation = Federated().apply(small.recipe, problem=public_setting)
+    assert (
+        "FederatedTrainer is none"
+        in TransferFreeze().incompatibilities(public_setting, federation)[0]
+    )
+    transferred = TransferFreeze().apply(small.recipe, problem=public_setting)
     assert isinstance(transferred, Transferred)
     assert "Transferred" in repr(transferred)
     for second in (Federated(), EarlyStopping(), MixUp(), TransferFreeze()):
-        assert second.refusals(public_setting, transferred)
+        assert second.incompatibilities(public_setting, transferred)
     flat = changed(small.recipe, augment=["flip"])
-    table = small.setting(n_patients=60)
-    assert TransferFreeze().apply(flat, setting=table).refusals(table) == flat.refusals(table)
+    table = small.problem(n_patients=60)
+    assert TransferFreeze().apply(flat, problem=table).incompatibilities(
+        table
+    ) == flat.incompatibilities(table)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +169,6 @@ def test_what_it_does_not_go_with(small):
      ({"pretrain_epochs": -1}, "pretrain_epochs -1"), ({"pretrain_epochs": 1.5}, "pretrain_epochs")],
 )  # fmt: skip
 def test_impossible_settings_are_named(small, keywords, named):
-    assert named in TransferFreeze(**keywords).faults()[0]
+    assert named in TransferFreeze(**keywords).invalid_parameters()[0]
     with pytest.raises(ConfigError, match=named):
-        TransferFreeze(**keywords).apply(small.recipe, setting=small.setting())
+        TransferFreeze(**keywords).apply(small.recipe, problem=small.problem())

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from medleak.api import MedleakError, Setting
+from medleak.api import MedleakError, ProblemSpec
 from medleak.defenses.train.federated import Federated, FederatedTrainer
 from medleak.defenses.update.gaussian_noise import NoiseUpdate
 from medleak.defenses.update.prune import Prune
@@ -16,7 +16,7 @@ from medleak.defenses.update.top_k import TopK
 from medleak.targets.architectures.cnn import SmallCNN
 from medleak.testing import check_defense
 
-SETTING = Setting(1000, 1000, 1, (1, 8, 8), 2)
+PROBLEM = ProblemSpec(1000, 1000, 1, (1, 8, 8), 2)
 ALL = [Prune, TopK, Quantise, SignUpdate, NoiseUpdate, Soteria]
 UNCHANGED = [Prune(fraction=0), TopK(keep=1), NoiseUpdate(std=0), Soteria(fraction=0)]
 
@@ -243,7 +243,7 @@ def test_soteria_needs_a_linear_layer_and_lets_an_empty_batch_pass(client):
     ],
 )  # fmt: skip
 def test_impossible_settings_are_named(defense, named):
-    (fault,) = defense.faults()
+    (fault,) = defense.invalid_parameters()
     assert named in fault
 
 
@@ -252,6 +252,6 @@ def test_contract_and_no_promise(kind):
     federated = FederatedTrainer(plan=Federated())
     for trainer in (None, federated):
         assert check_defense(kind(), trainer=trainer) == []
-    assert kind().guarantees(SETTING, federated) == []
+    assert kind().guarantees(PROBLEM, federated) == []
     assert "NO guarantee" in kind.__doc__
     assert kind.hides == {}

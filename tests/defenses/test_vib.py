@@ -181,15 +181,15 @@ def test_bfloat16_and_an_empty_batch(small):
 
 
 def test_networks_with_nothing_to_squeeze_are_refused(small):
-    trainer = VIB().apply(small.recipe, setting=small.setting())
+    trainer = VIB().apply(small.recipe, problem=small.problem())
     for model, why in (
         (nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten()), "Sequential has no linear layer"),
         (nn.Linear(8, 2), "Linear is one linear layer"),
     ):
         with pytest.raises(ConfigError, match=why):
-            trainer.fit(model, small.records(), setting=small.setting(), seed=0)
-    federation = Federated().apply(small.recipe, setting=small.setting())
-    assert "FederatedTrainer has none" in VIB().refusals(small.setting(), federation)[0]
+            trainer.fit(model, small.records(), problem=small.problem(), seed=0)
+    federation = Federated().apply(small.recipe, problem=small.problem())
+    assert "FederatedTrainer has none" in VIB().incompatibilities(small.problem(), federation)[0]
 
 
 def test_the_noise_begins_small():
@@ -205,6 +205,6 @@ def test_the_noise_begins_small():
      ({"width": 2.5}, "width 2.5")],
 )  # fmt: skip
 def test_impossible_settings_are_named(small, keywords, named):
-    assert named in VIB(**keywords).faults()[0]
+    assert named in VIB(**keywords).invalid_parameters()[0]
     with pytest.raises(ConfigError, match=named):
-        VIB(**keywords).apply(small.recipe, setting=small.setting())
+        VIB(**keywords).apply(small.recipe, problem=small.problem())

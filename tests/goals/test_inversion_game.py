@@ -6,7 +6,7 @@ import pytest
 from medleak.api import ConfigError, DataError
 from medleak.config.compose import Job, metrics
 from medleak.core.store import Store
-from medleak.data.experiment import load_world
+from medleak.data.experiment import load_experiment_data
 from medleak.engine import plan as grid
 from medleak.engine.executors import SerialExecutor
 from medleak.goals.inversion.goal import SHUFFLED
@@ -61,30 +61,30 @@ def measured(plan):
 
 
 @pytest.fixture(scope="module")
-def world():
-    return load_world(target(), None)
+def experiment():
+    return load_experiment_data(target(), None)
 
 
-def test_persons_are_classes_and_their_scans_are_divided(world):
-    challenge, evaluation = world.challenge.records, world.evaluation
-    assert world.identities
-    assert (world.setting.n_outputs, world.setting.unit) == (12, "patient")
+def test_persons_are_classes_and_their_scans_are_divided(experiment):
+    challenge, evaluation = experiment.challenge.records, experiment.evaluation
+    assert experiment.identities
+    assert (experiment.problem.n_outputs, experiment.problem.unit) == (12, "patient")
     assert set(challenge.y) == set(evaluation.y) == set(range(12))
     assert np.bincount(evaluation.y).tolist() == [3] * 12
     for records in (challenge, evaluation):  # a person is a class and a class is a person
         assert len(set(zip(records.patients.tolist(), records.y.tolist(), strict=True))) == 12
-    assert set(world.auxiliary.y) == {-1}
-    assert not np.intersect1d(world.auxiliary.patients, challenge.patients).size
+    assert set(experiment.auxiliary.y) == {-1}
+    assert not np.intersect1d(experiment.auxiliary.patients, challenge.patients).size
 
 
-def test_half_of_each_persons_scans_are_members_and_the_evaluator_has_the_others(world):
+def test_half_of_each_persons_scans_are_members_and_the_evaluator_has_the_others(experiment):
     for column in range(3):
-        member = world.member("audit", column)
+        member = experiment.member("audit", column)
         for person in range(12):
-            mine = member[world.challenge.y == person]
+            mine = member[experiment.challenge.y == person]
             assert abs(mine.sum() - len(mine) / 2) <= 0.5
-        assert np.array_equal(world.member("complement", column), ~member)
-    assert not np.array_equal(world.member("audit", 0), world.member("audit", 1))
+        assert np.array_equal(experiment.member("complement", column), ~member)
+    assert not np.array_equal(experiment.member("audit", 0), experiment.member("audit", 1))
 
 
 def test_a_model_that_tells_persons_is_inverted_and_its_controls_are_not(plan):

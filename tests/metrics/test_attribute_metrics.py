@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medleak.api import Attributes, Guesses
+from medleak.api import AttributeScores, AttributeTruth
 from medleak.metrics.attribute import AttributeAccuracy, AttributeAUC, training_added
 from medleak.metrics.guessing import learned
 
@@ -12,14 +12,14 @@ TWO = np.array([[0.0, 1], [0, 2], [0, 3], [0, 4]])
 
 def guessed(scores, value, patients=None):
     patients = np.arange(len(value)) if patients is None else patients
-    return Guesses(np.asarray(scores, float), patients), Attributes(np.asarray(value))
+    return AttributeScores(np.asarray(scores, float), patients), AttributeTruth(np.asarray(value))
 
 
 def test_two_values_are_ranked_by_their_difference():
     output, secret = guessed(TWO, [0, 1, 0, 1])
     assert AttributeAUC()(output, secret).value == 0.75
-    mirrored = Guesses(TWO[:, ::-1], output.patients)
-    assert AttributeAUC()(mirrored, Attributes(1 - secret.value)).value == 0.75
+    mirrored = AttributeScores(TWO[:, ::-1], output.patients)
+    assert AttributeAUC()(mirrored, AttributeTruth(1 - secret.value)).value == 0.75
 
 
 def test_several_values_are_averaged():
@@ -68,7 +68,7 @@ def test_the_excess_over_a_baseline_as_good_covers_nought(metric):
         noise = 0.8 * rng.normal(size=(2, len(value)))
         ours, theirs = (scores + np.stack([-e, e], axis=1) for e in noise)
         output, secret = guessed(ours, value)
-        gain = metric.excess(output, Guesses(theirs, output.patients), secret)
+        gain = metric.excess(output, AttributeScores(theirs, output.patients), secret)
         covered += gain.low <= 0 <= gain.high
     assert covered >= 91
     assert gain.high - gain.low < 0.4
@@ -78,7 +78,9 @@ def test_a_perfect_attack_over_a_blind_baseline_has_a_width():
     rng = np.random.default_rng(2)
     value = rng.integers(0, 2, 60)
     output, secret = guessed(np.eye(2)[value], value)
-    gain = AttributeAUC().excess(output, Guesses(np.zeros((60, 2)), output.patients), secret)
+    gain = AttributeAUC().excess(
+        output, AttributeScores(np.zeros((60, 2)), output.patients), secret
+    )
     assert gain.value == 0.5
     assert 0.3 < gain.low < 0.5
 

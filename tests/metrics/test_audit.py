@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import brentq, linprog
 from scipy.stats import binom, norm
 
-from medleak.api import DataError, Guarantee, Scored, Secret
+from medleak.api import DataError, Guarantee, MembershipScores, MembershipTruth
 from medleak.metrics.privacy.audit import (
     Counts,
     Guesses,
@@ -354,7 +354,7 @@ def sample(n=1000, shift=3.0, seed=0, records=1):
     rng = np.random.default_rng(seed)
     member = np.repeat(rng.random(n) < 0.5, records)
     scores = shift * member + np.repeat(rng.normal(size=n), records)
-    return Scored(scores, np.repeat(np.arange(n), records)), Secret(member)
+    return MembershipScores(scores, np.repeat(np.arange(n), records)), MembershipTruth(member)
 
 
 def promise(epsilon, delta=1e-6, **changes):
@@ -386,7 +386,7 @@ def pooled(scores, member, records=1):
     runs, n = scores.shape
     patients = np.tile(np.repeat(np.arange(n // records), records), runs)
     run = np.repeat(np.arange(runs), n)
-    return Scored(scores.ravel(), patients, run), Secret(member.ravel())
+    return MembershipScores(scores.ravel(), patients, run), MembershipTruth(member.ravel())
 
 
 def test_pooled_targets_are_a_run_each():
@@ -403,7 +403,7 @@ def test_pooled_targets_are_a_run_each():
     scored, secret = pooled(scores, member, records=2)
     assert metric(scored, secret) == found
     order = rng.permutation(len(scored.scores))
-    assert metric(scored.take(order), Secret(secret.member[order])) == found
+    assert metric(scored.take(order), MembershipTruth(secret.member[order])) == found
 
 
 def test_runs_are_told_apart_by_name_alone():
@@ -436,13 +436,20 @@ def test_runs_that_depend_on_each_other_do_not_alarm():
 def test_the_metric_refuses_coins_that_are_not_fair():
     rng = np.random.default_rng(0)
     member = rng.random(1000) < 0.7
-    found = OneRunEpsilon()(Scored(rng.normal(size=1000), np.arange(1000)), Secret(member))
+    found = OneRunEpsilon()(
+        MembershipScores(rng.normal(size=1000), np.arange(1000)), MembershipTruth(member)
+    )
     assert found.value is None
     assert "not drawn by fair coins" in found.flag
     assert (
-        OneRunEpsilon().lower_bound(Scored(member * 1.0, np.arange(1000)), Secret(member)) is None
+        OneRunEpsilon().lower_bound(
+            MembershipScores(member * 1.0, np.arange(1000)), MembershipTruth(member)
+        )
+        is None
     )
-    nobody = OneRunEpsilon()(Scored(np.zeros(3), np.arange(3)), Secret(np.zeros(3, bool)))
+    nobody = OneRunEpsilon()(
+        MembershipScores(np.zeros(3), np.arange(3)), MembershipTruth(np.zeros(3, bool))
+    )
     assert nobody.flag == "no members"
 
 
@@ -452,7 +459,7 @@ def test_the_null_is_zero_nearly_always():
 
 
 @pytest.mark.parametrize(
-    ("guarantees", "ceiling"),
+    ("guarantees", "upper_bound"),
     [
         ([], None),
         ([promise(3.0)], 3.0),
@@ -463,8 +470,8 @@ def test_the_null_is_zero_nearly_always():
         ([promise(1e9)], 1e9),
     ],
 )
-def test_the_ceiling_is_the_smallest_claim_at_this_delta(guarantees, ceiling):
-    assert OneRunEpsilon().ceiling(guarantees) == ceiling
+def test_the_ceiling_is_the_smallest_claim_at_this_delta(guarantees, upper_bound):
+    assert OneRunEpsilon().upper_bound(guarantees) == upper_bound
 
 
 def test_a_claim_at_a_larger_delta_is_converted_by_its_mechanism():
@@ -472,7 +479,7 @@ def test_a_claim_at_a_larger_delta_is_converted_by_its_mechanism():
     given = promise(gaussian_epsilon(0.5, 1e-3), delta=1e-3, mechanism=gaussian)
     assert given.epsilon < 1.7
     exact = gaussian_epsilon(0.5, DELTA)
-    assert exact <= OneRunEpsilon().ceiling([given]) < exact + 0.02
+    assert exact <= OneRunEpsilon().upper_bound([given]) < exact + 0.02
 
 
 def test_violations_of_a_claim_are_flagged():
@@ -487,6 +494,10 @@ def test_violations_of_a_claim_are_flagged():
 
 
 def test_settings_that_make_no_sense():
-    assert OneRunEpsilon().faults() == []
-    assert len(OneRunEpsilon(shares=[(0.7, 0.7), (0.1,), (0, 0)], delta=2).faults()) == 4
-    assert OneRunEpsilon(shares=()).faults() == ["shares are empty: give at least one pair"]
+    assert OneRunEpsilon().invalid_parameters() == []
+    assert (
+        len(OneRunEpsilon(shares=[(0.7, 0.7), (0.1,), (0, 0)], delta=2).invalid_parameters()) == 4
+    )
+    assert OneRunEpsilon(shares=()).invalid_parameters() == [
+        "shares are empty: give at least one pair"
+    ]

@@ -115,10 +115,10 @@ def test_a_fresh_accountant_for_every_round_is_caught():
 
 
 def test_shuffled_batches_that_claim_poisson_are_caught():
-    setting = {"n": 503, "batch": 10, "epochs": 16, "sigma": 2.1}
+    problem = {"n": 503, "batch": 10, "epochs": 16, "sigma": 2.1}
     claim = claimed(10 / 503, 2.1, 16 * 51)
     shuffled, poisson = (
-        functools.partial(identical_records, **setting, shuffled=s) for s in (True, False)
+        functools.partial(identical_records, **problem, shuffled=s) for s in (True, False)
     )
     assert audited(shuffled)[0] > claim
     assert max(audited(poisson, audits=20)) <= claim

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from medleak.api import Guarantee, Scored, Secret
+from medleak.api import Guarantee, MembershipScores, MembershipTruth
 from medleak.metrics.membership import (
     AUC,
     Advantage,
@@ -146,7 +146,7 @@ def likelihood_ratio_game(q, sigma, steps, n, seed):
         sampled = member & (rng.random(n) < q)
         seen = sigma * rng.normal(size=n) + sampled
         scores += np.log1p(q * np.expm1((2 * seen - 1) / (2 * sigma**2)))
-    return Scored(scores, np.arange(n)), Secret(member)
+    return MembershipScores(scores, np.arange(n)), MembershipTruth(member)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_broken_promise_is_found():
 
 def test_precision_has_no_ceiling_under_gaussian_noise():
     metric = PrecisionAtPrior(prior=0.1)
-    assert metric.ceiling([promise(gaussian(0.1, 1.0, 100))]) is None
+    assert metric.upper_bound([promise(gaussian(0.1, 1.0, 100))]) is None
 
 
 def test_profiles_are_computed_once():

@@ -3,21 +3,23 @@
 import numpy as np
 import pytest
 
-from medleak.api import Portraits, Sitters
+from medleak.api import InversionTruth, InvertedImages
 from medleak.metrics.inversion import KNNDistance, NearestSSIM, Recognised
 
 
 def portraits(images, scores, features=None):
     k, m = np.shape(scores)[:2]
     features = np.zeros((k, m, 2)) if features is None else np.asarray(features, dtype=float)
-    return Portraits(np.asarray(images), np.arange(k), np.asarray(scores, dtype=float), features)
+    return InvertedImages(
+        np.asarray(images), np.arange(k), np.asarray(scores, dtype=float), features
+    )
 
 
 def sitters(n_classes=3, n=4, size=12, seed=0):
     rng = np.random.default_rng(seed)
     shape = (n_classes * n, 1, size, size)
     y = np.repeat(np.arange(n_classes), n)
-    return Sitters(rng.random(shape), y, rng.random((len(y), 2)), rng.random(shape), y)
+    return InversionTruth(rng.random(shape), y, rng.random((len(y), 2)), rng.random(shape), y)
 
 
 def test_recognised_counts_the_pictures_of_each_class_alike():
@@ -43,7 +45,7 @@ def test_ties_count_by_chance():
 
 def test_knn_distance_is_to_the_nearest_of_the_own_class():
     truth = sitters(2, n=2)
-    truth = Sitters(
+    truth = InversionTruth(
         truth.images,
         truth.y,
         np.array([[0, 0], [3, 0], [0, 1], [9, 9.0]]),
@@ -74,7 +76,7 @@ def test_without_leakage_the_gap_covers_nought():
         trained, others, shown = near(3), near(3), near(2)
         y = np.repeat(np.arange(8), 3)
         flat = [x.reshape(24, 1, 12, 12) for x in (trained, others)]
-        truth = Sitters(flat[0], y, np.zeros((24, 1)), flat[1], y)
+        truth = InversionTruth(flat[0], y, np.zeros((24, 1)), flat[1], y)
         found = NearestSSIM()(portraits(shown, np.zeros((8, 2, 8))), truth)
         missed += not found.low <= 0 <= found.high
     assert missed <= 9  # of 60 at 95%: more has a chance below one in a thousand
@@ -110,7 +112,7 @@ def test_excess_is_paired_by_class():
 
 
 def test_faults_and_refusals():
-    assert "did you mean 'trained'" in NearestSSIM(among="trainde").faults()[0]
-    assert Recognised(k=0).faults()
+    assert "did you mean 'trained'" in NearestSSIM(among="trainde").invalid_parameters()[0]
+    assert Recognised(k=0).invalid_parameters()
     small = portraits(np.zeros((1, 1, 1, 8, 8)), np.zeros((1, 1, 2)))
     assert "smaller than the window" in NearestSSIM()(small, sitters(1, size=8)).flag

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import binom
 
-from medleak.api import DataError, Guarantee, Scored, Secret
+from medleak.api import DataError, Guarantee, MembershipScores, MembershipTruth
 from medleak.metrics.privacy.audit import (
     Counts,
     audit_runs,
@@ -50,7 +50,7 @@ def sample(scores, member, **changes):
     runs, n = scores.shape
     run, patients = np.repeat(np.arange(runs), n), np.tile(np.arange(n), runs)
     given = {"run": run} | changes
-    return Scored(scores.ravel(), patients, **given), Secret(member.ravel())
+    return MembershipScores(scores.ravel(), patients, **given), MembershipTruth(member.ravel())
 
 
 # --------------------------------------------------------------------------- alarms
@@ -252,8 +252,10 @@ def test_a_violation_needs_runs_enough_for_its_level():
 
 
 def test_settings_that_make_no_sense():
-    assert ManyRunEpsilon().faults() == []
-    assert ManyRunEpsilon(delta=0).faults() == []
-    assert ManyRunEpsilon(delta=2).faults() == ["delta is 2: a number in 0..1 is needed"]
-    assert len(ManyRunEpsilon(delta=0, gaussian=True).faults()) == 1
+    assert ManyRunEpsilon().invalid_parameters() == []
+    assert ManyRunEpsilon(delta=0).invalid_parameters() == []
+    assert ManyRunEpsilon(delta=2).invalid_parameters() == [
+        "delta is 2: a number in 0..1 is needed"
+    ]
+    assert len(ManyRunEpsilon(delta=0, gaussian=True).invalid_parameters()) == 1
     assert gaussian_epsilon(1.0, 0.0) == np.inf

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from medleak.api import Curve, Estimate, Scored, Secret
+from medleak.api import Curve, Estimate, MembershipScores, MembershipTruth
 from medleak.config.instantiate import build
 from medleak.metrics.membership import (
     AUC,
@@ -30,7 +30,9 @@ NAMES = [
 def game(n=200, shift=0.0, seed=0):
     rng = np.random.default_rng(seed)
     member = rng.random(n) < 0.5
-    return Scored(rng.normal(size=n) + shift * member, np.arange(n)), Secret(member)
+    return MembershipScores(rng.normal(size=n) + shift * member, np.arange(n)), MembershipTruth(
+        member
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,7 +96,7 @@ def test_advantage_is_twice_balanced_accuracy_less_one():
     half, full = BalancedAccuracy()(scored, secret), Advantage()(scored, secret)
     for part in ("value", "low", "high"):
         assert getattr(full, part) == pytest.approx(2 * getattr(half, part) - 1)
-    worse = Scored(-scored.scores, scored.patients)
+    worse = MembershipScores(-scored.scores, scored.patients)
     assert Advantage()(worse, secret).value <= 0
 
 
@@ -104,11 +106,11 @@ def test_precision_follows_from_the_rates():
     rare = PrecisionAtPrior(prior=0.01)(scored, secret).value
     odds = even / (1 - even)
     assert rare == pytest.approx(odds / (odds + 99))
-    perfect = Scored(secret.member.astype(float), scored.patients)
+    perfect = MembershipScores(secret.member.astype(float), scored.patients)
     got = PrecisionAtPrior(prior=0.1)(perfect, secret)
     assert got.value == got.high == 1
     assert got.low < 0.95
-    nothing = Scored(-secret.member.astype(float), scored.patients)
+    nothing = MembershipScores(-secret.member.astype(float), scored.patients)
     assert PrecisionAtPrior(prior=0.1)(nothing, secret).value is None
     assert PrecisionAtPrior(prior=0.1)(nothing, secret).flag == "nobody was flagged"
 
@@ -116,27 +118,30 @@ def test_precision_follows_from_the_rates():
 def test_tpr_says_when_the_threshold_rests_on_too_few():
     member = np.arange(2000) < 1000
     scored, secret = (
-        Scored(np.random.default_rng(0).normal(size=2000), np.arange(2000)),
-        Secret(member),
+        MembershipScores(np.random.default_rng(0).normal(size=2000), np.arange(2000)),
+        MembershipTruth(member),
     )
     assert TPRAtFPR(fpr=0.01)(scored, secret).flag == ""
     assert TPRAtFPR(fpr=0.001)(scored, secret).flag == "N*FPR < 10"
     assert TPRAtFPR(fpr=0.001, pooled_only=True)(scored, secret).value is not None
-    small = Scored(scored.scores[1:-1], scored.patients[1:-1]), Secret(member[1:-1])
+    small = (
+        MembershipScores(scored.scores[1:-1], scored.patients[1:-1]),
+        MembershipTruth(member[1:-1]),
+    )
     got = TPRAtFPR(fpr=0.001, pooled_only=True)(*small)
     assert got.value is None
     assert got.flag == "N*FPR < 1: too few patients"
     assert TPRAtFPR(fpr=0.001, pooled_only=True).lower_bound(*small) is None
-    scans = Scored(scored.scores, np.arange(2000) // 2)  # half as many patients
+    scans = MembershipScores(scored.scores, np.arange(2000) // 2)  # half as many patients
     assert TPRAtFPR(fpr=0.01)(scans, secret).flag == "N*FPR < 10"
     assert TPRAtFPR(fpr=0.01)(scans, secret).n == 1000
 
 
 @pytest.mark.parametrize("truth", [np.ones(5, bool), np.zeros(5, bool), np.zeros(0, bool)])
 def test_an_empty_class_is_not_measured(truth):
-    scored = Scored(np.arange(len(truth), dtype=float), np.arange(len(truth)))
+    scored = MembershipScores(np.arange(len(truth), dtype=float), np.arange(len(truth)))
     metrics = {"auc": AUC(), "bacc": BalancedAccuracy(), "tpr": TPRAtFPR(), "roc": ROCCurve()}
-    for got in evaluate(metrics, scored, Secret(truth)).values():
+    for got in evaluate(metrics, scored, MembershipTruth(truth)).values():
         assert isinstance(got, Estimate)
         assert got.value is None
         assert got.flag
@@ -145,13 +150,13 @@ def test_an_empty_class_is_not_measured(truth):
 def test_infinite_and_constant_scores():
     member = np.arange(40) < 20
     for scores in (np.where(member, np.inf, -np.inf), np.where(member, 0, -np.inf)):
-        scored = Scored(scores, np.arange(40))
-        assert AUC()(scored, Secret(member)).value == 1
-        assert BalancedAccuracy()(scored, Secret(member)).value == 1
-    same = Scored(np.zeros(40), np.arange(40))
-    assert AUC()(same, Secret(member)).value == 0.5
-    assert BalancedAccuracy()(same, Secret(member)).value == 0.5
-    assert TPRAtFPR(fpr=0.1)(same, Secret(member)).value == 0
+        scored = MembershipScores(scores, np.arange(40))
+        assert AUC()(scored, MembershipTruth(member)).value == 1
+        assert BalancedAccuracy()(scored, MembershipTruth(member)).value == 1
+    same = MembershipScores(np.zeros(40), np.arange(40))
+    assert AUC()(same, MembershipTruth(member)).value == 0.5
+    assert BalancedAccuracy()(same, MembershipTruth(member)).value == 0.5
+    assert TPRAtFPR(fpr=0.1)(same, MembershipTruth(member)).value == 0
 
 
 def groups_of(n, seed=0):
@@ -170,7 +175,10 @@ def test_groups_skip_unknown_and_refuse_small_ones():
     assert found["site=B"]["auc"].value is None
     assert found["site=B"]["auc"].flag.startswith("too few")
     mask = groups["sex"] == "F"
-    alone = AUC()(Scored(scored.scores[mask], scored.patients[mask]), Secret(secret.member[mask]))
+    alone = AUC()(
+        MembershipScores(scored.scores[mask], scored.patients[mask]),
+        MembershipTruth(secret.member[mask]),
+    )
     assert found["sex=F"]["auc"] == alone
     assert "roc" not in found["sex=F"]
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from scipy.stats import norm
 
-from medleak.api import DataError, Originals, Rebuilt
+from medleak.api import DataError, Reconstructions, ReconstructionTruth
 from medleak.config.instantiate import build
 from medleak.metrics import baselines
 from medleak.metrics.image_matching import (
@@ -53,11 +53,13 @@ def game(n_trials=6, batch=4, n_gallery=60, seed=0):
     for t, n in enumerate(counts):
         positions[t, :n], drawn = drawn[:n], drawn[n:]
         images[t, :n] = gallery[rng.permutation(positions[t, :n])]
-    return Rebuilt(images, counts, gallery, np.arange(n_gallery)), Originals(positions)
+    return Reconstructions(images, counts, gallery, np.arange(n_gallery)), ReconstructionTruth(
+        positions
+    )
 
 
 def with_images(output, images):
-    return Rebuilt(images, output.n_records, output.gallery, output.patients)
+    return Reconstructions(images, output.n_records, output.gallery, output.patients)
 
 
 # --------------------------------------------------------------------------- matching
@@ -75,12 +77,12 @@ def test_assignment_is_the_best_of_all_permutations():
 def test_one_good_image_is_counted_once():
     gallery = np.stack([np.full((1, 12, 12), v) for v in (0.0, 0.1, 0.9)])
     images = np.stack([gallery[0], gallery[0] + 0.02, gallery[0] + 0.04])[None]
-    output = Rebuilt(images, np.array([3]), gallery, np.arange(3))
-    matched = match(output, Originals(np.array([[0, 1, 2]])))
+    output = Reconstructions(images, np.array([3]), gallery, np.arange(3))
+    matched = match(output, ReconstructionTruth(np.array([[0, 1, 2]])))
     assert (
         len(np.unique(matched.rebuilt[:, 0, 0, 0])) == 3
     )  # nearest would use the third image twice
-    value = MSE()(output, Originals(np.array([[0, 1, 2]]))).value
+    value = MSE()(output, ReconstructionTruth(np.array([[0, 1, 2]]))).value
     assert value == pytest.approx((0 + 0.08**2 + 0.86**2) / 3)
 
 
@@ -115,7 +117,7 @@ def test_the_order_of_rebuilt_images_does_not_matter(metric):
 def test_what_does_not_fit_is_refused(change, words):
     output, secret = game()
     with pytest.raises(DataError, match=words):
-        MSE()(Rebuilt(**(vars(output) | change)), secret)
+        MSE()(Reconstructions(**(vars(output) | change)), secret)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -171,8 +173,8 @@ def test_records_of_a_patient_are_averaged():
     patients = np.array(["a", "a", "a", "b", "c", "d", "e", "f"])
     images = gallery[[0, 1, 2, 3]][:, None].copy()
     images[3] = 1 - images[3]
-    output = Rebuilt(images, np.ones(4, int), gallery, patients)
-    found = Recovered()(output, Originals(np.arange(4)[:, None]))
+    output = Reconstructions(images, np.ones(4, int), gallery, patients)
+    found = Recovered()(output, ReconstructionTruth(np.arange(4)[:, None]))
     assert found.value == pytest.approx(0.5)
     assert found.n == 2
 
@@ -206,8 +208,8 @@ def test_ssim_equals_scikit_image():
 
 def test_images_smaller_than_the_window_are_not_measured():
     small = np.random.default_rng(0).random((4, 1, 8, 30))
-    output = Rebuilt(small[:, None], np.ones(4, int), small, np.arange(4))
-    secret = Originals(np.arange(4)[:, None])
+    output = Reconstructions(small[:, None], np.ones(4, int), small, np.arange(4))
+    secret = ReconstructionTruth(np.arange(4)[:, None])
     for metric in (SSIM(), Recovered()):
         found = metric(output, secret)
         assert found.value is None
@@ -220,21 +222,21 @@ def test_images_smaller_than_the_window_are_not_measured():
 @pytest.mark.parametrize("metric", EVERY, ids=repr)
 def test_nothing_observed_is_not_measured(metric):
     output, _ = game()
-    empty = Rebuilt(output.images[:0], np.zeros(0, int), output.gallery, output.patients)
-    found = metric(empty, Originals(np.zeros((0, 4), int)))
+    empty = Reconstructions(output.images[:0], np.zeros(0, int), output.gallery, output.patients)
+    found = metric(empty, ReconstructionTruth(np.zeros((0, 4), int)))
     assert (found.value, found.n, found.flag) == (None, 0, "no observations")
 
 
 def test_an_empty_observation_changes_nothing():
     output, secret = game()
     images = output.images + 0.05 * np.random.default_rng(0).normal(size=output.images.shape)
-    longer = Rebuilt(
+    longer = Reconstructions(
         np.concatenate([images[:2], images[:1], images[2:]]),
         np.insert(output.n_records, 2, 0),
         output.gallery,
         output.patients,
     )
-    truth = Originals(np.insert(secret.positions, 2, -1, axis=0))
+    truth = ReconstructionTruth(np.insert(secret.positions, 2, -1, axis=0))
     for metric in EVERY:
         assert metric(longer, truth) == metric(with_images(output, images), secret)
 
@@ -317,8 +319,8 @@ def test_naming_many_for_a_batch_pays_at_most_their_number():
     for _ in range(150):
         positions = rng.choice(40, 5, replace=False)[None]
         images = gallery[rng.choice(40, 5, replace=False)][None]
-        output = Rebuilt(images, np.array([5]), gallery, np.arange(40))
-        values.append(Identified()(output, Originals(positions)).value)
+        output = Reconstructions(images, np.array([5]), gallery, np.arange(40))
+        values.append(Identified()(output, ReconstructionTruth(positions)).value)
     assert 2 / 40 < np.mean(values) <= 5 / 40 + 3 * np.std(values) / np.sqrt(150)
 
 
@@ -511,7 +513,7 @@ def test_shipped_yaml_builds_and_measures(name):
     assert config["name"] == name
     metric = build(config)
     assert metric.goal == "reconstruction"
-    assert metric.faults() == []
+    assert metric.invalid_parameters() == []
     assert repr(eval(repr(metric), vars(__import__(type(metric).__module__, fromlist=["x"])))) == (
         repr(metric)
     )
@@ -523,6 +525,6 @@ def test_shipped_yaml_builds_and_measures(name):
 
 
 def test_settings_that_mean_nothing_are_faults():
-    assert "did you mean 'ssim'" in Recovered(measure="sim").faults()[0]
-    assert Identified(k=0).faults()
-    assert PSNR(cap=float("inf")).faults()
+    assert "did you mean 'ssim'" in Recovered(measure="sim").invalid_parameters()[0]
+    assert Identified(k=0).invalid_parameters()
+    assert PSNR(cap=float("inf")).invalid_parameters()

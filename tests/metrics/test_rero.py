@@ -150,8 +150,8 @@ def named(rng, n, *, q, sigma, candidates=8):
 
 def test_an_optimal_attack_stays_below_and_comes_near():
     hit, _ = named(np.random.default_rng(0), 200_000, q=1.0, sigma=1.0)
-    ceiling = rero([promise(gaussian(1, 1.0, 1))], 1 / 8)
-    assert 0.75 * ceiling < hit.mean() < ceiling
+    upper_bound = rero([promise(gaussian(1, 1.0, 1))], 1 / 8)
+    assert 0.75 * upper_bound < hit.mean() < upper_bound
 
 
 def test_a_rate_over_the_batch_does_not_enjoy_amplification():
@@ -191,9 +191,9 @@ def test_uniform_prior_is_what_the_best_blind_guesser_reaches():
 def test_only_identification_has_a_ceiling_and_only_with_a_prior():
     known = [promise(gaussian(1, 2, 1))]
     # One image may be like many originals: kappa cannot be counted for `Recovered`.
-    assert Recovered().ceiling(known, 1 / 8) is None
+    assert Recovered().upper_bound(known, 1 / 8) is None
     for metric in (Identified(), Identified(k=3)):
-        assert metric.ceiling(known) is None
-        assert metric.ceiling(known, 1 / 8) == pytest.approx(0.2577, abs=1e-4)
-        assert metric.ceiling([], 1 / 8) is None
-    assert MSE().ceiling(known) is None
+        assert metric.upper_bound(known) is None
+        assert metric.upper_bound(known, 1 / 8) == pytest.approx(0.2577, abs=1e-4)
+        assert metric.upper_bound([], 1 / 8) is None
+    assert MSE().upper_bound(known) is None

@@ -103,9 +103,9 @@ def test_one_vacuous_ceiling_makes_the_mean_vacuous(make_row):
     (both,) = aggregate([low, dataclasses.replace(high, ceilings={"auc": 0.95})])
     assert both.ceilings["auc"] == 0.95
     assert both.ceilings["tpr_at_1fpr"] is None
-    assert both.ceiling("tpr_at_1fpr") == "vacuous"
+    assert both.upper_bound("tpr_at_1fpr") == "vacuous"
     (none,) = aggregate([make_row("none", "lira", 250, 0)])
-    assert none.ceiling("auc") == "–"
+    assert none.upper_bound("auc") == "–"
 
 
 def test_the_worst_group_is_the_highest_mean_not_the_mean_of_the_highest(make_row):

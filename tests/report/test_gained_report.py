@@ -94,7 +94,7 @@ def test_files_hold_the_tables_and_are_fit_to_be_published(tmp_path, manifest):
 
 
 def test_portraits_show_what_was_stored(tmp_path):
-    from medleak.data.experiment import load_world
+    from medleak.data.experiment import load_experiment_data
 
     target = {
         "dataset": {
@@ -104,17 +104,17 @@ def test_portraits_show_what_was_stored(tmp_path):
         },
         "split": {"n_identities": 5, "n_auxiliary": 6, "n_evaluation": 1},
     }
-    world, store = load_world(target, None), Store(tmp_path)
-    row = pictured(fingerprint=world.dataset.fingerprint)
+    experiment, store = load_experiment_data(target, None), Store(tmp_path)
+    row = pictured(fingerprint=experiment.dataset.fingerprint)
     with pytest.raises(Exception, match="no longer in the store"):
-        portraits(row, store, lambda _: world)
+        portraits(row, store, lambda _: experiment)
     images = np.zeros((2, 4, 1, 28, 28), np.float32)
     arrays = {"images": images, "classes": np.array([1, 3]), "control/class mean": images}
     store.save("pictured", row.cell, {"controls": ["class mean"]}, arrays)
-    first, second = portraits(row, store, lambda _: world)
+    first, second = portraits(row, store, lambda _: experiment)
     assert (first.name, second.name) == ("person 1", "person 3")
     assert len(first.pictures) == 3
     assert first.beside[0][0] == "class mean"
     assert first.original != second.original
     with pytest.raises(Exception, match="the data have changed"):
-        portraits(pictured(fingerprint="other"), store, lambda _: world)
+        portraits(pictured(fingerprint="other"), store, lambda _: experiment)

@@ -9,7 +9,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medleak.api import Challenge, ConfigError, DataError, Originals, Rebuilt, Records
+from medleak.api import (
+    Challenge,
+    ConfigError,
+    DataError,
+    Reconstructions,
+    ReconstructionTruth,
+    Records,
+)
 from medleak.core.store import Store
 from medleak.metrics.reconstruction import PSNR, SSIM, Identified
 from medleak.report import aggregate, galleries, publish, scan, write
@@ -39,7 +46,7 @@ def test_values_out_of_range_are_cut():
 
 
 @pytest.fixture(scope="module")
-def world():
+def experiment():
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (N, 1, SIDE, SIDE), dtype=np.uint8)
     records = Records(x, np.arange(N) % 2, np.arange(N))
@@ -57,13 +64,13 @@ def positions():
 
 
 @pytest.fixture(scope="module")
-def images(world, positions):
+def images(experiment, positions):
     """Each message's originals in reverse, with a little noise."""
     made = np.zeros((*positions.shape, 1, SIDE, SIDE), dtype=np.float32)
     noise = np.random.default_rng(1).normal(0, 0.02, made.shape)
     for t, row in enumerate(positions):
         mine = row[row >= 0]
-        made[t, : len(mine)] = world.challenge.x[mine[::-1]] / 255 + noise[t, : len(mine)]
+        made[t, : len(mine)] = experiment.challenge.x[mine[::-1]] / 255 + noise[t, : len(mine)]
     return made
 
 
@@ -79,14 +86,14 @@ def store(tmp_path, images, positions):
 
 
 @pytest.fixture
-def measured(world, images, positions, make_rebuilt):
+def measured(experiment, images, positions, make_rebuilt):
     """A row with the figures of what is stored."""
 
     def make(age=TRAINED, **changes):
         mine = np.arange(11) < 10 if age == FRESH else np.arange(11) == 10
-        records, counts = world.challenge.records, (positions[mine] >= 0).sum(1)
-        rebuilt = Rebuilt(images[mine], counts, records.x / 255, records.patients)
-        truth = Originals(positions[mine])
+        records, counts = experiment.challenge.records, (positions[mine] >= 0).sum(1)
+        rebuilt = Reconstructions(images[mine], counts, records.x / 255, records.patients)
+        truth = ReconstructionTruth(positions[mine])
         metrics = {"psnr": PSNR(), "ssim": SSIM(), "identified": Identified()}
         leakage = {name: metric(rebuilt, truth) for name, metric in metrics.items()}
         return make_rebuilt(age=age, leakage=leakage, **changes)
@@ -95,22 +102,22 @@ def measured(world, images, positions, make_rebuilt):
 
 
 @pytest.fixture
-def known(monkeypatch, world):
+def known(monkeypatch, experiment):
     """The patients are found without composing anything."""
-    monkeypatch.setattr(galleries, "world", lambda row: world)
+    monkeypatch.setattr(galleries, "experiment", lambda row: experiment)
 
 
-def shown(rows, store, world):
-    return galleries.galleries(aggregate(rows), store, world_of=lambda row: world)
+def shown(rows, store, experiment):
+    return galleries.galleries(aggregate(rows), store, world_of=lambda row: experiment)
 
 
-def test_each_original_stands_beside_its_own_reconstruction(measured, store, world, positions):
-    (gallery,) = shown([measured()], store, world)
+def test_each_original_stands_beside_its_own_reconstruction(measured, store, experiment, positions):
+    (gallery,) = shown([measured()], store, experiment)
     (message,) = gallery.messages
     assert message.n_records == 6
     assert len(message.pairs) == 4
     for i, pair in enumerate(message.pairs):
-        assert pair.original == address(world.challenge.x[positions[10, i]] / 255)
+        assert pair.original == address(experiment.challenge.x[positions[10, i]] / 255)
         away = np.abs(pixels_of(pair.original) - pixels_of(pair.rebuilt)).mean()
         assert away < 0.03
         assert re.fullmatch(r"3\d\.\d dB", pair.alike[0])
@@ -118,25 +125,25 @@ def test_each_original_stands_beside_its_own_reconstruction(measured, store, wor
         assert pair.named == "named"
 
 
-def test_the_first_messages_are_shown_with_the_ages_together(measured, store, world):
+def test_the_first_messages_are_shown_with_the_ages_together(measured, store, experiment):
     rows = [measured(age, defense=d, cell=f"cell-{d}-imprint-0")
             for d in ("fedsgd", "fedavg") for age in (FRESH, TRAINED)]  # fmt: skip
-    found = shown(rows, store, world)
+    found = shown(rows, store, experiment)
     told = [(g.one.defense, g.one.row.records, len(g.messages)) for g in found]
     assert told == [
         ("fedavg", FRESH, 8), ("fedavg", TRAINED, 1), ("fedsgd", FRESH, 8), ("fedsgd", TRAINED, 1),
     ]  # fmt: skip
 
 
-def test_wrong_originals_are_never_shown(measured, store, world, make_rebuilt):
-    (gallery,) = shown([make_rebuilt(named=0.5)], store, world)
+def test_wrong_originals_are_never_shown(measured, store, experiment, make_rebuilt):
+    (gallery,) = shown([make_rebuilt(named=0.5)], store, experiment)
     assert (gallery.messages, gallery.missing) == (
         (),
         "its figures cannot be repeated from what is stored",
     )
-    (gallery,) = shown([measured(fingerprint="other")], store, world)
+    (gallery,) = shown([measured(fingerprint="other")], store, experiment)
     assert gallery.missing == "the data have changed since"
-    (gallery,) = shown([measured(cell="gone")], store, world)
+    (gallery,) = shown([measured(cell="gone")], store, experiment)
     assert gallery.missing == "its images are no longer in the store"
 
     def lost(row):
@@ -150,14 +157,14 @@ def test_the_patients_are_found_from_the_overrides_that_name_them(monkeypatch):
     asked = []
     monkeypatch.setattr(galleries, "_world", lambda words: asked.append(words))
     words = ["target=a", "+target.split.seed=3", "defense=d", "attack.k=2", "n_members=9", "seed=1"]
-    galleries.world(SimpleNamespace(provenance={"overrides": words}))
+    galleries.experiment(SimpleNamespace(provenance={"overrides": words}))
     assert asked == [("target=a", "+target.split.seed=3", "n_members=9")]
 
 
-def test_only_rebuilt_rows_have_galleries(make_row, bare_row, store, world):
+def test_only_rebuilt_rows_have_galleries(make_row, bare_row, store, experiment):
     rows = [make_row("none", "lira", 250, 0),
             bare_row("none", "dlg", 250, 0, "failed", "x", goal="reconstruction")]  # fmt: skip
-    assert shown(rows, store, world) == []
+    assert shown(rows, store, experiment) == []
 
 
 @pytest.mark.usefixtures("known")

@@ -152,11 +152,11 @@ def test_a_promise_to_others_is_no_ceiling_here(make_rebuilt):
     row = make_rebuilt("client_dp_eps8")
     central = {**row.guarantees[0], "adversaries": ("outsider", "client")}
     (one,) = aggregate([dataclasses.replace(row, guarantees=(central,))])
-    assert one.ceiling("identified") == "–"
+    assert one.upper_bound("identified") == "–"
     (cell,) = texts_of(rebuilt_tables.results([one]), "ε")
     assert cell == "8 (not against the server)"
     (outside,) = aggregate([dataclasses.replace(one.row, adversary="honest-but-curious outsider")])
-    assert outside.ceiling("identified") == "0.800"
+    assert outside.upper_bound("identified") == "0.800"
 
 
 def test_lines_have_a_cell_for_every_column(rebuilt_rows):
@@ -246,7 +246,7 @@ def test_one_card_speaks_of_both_goals(make_rebuilt, make_row):
     ],
 )
 def test_who_attacks_is_said(adversary, told):
-    assert rebuilt_words.seat(adversary) == told
+    assert rebuilt_words.observing_client(adversary) == told
 
 
 # --------------------------------------------------------------------------- pages and plots

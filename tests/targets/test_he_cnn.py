@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from medleak.api import ConfigError, MedleakError, Setting
+from medleak.api import ConfigError, MedleakError, ProblemSpec
 from medleak.targets.architectures.he_cnn import HECNN, HEMLP, SLOPE
 from medleak.targets.datasets.phantom import Phantom
 from medleak.targets.recipes import SGD
@@ -81,14 +81,14 @@ def test_gradients_of_gradients_exist(cls, shape):
 @pytest.mark.parametrize(("cls", "lr"), [(HECNN, 0.05), (HEMLP, 0.01)])
 def test_training_is_stable_where_a_bare_square_diverges(cls, lr):
     records = Phantom(n_patients=100, size=28, seed=0).load().records
-    setting = Setting(len(records), 100, 3, records.x.shape[1:], 2)
+    problem = ProblemSpec(len(records), 100, 3, records.x.shape[1:], 2)
 
     def loss(model):
         recipe = SGD(epochs=20, batch_size=32, lr=lr)
-        return recipe.fit(model, records, setting=setting, seed=0).facts["train_loss"]
+        return recipe.fit(model, records, problem=problem, seed=0).facts["train_loss"]
 
-    assert loss(cls(in_shape=setting.in_shape, n_outputs=2)) < 1
-    bare = cls(in_shape=setting.in_shape, n_outputs=2)
+    assert loss(cls(in_shape=problem.in_shape, n_outputs=2)) < 1
+    bare = cls(in_shape=problem.in_shape, n_outputs=2)
     bare.square = nn.Sequential(bare.square, Times(1 / SLOPE))
     with pytest.raises(MedleakError, match="diverged"):
         loss(bare)

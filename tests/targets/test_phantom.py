@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medleak.api import ConfigError, Setting
+from medleak.api import ConfigError, ProblemSpec
 from medleak.targets.datasets.phantom import Phantom
 
 
@@ -119,9 +119,9 @@ def test_task_can_be_learnt_and_memorised():
     records = Phantom(n_patients=450).load().records
     train, rest = records.take(records.patients < 250), records.take(records.patients >= 250)
     model = SmallCNN(in_shape=(1, 28, 28), n_outputs=2)
-    setting = Setting(len(train), 250, 3, (1, 28, 28), 2)
+    problem = ProblemSpec(len(train), 250, 3, (1, 28, 28), 2)
     recipe = SGD(epochs=30, batch_size=64, optimizer="adamw", lr=0.003)
-    trained = recipe.fit(model, train, setting=setting, seed=0)
+    trained = recipe.fit(model, train, problem=problem, seed=0)
     with torch.no_grad():
         predicted = model(torch.from_numpy(rest.x).float() / 255).argmax(1).numpy()
     assert (predicted == rest.y).mean() > 0.8

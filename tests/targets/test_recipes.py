@@ -8,15 +8,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medleak.api import ConfigError, MedleakError, Records, Setting
+from medleak.api import ConfigError, MedleakError, ProblemSpec, Records
 from medleak.core.keys import seed_for
 from medleak.targets._augment import AUGMENTATIONS
 from medleak.targets._rules import Shuffled
 from medleak.targets.recipes import AUGMENTATIONS as NAMES
 from medleak.targets.recipes import SGD, learning_rates
 
-SETTING = Setting(50, 50, 1, (1, 8, 8), 2)
-TABLE = Setting(50, 50, 1, (5,), 2)
+PROBLEM = ProblemSpec(50, 50, 1, (1, 8, 8), 2)
+TABLE = ProblemSpec(50, 50, 1, (5,), 2)
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def fit(recipe, seed=0, model=None, data=None, **keywords):
     return recipe.fit(
         model or network(),
         records() if data is None else data,
-        setting=SETTING,
+        problem=PROBLEM,
         seed=seed,
         **keywords,
     )
@@ -137,9 +137,9 @@ def test_random_labels_are_memorised():
 
 
 def test_multilabel_and_tables():
-    setting = Setting(50, 50, 1, (1, 8, 8), 3, task="multilabel")
+    problem = ProblemSpec(50, 50, 1, (1, 8, 8), 3, task="multilabel")
     recipe = SGD(epochs=60, optimizer="adamw", lr=1e-2, batch_size=16)
-    trained = recipe.fit(network(3), records(labels=3), setting=setting, seed=0)
+    trained = recipe.fit(network(3), records(labels=3), problem=problem, seed=0)
     assert trained.facts["train_accuracy"] > 0.95
     assert trained.facts["criterion"] == "bce"
     rng = np.random.default_rng(0)
@@ -147,14 +147,14 @@ def test_multilabel_and_tables():
     table = Records(x, (x[:, 0] > 0).astype(np.int64), np.arange(50))
     torch.manual_seed(0)
     linear = SGD(epochs=60, lr=0.5, augment=["noise"]).fit(
-        nn.Linear(5, 2), table, setting=TABLE, seed=0
+        nn.Linear(5, 2), table, problem=TABLE, seed=0
     )
     assert linear.facts["train_accuracy"] > 0.95
 
 
 def test_label_noise_replaces_the_stated_share():
     data = records(4000)
-    noisy = SGD(label_noise=0.3)._noisy(data, SETTING, seed=1)
+    noisy = SGD(label_noise=0.3)._noisy(data, PROBLEM, seed=1)
     assert (noisy.y != data.y).mean() == pytest.approx(0.3, abs=0.03)
     assert set(np.unique(noisy.y)) == {0, 1}
 
@@ -239,16 +239,16 @@ def test_grey_scale_and_shading_are_smooth_and_bounded():
     ],
 )
 def test_impossible_recipes_are_named(keywords, named):
-    (fault,) = SGD(**keywords).faults()
+    (fault,) = SGD(**keywords).invalid_parameters()
     assert named in fault
     with pytest.raises(ConfigError, match=r"."):
         fit(SGD(**keywords))
 
 
 def test_images_are_needed_where_images_are_turned_and_all_faults_come_at_once():
-    assert "table" in SGD(augment=["rotate"]).refusals(TABLE)[0]
-    assert len(SGD(epochs=0, lr=-1, schedule="step").faults()) == 3
-    assert SGD(augment=["noise"]).refusals(TABLE) == []
+    assert "table" in SGD(augment=["rotate"]).incompatibilities(TABLE)[0]
+    assert len(SGD(epochs=0, lr=-1, schedule="step").invalid_parameters()) == 3
+    assert SGD(augment=["noise"]).incompatibilities(TABLE) == []
 
 
 def test_repr_rebuilds():

@@ -8,7 +8,7 @@ import yaml
 
 from medleak.api import DatasetSource, Trainer
 from medleak.config import instantiate as components
-from medleak.data.experiment import load_world
+from medleak.data.experiment import load_experiment_data
 
 FOLDER = Path(__file__).parents[2] / "conf" / "target"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -45,15 +45,17 @@ def test_first_line_is_a_comment(name):
 
 def check_world(name):
     config = read(name)
-    world = load_world(config, None)
+    experiment = load_experiment_data(config, None)
     split = config["split"]
-    assert len(np.unique(world.challenge.patients)) == 2 * split["n_members"]
-    assert len(np.unique(world.auxiliary.patients)) == split["n_auxiliary"]
+    assert len(np.unique(experiment.challenge.patients)) == 2 * split["n_members"]
+    assert len(np.unique(experiment.auxiliary.patients)) == split["n_auxiliary"]
     model = components.build(
-        config["model"], in_shape=world.setting.in_shape, n_outputs=world.setting.n_outputs
+        config["model"],
+        in_shape=experiment.problem.in_shape,
+        n_outputs=experiment.problem.n_outputs,
     )
-    assert components.build(config["recipe"]).refusals(world.setting) == []
-    return world, model
+    assert components.build(config["recipe"]).incompatibilities(experiment.problem) == []
+    return experiment, model
 
 
 @pytest.mark.parametrize("name", OFFLINE)
@@ -67,16 +69,16 @@ def test_real_targets_split(name, real_data):
 
 
 def test_pneumonia_members_and_non_members_share_a_split(real_data):
-    world, _ = check_world("pneumonia_cnn")
-    positions = world.challenge.patients
-    assert set(world.dataset.source[positions]) == {"train"}
-    assert world.dataset.note.startswith("unofficial file")
-    assert world.setting.unit == "image (patient unknown)"
+    experiment, _ = check_world("pneumonia_cnn")
+    positions = experiment.challenge.patients
+    assert set(experiment.dataset.source[positions]) == {"train"}
+    assert experiment.dataset.note.startswith("unofficial file")
+    assert experiment.problem.unit == "image (patient unknown)"
 
 
 def test_covid_patients_have_several_scans(real_data):
-    world, _ = check_world("covid_cnn")
-    assert world.setting.unit == "patient"
-    assert world.setting.max_records > 2
-    assert world.dataset.classes == ("COVID-19", "other")
-    assert set(world.challenge.records.groups) == {"sex", "age_band", "view"}
+    experiment, _ = check_world("covid_cnn")
+    assert experiment.problem.unit == "patient"
+    assert experiment.problem.max_records > 2
+    assert experiment.dataset.classes == ("COVID-19", "other")
+    assert set(experiment.challenge.records.groups) == {"sex", "age_band", "view"}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from medleak.api import Knowledge, Records, Release, Setting, Sittings
+from medleak.api import InversionChallenge, Knowledge, ProblemSpec, Records, Release
 
 SIDE, WAVES, PEOPLE = 12, 3, 4
 N_AUXILIARY = 120
@@ -37,7 +37,7 @@ class Heart(nn.Module):
         return torch.cat([near, torch.zeros(len(x), 1)], dim=1)
 
 
-def world(*, knows=True, turn=0, budget=None, n_images=3, seed=0):
+def experiment(*, knows=True, turn=0, budget=None, n_images=3, seed=0):
     """Release, sittings, knowledge, and the faces asked for; a model of other people unless it `knows`.
 
     With a `turn` it knows the people by the names of others, as if labels had been shuffled.
@@ -59,14 +59,14 @@ def world(*, knows=True, turn=0, budget=None, n_images=3, seed=0):
     n = N_AUXILIARY
     auxiliary = Records(faces(n, [seed, 2]), np.full(n, -1), 100 + np.arange(n))
     knowledge = Knowledge(
-        Setting(PEOPLE, PEOPLE, 1, (1, SIDE, SIDE), PEOPLE + 1),
+        ProblemSpec(PEOPLE, PEOPLE, 1, (1, SIDE, SIDE), PEOPLE + 1),
         auxiliary=auxiliary,
         rng=np.random.default_rng([seed, 3]),
         budget=budget,
         keep=partial(keep, seed),
         network=lambda weights: Heart(weights["known"].copy()).eval(),
     )
-    sittings = Sittings(np.arange(PEOPLE), n_images, (1, SIDE, SIDE))
+    sittings = InversionChallenge(np.arange(PEOPLE), n_images, (1, SIDE, SIDE))
     return release, sittings, knowledge, people
 
 
@@ -88,13 +88,15 @@ def recognised(images, people):
     return float((nearest == np.arange(len(people))[:, None]).mean())
 
 
-def over_worlds(attack, *, seeds, access="weights", unguided=False, **options):
+def over_worlds(attack, *, seeds, access="weights", prior_samples=False, **options):
     """Mean of `recognised` over worlds; by the attack's answer, or by what it draws unguided."""
     shares = []
     for seed in seeds:
-        release, sittings, knowledge, people = world(seed=seed, **options)
+        release, sittings, knowledge, people = experiment(seed=seed, **options)
         output = attack.execute(release.granting(access), sittings, knowledge)
         assert output.reconstructions.shape == sittings.shape
         assert 0 <= output.reconstructions.min() <= output.reconstructions.max() <= 1
-        shares.append(recognised(output.unguided if unguided else output.reconstructions, people))
+        shares.append(
+            recognised(output.prior_samples if prior_samples else output.reconstructions, people)
+        )
     return float(np.mean(shares))

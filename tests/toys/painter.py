@@ -22,7 +22,7 @@ class Painter(Attack):
         images = np.clip(rows, 0, 1).reshape(len(rows), 1, *sittings.in_shape)
         return np.repeat(images, sittings.n_images, axis=1)
 
-    def unguided(self, sittings):
+    def prior_samples(self, sittings):
         return np.full(sittings.shape, self._prior.mean())
 
 

@@ -4,12 +4,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from medleak.api import Aggregated, Aggregator, Knowledge, Records, ServerPolicy, Setting, Watch
+from medleak.api import (
+    Aggregated,
+    Aggregator,
+    Knowledge,
+    Observer,
+    ProblemSpec,
+    Records,
+    ServerPolicy,
+)
 from medleak.defenses.train._federation import Federation
 from medleak.defenses.train.federated import Federated, FederatedTrainer
 from medleak.targets.recipes import SGD
 
-SETTING = Setting(80, 80, 1, (6,), 2)
+PROBLEM = ProblemSpec(80, 80, 1, (6,), 2)
 PLAIN = {"momentum": 0.0, "lr": 0.1, "n_clients": 4, "rounds": 3, "batch_size": 5}
 
 
@@ -27,7 +35,7 @@ def fresh_model():
 def federation(trainer=None, records=None, **plan):
     trainer = trainer or FederatedTrainer(plan=Federated(**PLAIN | plan))
     records = records or some_records()
-    return Federation(trainer, fresh_model(), records, setting=SETTING, seed=7, device="cpu")
+    return Federation(trainer, fresh_model(), records, problem=PROBLEM, seed=7, device="cpu")
 
 
 def gradient(weights, records):
@@ -45,19 +53,21 @@ class Kept(list):
         self.append((seen, records))
 
 
-def watch(kept, policy=None):
-    return Watch(policy, Knowledge(SETTING), kept)
+def observer(kept, policy=None):
+    return Observer(policy, Knowledge(PROBLEM), kept)
 
 
-def fitted(records=None, fillings=(), aggregate=None, policy=None, **plan):
+def fitted(records=None, stages=(), aggregate=None, policy=None, **plan):
     kept = Kept()
-    trainer = Federated(**PLAIN | plan).apply(SGD(), setting=SETTING)
-    for filling in fillings:
-        trainer = filling.apply(trainer, setting=SETTING)
+    trainer = Federated(**PLAIN | plan).apply(SGD(), problem=PROBLEM)
+    for stage in stages:
+        trainer = stage.apply(trainer, problem=PROBLEM)
     if aggregate is not None:
-        trainer = trainer.carrying("aggregate", [aggregate])
+        trainer = trainer.with_stages("aggregate", [aggregate])
     records = records or some_records()
-    done = trainer.watched(watch(kept, policy)).fit(fresh_model(), records, setting=SETTING, seed=7)
+    done = trainer.observed_by(observer(kept, policy)).fit(
+        fresh_model(), records, problem=PROBLEM, seed=7
+    )
     return done, kept, records
 
 

@@ -71,7 +71,7 @@ class Steps(Trainer):
     def __init__(self, *, epochs=300, lr=0.5, wait=0.0, fail=False):
         self.epochs, self.lr, self.wait, self.fail = epochs, lr, wait, fail
 
-    def fit(self, model, records, *, setting, seed, validation=None, device="cpu"):
+    def fit(self, model, records, *, problem, seed, validation=None, device="cpu"):
         time.sleep(self.wait)
         if self.fail == "exit":
             os._exit(9)
@@ -172,10 +172,10 @@ class Twin(Defense):
     def __init__(self, *, error=0.0, missing=False):
         self.error, self.missing = error, missing
 
-    def apply(self, release, *, setting):
+    def apply(self, release, *, problem):
         return Release(release.views, hidden=release.hidden, twin=True)
 
-    def prove(self, release, x, *, setting, n):
+    def verify_surrogate(self, release, x, *, problem, n):
         if self.missing:
             raise MedleakError("the library is not installed")
         return SimpleNamespace(n=n, error=self.error, seconds=2.0, bytes_in=10, overhead=1e4)

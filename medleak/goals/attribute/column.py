@@ -13,7 +13,7 @@ import numpy as np
 
 from medleak.api import Records
 from medleak.core.suggestions import unknown
-from medleak.data.experiment import World
+from medleak.data.experiment import ExperimentData
 
 FEATURE = "feature:"
 LEAST = 10
@@ -57,10 +57,10 @@ class Column:
         return {"attribute": self.name, "values": list(self.values), "left_out": self.left_out}
 
 
-def column_of(world: World, name: Any) -> Column | str:
+def column_of(experiment: ExperimentData, name: Any) -> Column | str:
     """The column `name` of a world, or why it cannot be asked about."""
-    auxiliary, challenge = world.auxiliary, world.challenge
-    values = values_of(world, name)
+    auxiliary, challenge = experiment.auxiliary, experiment.challenge
+    values = values_of(experiment, name)
     if isinstance(values, str):
         return values
     if not len(auxiliary):
@@ -85,31 +85,31 @@ def column_of(world: World, name: Any) -> Column | str:
         asked,
         np.array([place[v] for v in natural[asked]]),
         int((challenge.kind == "natural").sum()) - len(asked),
-        _place(world, name) if name.startswith(FEATURE) else None,
+        _place(experiment, name) if name.startswith(FEATURE) else None,
     )
 
 
-def values_of(world: World, name: Any) -> Callable[[Records], np.ndarray] | str:
+def values_of(experiment: ExperimentData, name: Any) -> Callable[[Records], np.ndarray] | str:
     """Records -> their values, ``(N,)`` strings; or why there is no such column."""
-    groups = world.auxiliary.groups
-    width = world.setting.in_shape[0] if len(world.setting.in_shape) == 1 else 0
+    groups = experiment.auxiliary.groups
+    width = experiment.problem.in_shape[0] if len(experiment.problem.in_shape) == 1 else 0
     choices = [*groups, *([f"{FEATURE}0 to {FEATURE}{width - 1}"] if width else [])]
     if not choices:
-        return f"{world.dataset.name} has no subgroup columns: there is no attribute to infer"
+        return f"{experiment.dataset.name} has no subgroup columns: there is no attribute to infer"
     if isinstance(name, str) and name in groups:
         return lambda records: np.asarray(records.groups[name]).astype(str)
-    place = _place(world, name)
+    place = _place(experiment, name)
     if place is None:
         return unknown("attack.knowledge.attribute", name, choices)
-    cut = _cut(world.auxiliary.x[:, place])
+    cut = _cut(experiment.auxiliary.x[:, place])
     return lambda records: np.where(records.x[:, place] > cut, "high", "low").astype(object)
 
 
-def _place(world: World, name: Any) -> int | None:
+def _place(experiment: ExperimentData, name: Any) -> int | None:
     """The column of a table that "feature:3" names; None where there is none."""
     digits = str(name).removeprefix(FEATURE)
-    table = len(world.setting.in_shape) == 1 and str(name).startswith(FEATURE)
-    inside = table and digits.isdecimal() and int(digits) < world.setting.in_shape[0]
+    table = len(experiment.problem.in_shape) == 1 and str(name).startswith(FEATURE)
+    inside = table and digits.isdecimal() and int(digits) < experiment.problem.in_shape[0]
     return int(digits) if inside else None
 
 

@@ -15,19 +15,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medleak.api import Composition, Inquiry, MedleakError, NotApplicable, Records, Release
+from medleak.api import (
+    AttributeChallenge,
+    MedleakError,
+    MessageAttributeChallenge,
+    NotApplicable,
+    Records,
+    Release,
+)
 from medleak.config.instantiate import build
 from medleak.core.store import Store
-from medleak.data.experiment import World
+from medleak.data.experiment import ExperimentData
 from medleak.goals.attribute import messages as compositions
 from medleak.goals.attribute.column import Column, column_of
 from medleak.goals.attribute.sample import IMAGE, Sample, added, figures
-from medleak.goals.base import Game, Played
+from medleak.goals.base import AttackOutputs, Game
 from medleak.release.build import release_of
 from medleak.training.run_spec import with_weights
 
 if TYPE_CHECKING:
-    from medleak.engine.cell import Cell, Duel
+    from medleak.engine.cell import Cell, ShadowedTarget
     from medleak.results.row import Row
 
 PARTS = ("members", "non-members")
@@ -41,29 +48,31 @@ class Attribute(Game):
     options = {"attribute": None, "n_trials": 16}
 
     def reasons(self, cell: Cell) -> list[str]:
-        refusal = column_of(cell.target_spec.world, cell.knowledge["attribute"])
+        refusal = column_of(cell.target_spec.experiment, cell.knowledge["attribute"])
         found = [refusal] if isinstance(refusal, str) else []
         if cell.exposed:
             found.append(
                 "exposed: rows of the most exposed patients are those of membership attacks"
             )
-        if _messages(cell) and len(cell.duels) > 1:
+        if _messages(cell) and len(cell.shadowed_targets) > 1:
             found.append("n_targets > 1: the messages of one run are asked about")
         return found
 
-    def asked(self, cell: Cell, duel: Duel, store: Store) -> Inquiry | Composition:
+    def asked(
+        self, cell: Cell, shadowed: ShadowedTarget, store: Store
+    ) -> AttributeChallenge | MessageAttributeChallenge:
         if _messages(cell):
-            return compositions.asked(cell, duel, store, _column(cell))
-        world = duel.target.world
+            return compositions.asked(cell, shadowed, store, _column(cell))
+        experiment = shadowed.target.experiment
         column = _column(cell)
-        release = release_of(duel.target, cell.slots, store)
+        release = release_of(shadowed.target, cell.slots, store)
         release = release.granting(cell.attack.requires.access)
-        hidden = world.challenge.records.take(column.asked)
+        hidden = experiment.challenge.records.take(column.asked)
         own = column.feature is not None
-        return Inquiry(
+        return AttributeChallenge(
             attribute=column.name,
             values=column.values,
-            known=replace(world.auxiliary.take(column.known), groups={}),
+            known=replace(experiment.auxiliary.take(column.known), groups={}),
             known_value=column.known_value,
             y=hidden.y,
             labels=release.labels(hidden.x),
@@ -71,28 +80,31 @@ class Attribute(Game):
             features=_features(cell, release, hidden) if "weights" in release.views else None,
             x=_less(hidden.x, column.feature) if hidden.x.ndim == 2 else None,
             column=column.feature,
-            centres=column.centres(world.auxiliary) if own else None,
+            centres=column.centres(experiment.auxiliary) if own else None,
         )
 
-    def rows(self, cell: Cell, store: Store, played: Played) -> list[Row]:
+    def rows(self, cell: Cell, store: Store, played: AttackOutputs) -> list[Row]:
         """A row for members and one for non-members, over all targets; of messages, one for each age."""
         if any(output.scores is None for output in played.outputs):
             raise MedleakError(f"{cell.config['attack']['name']} returned no scores")
         if _messages(cell):
             scores = played.outputs[0].scores
             return compositions.rows(cell, store, scores, _column(cell), played.shared)
-        world, column = cell.target_spec.world, _column(cell)
+        experiment, column = cell.target_spec.experiment, _column(cell)
         metrics = {name: build(block) for name, block in cell.metrics.items()}
-        hidden = world.challenge.records.take(column.asked)
-        unit = world.setting.unit if column.of_patients(hidden.patients) else "record"
-        member = [world.secret(duel.target.column).member[column.asked] for duel in cell.duels]
+        hidden = experiment.challenge.records.take(column.asked)
+        unit = experiment.problem.unit if column.of_patients(hidden.patients) else "record"
+        member = [
+            experiment.secret(shadowed.target.column).member[column.asked]
+            for shadowed in cell.shadowed_targets
+        ]
         sample = Sample(column.asked_value, hidden.patients, joint=unit != "record")
         inside = np.concatenate([one[sample.first] for one in member])
         sides = inside, ~inside
         told = sample.of([output.scores for output in played.outputs])
         blind = {
-            name: sample.of([guess] * len(cell.duels))
-            for name, guess in baselines(world, column).items()
+            name: sample.of([guess] * len(cell.shadowed_targets))
+            for name, guess in baselines(experiment, column).items()
         }
         judged = {part: told.take(side) for part, side in zip(PARTS, sides, strict=True)}
         rows = []
@@ -113,7 +125,7 @@ def _messages(cell: Cell) -> bool:
 
 
 def _column(cell: Cell) -> Column:
-    column = column_of(cell.target_spec.world, cell.knowledge["attribute"])
+    column = column_of(cell.target_spec.experiment, cell.knowledge["attribute"])
     if isinstance(column, str):
         raise NotApplicable(column)
     return column
@@ -131,9 +143,9 @@ def _features(cell: Cell, release: Release, hidden: Records) -> np.ndarray:
     from medleak.api.networks import last_layer
 
     spec = cell.target_spec
-    network = with_weights(spec.target, spec.world, release.weights)
+    network = with_weights(spec.target, spec.experiment, release.weights)
     try:
-        return last_layer(network, hidden.x, spec.world.setting.n_outputs)[0]
+        return last_layer(network, hidden.x, spec.experiment.problem.n_outputs)[0]
     except MedleakError as error:
         raise NotApplicable(str(error)) from None
 
@@ -141,7 +153,7 @@ def _features(cell: Cell, release: Release, hidden: Records) -> np.ndarray:
 # --------------------------------------------------------------------------- what is known without the model
 
 
-def baselines(world: World, column: Column) -> dict[str, np.ndarray]:
+def baselines(experiment: ExperimentData, column: Column) -> dict[str, np.ndarray]:
     """What is guessed without the model, ``(N, V)`` each, learned on the same auxiliary patients.
 
     By chance; from the label alone; on a table, from the other features as well. Those of images are not the
@@ -149,9 +161,9 @@ def baselines(world: World, column: Column) -> dict[str, np.ndarray]:
     """
     from medleak.metrics.guessing import learned, one_hot
 
-    known = world.auxiliary.take(column.known)
-    hidden = world.challenge.records.take(column.asked)
-    n_outputs = world.setting.n_outputs
+    known = experiment.auxiliary.take(column.known)
+    hidden = experiment.challenge.records.take(column.asked)
+    n_outputs = experiment.problem.n_outputs
     labels = [one_hot(records.y, n_outputs) for records in (known, hidden)]
 
     def guess(own: np.ndarray, theirs: np.ndarray) -> np.ndarray:

@@ -8,33 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import Attributes, Composition, Guesses, NotApplicable
+from medleak.api import AttributeScores, AttributeTruth, MessageAttributeChallenge, NotApplicable
 from medleak.config.instantiate import build
 from medleak.core.keys import rng_for
 from medleak.core.store import Store
-from medleak.data.experiment import World
+from medleak.data.experiment import ExperimentData
 from medleak.goals.attribute.column import Column, values_of
-from medleak.goals.attribute.sample import Judged, figures
-from medleak.goals.reconstruction.goal import AGES, Riddle, riddle
+from medleak.goals.attribute.sample import AttributeSample, figures
+from medleak.goals.reconstruction.goal import AGES, ReconstructionTask, reconstruction_task
 from medleak.metrics.batches import drawn, majority
-from medleak.training.observations import Transcript
+from medleak.training.observations import ObservationLog
 
 if TYPE_CHECKING:
-    from medleak.engine.cell import Cell, Duel
+    from medleak.engine.cell import Cell, ShadowedTarget
     from medleak.results.row import Row
 
 
-def asked(cell: Cell, duel: Duel, store: Store, column: Column) -> Composition:
+def asked(
+    cell: Cell, shadowed: ShadowedTarget, store: Store, column: Column
+) -> MessageAttributeChallenge:
     """Messages of which one value has the most records; where two have as many, nothing is asked."""
-    kept, truth = _kept(cell, duel, store, column)
-    world = duel.target.world
-    return Composition(
+    kept, truth = _kept(cell, shadowed, store, column)
+    experiment = shadowed.target.experiment
+    return MessageAttributeChallenge(
         column.name,
         column.values,
-        replace(world.auxiliary.take(column.known), groups={}),
+        replace(experiment.auxiliary.take(column.known), groups={}),
         column.known_value,
-        kept.puzzle.indices[truth >= 0],
-        kept.puzzle.n_records[truth >= 0],
+        kept.challenge.indices[truth >= 0],
+        kept.challenge.n_records[truth >= 0],
     )
 
 
@@ -42,23 +44,28 @@ def rows(
     cell: Cell, store: Store, scores: np.ndarray, column: Column, shared: Mapping[str, Any]
 ) -> list[Row]:
     """A row for each age of the observed model; a client's messages are no evidence of their own."""
-    duel = cell.duels[0]
-    kept, truth = _kept(cell, duel, store, column)
-    seen, world = Transcript(store, duel.target.key).messages, duel.target.world
-    who = np.array([min(seen[int(i)].clients) for i in kept.puzzle.indices])
+    shadowed = cell.shadowed_targets[0]
+    kept, truth = _kept(cell, shadowed, store, column)
+    seen, experiment = (
+        ObservationLog(store, shadowed.target.key).messages,
+        shadowed.target.experiment,
+    )
+    who = np.array([min(seen[int(i)].clients) for i in kept.challenge.indices])
     metrics = {name: build(block) for name, block in cell.metrics.items()}
     told, asked_about = np.full((len(truth), len(column.values)), 0.0), truth >= 0
     told[asked_about] = scores
     blind = {
         "guessing": np.zeros_like(told),
-        "labels behind the message": _from_labels(world, column, kept.positions),
+        "labels behind the message": _from_labels(experiment, column, kept.positions),
     }
     made = []
     for age in [age for age in AGES if (asked_about & (kept.age == age)).any()]:
         mine = asked_about & (kept.age == age)
 
-        def judged(guess: np.ndarray, mine: np.ndarray = mine) -> Judged:
-            return Judged(Guesses(guess[mine], who[mine]), Attributes(truth[mine]))
+        def judged(guess: np.ndarray, mine: np.ndarray = mine) -> AttributeSample:
+            return AttributeSample(
+                AttributeScores(guess[mine], who[mine]), AttributeTruth(truth[mine])
+            )
 
         measured = figures(
             metrics, judged(told), {name: judged(guess) for name, guess in blind.items()}
@@ -70,14 +77,18 @@ def rows(
     return made
 
 
-def _kept(cell: Cell, duel: Duel, store: Store, column: Column) -> tuple[Riddle, np.ndarray]:
+def _kept(
+    cell: Cell, shadowed: ShadowedTarget, store: Store, column: Column
+) -> tuple[ReconstructionTask, np.ndarray]:
     """The messages that may be asked about, and the value of most records of each; -1 where there is none."""
-    world = duel.target.world
-    transcript = Transcript(store, duel.target.key)
+    experiment = shadowed.target.experiment
+    transcript = ObservationLog(store, shadowed.target.key)
     if not transcript.contents:
         raise NotApplicable("no message was observed: federated training with observe > 0")
-    found = riddle(transcript, world, n_trials=cell.knowledge["n_trials"], labels=False)
-    names = values_of(world, column.name)(world.challenge.records)
+    found = reconstruction_task(
+        transcript, experiment, n_trials=cell.knowledge["n_trials"], labels=False
+    )
+    names = values_of(experiment, column.name)(experiment.challenge.records)
     place = {name: v for v, name in enumerate(column.values)}
     value = np.array([place.get(name, -1) for name in names.tolist()])
     truth = [majority(value[row[row >= 0]], len(column.values)) for row in found.positions]
@@ -88,20 +99,20 @@ def _kept(cell: Cell, duel: Duel, store: Store, column: Column) -> tuple[Riddle,
     return found, np.array(truth)
 
 
-def _from_labels(world: World, column: Column, positions: np.ndarray) -> np.ndarray:
+def _from_labels(experiment: ExperimentData, column: Column, positions: np.ndarray) -> np.ndarray:
     """What the labels behind each message tell of its majority, ``(T, V)``: more than nothing, less than it.
 
     Learned on batches of auxiliary records of the same size.
     """
     from medleak.metrics.guessing import learned, one_hot
 
-    known, n_values = world.auxiliary.take(column.known), len(column.values)
-    labels = one_hot(known.y, world.setting.n_outputs)
-    theirs = one_hot(world.challenge.y, world.setting.n_outputs)
+    known, n_values = experiment.auxiliary.take(column.known), len(column.values)
+    labels = one_hot(known.y, experiment.problem.n_outputs)
+    theirs = one_hot(experiment.challenge.y, experiment.problem.n_outputs)
     found = np.zeros((len(positions), n_values))
     sizes = (positions >= 0).sum(axis=1)
     for size in np.unique(sizes):
-        rng = rng_for("batches", world.split_seed, int(size))
+        rng = rng_for("batches", experiment.split_seed, int(size))
         batches, value, group = drawn(column.known_value, known.patients, int(size), rng)
         told = learned(labels[batches].mean(axis=1), value, group, n_values=n_values)
         mine = sizes == size

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import Attributes, Guesses
+from medleak.api import AttributeScores, AttributeTruth
 from medleak.goals.base import gain
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ HUGE = 1e100
 
 
 @dataclass(frozen=True)
-class Judged:
+class AttributeSample:
     """Guesses, one for each record or patient and target, and their truth."""
 
-    guesses: Guesses
-    truth: Attributes
+    guesses: AttributeScores
+    truth: AttributeTruth
 
-    def take(self, index: np.ndarray) -> Judged:
+    def take(self, index: np.ndarray) -> AttributeSample:
         """Those at `index`."""
-        guesses = Guesses(self.guesses.scores[index], self.guesses.patients[index])
-        return Judged(guesses, Attributes(self.truth.value[index]))
+        guesses = AttributeScores(self.guesses.scores[index], self.guesses.patients[index])
+        return AttributeSample(guesses, AttributeTruth(self.truth.value[index]))
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ class Sample:
             return np.arange(len(self.value))
         return np.unique(self.patients, return_index=True)[1]
 
-    def of(self, scores: Sequence[np.ndarray]) -> Judged:
+    def of(self, scores: Sequence[np.ndarray]) -> AttributeSample:
         """The guesses for each target, under one another."""
         n, first = len(scores), self.first
         told = np.concatenate([self._joined(one) for one in scores])
-        truth = Attributes(np.tile(self.value[first], n))
-        return Judged(Guesses(told, np.tile(self.patients[first], n)), truth)
+        truth = AttributeTruth(np.tile(self.value[first], n))
+        return AttributeSample(AttributeScores(told, np.tile(self.patients[first], n)), truth)
 
     def _joined(self, scores: np.ndarray) -> np.ndarray:
         if not self.joint:
@@ -69,7 +69,7 @@ class Sample:
 
 
 def figures(
-    metrics: Mapping[str, Metric], judged: Judged, blind: Mapping[str, Judged]
+    metrics: Mapping[str, Metric], judged: AttributeSample, blind: Mapping[str, AttributeSample]
 ) -> dict[str, Any]:
     """The parts of a row that are measured on guesses: leakage, baselines, excess.
 
@@ -92,7 +92,9 @@ def figures(
     }
 
 
-def added(metrics: Mapping[str, Metric], members: Judged, others: Judged) -> dict[str, Any]:
+def added(
+    metrics: Mapping[str, Metric], members: AttributeSample, others: AttributeSample
+) -> dict[str, Any]:
     """``<metric>_added`` -> how much higher it is on members than on non-members."""
     from medleak.metrics.attribute import training_added
 

@@ -13,21 +13,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import ConfigError, Estimate, Metric, Portraits, Release, Sitters, Sittings
+from medleak.api import (
+    ConfigError,
+    Estimate,
+    InversionChallenge,
+    InversionTruth,
+    InvertedImages,
+    Metric,
+    Release,
+)
 from medleak.config.instantiate import build
 from medleak.core.keys import rng_for
 from medleak.core.store import Store
 from medleak.core.validation import whole
-from medleak.goals.base import Game, Played, gain
+from medleak.goals.base import AttackOutputs, Game, gain
 from medleak.goals.reconstruction.goal import pixels
 from medleak.release.build import release_of
-from medleak.training.pipeline import filling_blocks
+from medleak.training.pipeline import stage_blocks
 from medleak.training.run_spec import RunSpec
-from medleak.training.stored_model import Network, log_probabilities
+from medleak.training.stored_model import StoredModel, log_probabilities
 
 if TYPE_CHECKING:
-    from medleak.data.experiment import World
-    from medleak.engine.cell import Cell, Duel
+    from medleak.data.experiment import ExperimentData
+    from medleak.engine.cell import Cell, ShadowedTarget
     from medleak.results.row import Row
 
 SHUFFLED = "randomly labelled target"
@@ -43,18 +51,18 @@ class Inversion(Game):
     options = {"n_classes": None, "n_images": 5}
 
     def reasons(self, cell: Cell) -> list[str]:
-        world, found = cell.target_spec.world, []
-        if len(world.setting.in_shape) != 3:
+        experiment, found = cell.target_spec.experiment, []
+        if len(experiment.problem.in_shape) != 3:
             found.append("model inversion pictures images, and these records are a table")
-        if world.setting.task != "multiclass":
+        if experiment.problem.task != "multiclass":
             found.append(
                 "model inversion asks about classes, and this task has several labels a record"
             )
-        if len(cell.duels) > 1:
+        if len(cell.shadowed_targets) > 1:
             found.append("n_targets > 1: an inversion game asks about one run")
-        if not len(world.auxiliary):
+        if not len(experiment.auxiliary):
             found.append("model inversion needs auxiliary patients: target.split.n_auxiliary is 0")
-        if np.intersect1d(world.auxiliary.patients, world.challenge.patients).size:
+        if np.intersect1d(experiment.auxiliary.patients, experiment.challenge.patients).size:
             raise ConfigError(
                 "auxiliary and private patients overlap: no figure would mean anything"
             )
@@ -62,39 +70,41 @@ class Inversion(Game):
         _evaluator_block(cell)
         return found
 
-    def controls(self, cell: Cell) -> Mapping[str, Duel]:
+    def controls(self, cell: Cell) -> Mapping[str, ShadowedTarget]:
         """The same training with labels that mean nothing: pictures are then of the right class by chance."""
-        (duel,) = cell.duels[:1]
+        (shadowed,) = cell.shadowed_targets[:1]
         shuffle = {"_target_": "medleak.goals.inversion.shuffled_labels.ShuffledLabels"}
-        slots = duel.target.slots
-        records = [*filling_blocks(slots.get("records")), shuffle]
-        target = replace(duel.target, slots={**slots, "records": records})
-        return {SHUFFLED: replace(duel, target=target)}
+        slots = shadowed.target.slots
+        records = [*stage_blocks(slots.get("records")), shuffle]
+        target = replace(shadowed.target, slots={**slots, "records": records})
+        return {SHUFFLED: replace(shadowed, target=target)}
 
     def judges(self, cell: Cell) -> list[RunSpec]:
         return [_evaluator(cell)]
 
-    def asked(self, cell: Cell, duel: Duel, store: Store) -> Sittings:
+    def asked(self, cell: Cell, shadowed: ShadowedTarget, store: Store) -> InversionChallenge:
         """Some of the classes, drawn by the split's seed: the same for every attack and defense."""
-        world, n = duel.target.world, _n_classes(cell)
-        order = rng_for("sittings", world.split_seed).permutation(world.setting.n_outputs)
-        return Sittings(np.sort(order[:n]), cell.knowledge["n_images"], world.setting.in_shape)
+        experiment, n = shadowed.target.experiment, _n_classes(cell)
+        order = rng_for("sittings", experiment.split_seed).permutation(experiment.problem.n_outputs)
+        return InversionChallenge(
+            np.sort(order[:n]), cell.knowledge["n_images"], experiment.problem.in_shape
+        )
 
-    def rows(self, cell: Cell, store: Store, played: Played) -> list[Row]:
+    def rows(self, cell: Cell, store: Store, played: AttackOutputs) -> list[Row]:
         """One row: the pictures of all classes asked about."""
-        (duel,), (output,) = cell.duels, played.outputs
-        world, asked = duel.target.world, self.asked(cell, duel, store)
-        evaluator = Network(_evaluator(cell), store, played.device)
-        release = release_of(duel.target, cell.slots, store, device=played.device)
-        guesses = _without_model(world, asked, release, cell.key)
-        if output.unguided is not None:
-            guesses["prior alone"] = output.unguided
+        (shadowed,), (output,) = cell.shadowed_targets, played.outputs
+        experiment, asked = shadowed.target.experiment, self.asked(cell, shadowed, store)
+        evaluator = StoredModel(_evaluator(cell), store, played.device)
+        release = release_of(shadowed.target, cell.slots, store, device=played.device)
+        guesses = _without_model(experiment, asked, release, cell.key)
+        if output.prior_samples is not None:
+            guesses["prior alone"] = output.prior_samples
         guesses |= {name: out.reconstructions for name, out in played.controls.items()}
         pictures = _portraits(output.reconstructions, asked, evaluator)
         baselines = {name: _portraits(x, asked, evaluator) for name, x in guesses.items()}
-        truth = _sitters(world, duel.target.column, evaluator)
+        truth = _sitters(experiment, shadowed.target.column, evaluator)
         metrics = {name: build(block) for name, block in cell.metrics.items()}
-        accuracy = _accuracies(world, release, evaluator)
+        accuracy = _accuracies(experiment, release, evaluator)
         shared = dict(played.shared)
         shared["controls"] = {**shared["controls"], "evaluator": accuracy}
         if accuracy["evaluator"] < accuracy["target"]:
@@ -104,12 +114,12 @@ class Inversion(Game):
                 f"target ({accuracy['target']:.3f})"
             )
         found = _figures(metrics, pictures, baselines, truth)
-        if not world.identities:  # of persons, only shares of all of them are told
-            found["groups"] = _by_class(metrics, pictures, truth, world)
+        if not experiment.identities:  # of persons, only shares of all of them are told
+            found["groups"] = _by_class(metrics, pictures, truth, experiment)
         arrays = {"images": output.reconstructions.astype(np.float32), "classes": asked.classes}
         controls = {f"control/{name}": x.astype(np.float32) for name, x in guesses.items()}
         store.save("pictured", cell.key, {"controls": list(guesses)}, {**arrays, **controls})
-        records, unit = ("persons", "patient") if world.identities else ("classes", "class")
+        records, unit = ("persons", "patient") if experiment.identities else ("classes", "class")
         return [cell.row(**shared, **found, records=records, unit=unit)]
 
 
@@ -119,7 +129,7 @@ def _n_classes(cell: Cell) -> int:
     Raises:
         ConfigError: no whole number, or more than there are.
     """
-    n = cell.target_spec.world.setting.n_outputs
+    n = cell.target_spec.experiment.problem.n_outputs
     images = cell.knowledge["n_images"]
     whole("attack.knowledge.n_images", images, least=1)
     wanted = whole("attack.knowledge.n_classes", cell.knowledge["n_classes"], least=1, null=True)
@@ -146,9 +156,9 @@ def _evaluator_block(cell: Cell) -> Mapping[str, Any]:
             f"target.evaluator of target={target['name']} has the target's own architecture: "
             "what fools one may fool the other"
         )
-    if "recipe" in block and (faults := build(block["recipe"]).faults()):
+    if "recipe" in block and (invalid_parameters := build(block["recipe"]).invalid_parameters()):
         raise ConfigError(
-            f"target.evaluator.recipe of target={target['name']}: {'; '.join(faults)}"
+            f"target.evaluator.recipe of target={target['name']}: {'; '.join(invalid_parameters)}"
         )
     return block
 
@@ -163,12 +173,14 @@ def _evaluator(cell: Cell) -> RunSpec:
 # --------------------------------------------------------------------------- pictures
 
 
-def _portraits(images: np.ndarray, asked: Sittings, evaluator: Network) -> Portraits:
+def _portraits(
+    images: np.ndarray, asked: InversionChallenge, evaluator: StoredModel
+) -> InvertedImages:
     """Pictures as the evaluator sees them."""
     flat = np.clip(np.asarray(images, dtype=np.float32), 0, 1).reshape(-1, *asked.in_shape)
     logits, features = evaluator.activations(flat)
     shape = asked.shape[:2]
-    return Portraits(
+    return InvertedImages(
         flat.reshape(asked.shape),
         asked.classes,
         log_probabilities(logits).reshape(*shape, -1),
@@ -176,19 +188,21 @@ def _portraits(images: np.ndarray, asked: Sittings, evaluator: Network) -> Portr
     )
 
 
-def _sitters(world: World, column: int, evaluator: Network) -> Sitters:
-    member, records = world.member("audit", column), world.challenge.records
+def _sitters(experiment: ExperimentData, column: int, evaluator: StoredModel) -> InversionTruth:
+    member, records = experiment.member("audit", column), experiment.challenge.records
     trained, others = records.take(member), records.take(~member)
     images = pixels(trained.x).astype(np.float32)
     features = evaluator.activations(images)[1]
-    return Sitters(images, trained.y, features, pixels(others.x).astype(np.float32), others.y)
+    return InversionTruth(
+        images, trained.y, features, pixels(others.x).astype(np.float32), others.y
+    )
 
 
 def _without_model(
-    world: World, asked: Sittings, release: Release, seed: str
+    experiment: ExperimentData, asked: InversionChallenge, release: Release, seed: str
 ) -> dict[str, np.ndarray]:
     """What an adversary shows who optimises nothing: the mean image, and the best that it holds."""
-    auxiliary = world.auxiliary
+    auxiliary = experiment.auxiliary
     held = pixels(auxiliary.x)
     means = np.empty(asked.shape)
     for place, target in enumerate(asked.classes):
@@ -201,7 +215,7 @@ def _without_model(
 
 
 def _best(
-    held: np.ndarray, asked: Sittings, release: Release, x: np.ndarray, seed: str
+    held: np.ndarray, asked: InversionChallenge, release: Release, x: np.ndarray, seed: str
 ) -> np.ndarray:
     """The auxiliary images that the model itself takes most for the class; ties by lot."""
     if "scores" in release.views:
@@ -217,9 +231,11 @@ def _best(
     return found
 
 
-def _accuracies(world: World, release: Release, evaluator: Network) -> dict[str, float]:
+def _accuracies(
+    experiment: ExperimentData, release: Release, evaluator: StoredModel
+) -> dict[str, float]:
     """On evaluation records, which neither was trained on."""
-    records = world.evaluation
+    records = experiment.evaluation
     return {
         "evaluator": float((evaluator.logits(records.x).argmax(1) == records.y).mean()),
         "target": float((release.labels(records.x) == records.y).mean()),
@@ -232,9 +248,9 @@ def _accuracies(world: World, release: Release, evaluator: Network) -> dict[str,
 
 def _figures(
     metrics: Mapping[str, Metric],
-    pictures: Portraits,
-    baselines: Mapping[str, Portraits],
-    truth: Sitters,
+    pictures: InvertedImages,
+    baselines: Mapping[str, InvertedImages],
+    truth: InversionTruth,
 ) -> dict[str, Any]:
     """The parts of a row that are measured on pictures: leakage, baselines, what the model adds."""
     return {
@@ -252,18 +268,21 @@ def _figures(
 
 
 def _by_class(
-    metrics: Mapping[str, Metric], pictures: Portraits, truth: Sitters, world: World
+    metrics: Mapping[str, Metric],
+    pictures: InvertedImages,
+    truth: InversionTruth,
+    experiment: ExperimentData,
 ) -> dict[str, dict[str, Estimate]]:
     """Figures of each class alone: of pictures of one class there is no interval over classes."""
     found = {}
     for place, target in enumerate(pictures.classes):
         mine = slice(place, place + 1)
-        one = Portraits(
+        one = InvertedImages(
             pictures.images[mine],
             pictures.classes[mine],
             pictures.scores[mine],
             pictures.features[mine],
         )
-        name = f"class={world.dataset.classes[target]}"
+        name = f"class={experiment.dataset.classes[target]}"
         found[name] = {metric: of(one, truth) for metric, of in metrics.items()}
     return found

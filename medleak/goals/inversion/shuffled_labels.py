@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from medleak.api import Defense, Records, Setting
+from medleak.api import Defense, ProblemSpec, Records
 from medleak.core.keys import array_digest, rng_for
 
 
@@ -21,7 +21,7 @@ class ShuffledLabels(Defense):
     slot = "records"
     version = 2
 
-    def apply(self, subject: Records, *, setting: Setting) -> Records:
+    def apply(self, subject: Records, *, problem: ProblemSpec) -> Records:
         # By content: by size alone all columns would share one draw, and their average its luck.
         seed = array_digest(subject.x, subject.y)
         order = rng_for("shuffled labels", seed).permutation(len(subject))

@@ -13,47 +13,59 @@ from medleak.api import (
     Estimate,
     Guarantee,
     MedleakError,
+    MembershipScores,
+    MembershipTruth,
     Metric,
     Records,
-    Scored,
-    Secret,
 )
 from medleak.config.instantiate import build
 from medleak.core.store import Store
-from medleak.goals.base import Game, Played
+from medleak.goals.base import AttackOutputs, Game
 
 if TYPE_CHECKING:
-    from medleak.engine.cell import Cell, Duel
+    from medleak.engine.cell import Cell, ShadowedTarget
     from medleak.results.row import Row
 
 
 class Membership(Game):
     """Who was trained on."""
 
-    def asked(self, cell: Cell, duel: Duel, store: Store) -> Challenge:
-        return duel.target.challenge
+    def asked(self, cell: Cell, shadowed: ShadowedTarget, store: Store) -> Challenge:
+        return shadowed.target.challenge
 
-    def rows(self, cell: Cell, store: Store, played: Played) -> list[Row]:
+    def rows(self, cell: Cell, store: Store, played: AttackOutputs) -> list[Row]:
         """A row for each kind of challenge record, by patient and, where they differ, by record."""
         if any(output.scores is None for output in played.outputs):
             raise MedleakError(f"{cell.config['attack']['name']} returned no scores")
-        world, challenge = cell.target_spec.world, cell.target_spec.challenge
-        bouts = Bouts(
+        experiment, challenge = cell.target_spec.experiment, cell.target_spec.challenge
+        target_scores = TargetScores(
             np.stack([output.scores for output in played.outputs]),
-            np.stack([world.secret(duel.target.column).member for duel in cell.duels]),
+            np.stack(
+                [
+                    experiment.secret(shadowed.target.column).member
+                    for shadowed in cell.shadowed_targets
+                ]
+            ),
             challenge.records,
             independent=not cell.shadow_specs or cell.knowledge["pool"] == "auxiliary",
         )
-        if len(cell.duels) > 1:
+        if len(cell.shadowed_targets) > 1:
             facts = {"cell": cell.key, "attack": cell.config["attack"]["name"]}
-            store.save("scores", cell.key, facts, {"scores": bouts.scores, "member": bouts.member})
-        return _rows(cell, bouts, challenge.kind, played.shared)
+            store.save(
+                "scores",
+                cell.key,
+                facts,
+                {"scores": target_scores.scores, "member": target_scores.member},
+            )
+        return _rows(cell, target_scores, challenge.kind, played.shared)
 
 
-def _rows(cell: Cell, bouts: Bouts, kinds: np.ndarray, shared: Mapping[str, Any]) -> list[Row]:
+def _rows(
+    cell: Cell, target_scores: TargetScores, kinds: np.ndarray, shared: Mapping[str, Any]
+) -> list[Row]:
     """A row for each kind of challenge record, by patient and, where they differ, by record."""
-    setting = cell.target_spec.world.setting
-    units = [setting.unit] if setting.max_records == 1 else ["patient", "record"]
+    problem = cell.target_spec.experiment.problem
+    units = [problem.unit] if problem.max_records == 1 else ["patient", "record"]
     metrics = {name: build(block) for name, block in cell.metrics.items()}
     guarantees = cell.binding(shared["guarantees"])
     rows = []
@@ -62,7 +74,7 @@ def _rows(cell: Cell, bouts: Bouts, kinds: np.ndarray, shared: Mapping[str, Any]
         wanted = ", ".join(cell.attack.kinds)
         return [cell.row("not_applicable", f"no challenge record is of a kind asked for: {wanted}")]
     for kind in sorted(asked, key=lambda k: (k != "natural", k)):
-        chosen = bouts.take(np.flatnonzero(kinds == kind))
+        chosen = target_scores.take(np.flatnonzero(kinds == kind))
         for unit in units:
             measured = figures(metrics, guarantees, [chosen], unit)
             rows.append(cell.row(**shared, **measured, records=kind, unit=unit))
@@ -77,14 +89,14 @@ def _rows(cell: Cell, bouts: Bouts, kinds: np.ndarray, shared: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Bouts:
+class TargetScores:
     """What an attack scored on each of T targets, and the truth.
 
     Attributes:
         scores: ``(T, N)``.
         member: ``(T, N)`` bool.
         records: the N challenge records, the same for all targets.
-        independent: see `medleak.api.Scored`.
+        independent: see `medleak.api.MembershipScores`.
     """
 
     scores: np.ndarray
@@ -92,7 +104,7 @@ class Bouts:
     records: Records
     independent: bool = True
 
-    def take(self, index: np.ndarray) -> Bouts:
+    def take(self, index: np.ndarray) -> TargetScores:
         """The records at `index` only."""
         return replace(
             self,
@@ -101,7 +113,7 @@ class Bouts:
             records=self.records.take(index),
         )
 
-    def by_patient(self) -> Bouts:
+    def by_patient(self) -> TargetScores:
         """A patient's scans scored jointly: one record a patient."""
         from medleak.metrics.statistics.roc import per_patient
 
@@ -111,15 +123,17 @@ class Bouts:
         scores, _, member = (np.stack(part) for part in zip(*joint, strict=True))
         return replace(self, scores=scores, member=member, records=self.records.take(first))
 
-    def of(self, targets: np.ndarray) -> Bouts:
+    def of(self, targets: np.ndarray) -> TargetScores:
         """Some of the targets only."""
         return replace(self, scores=self.scores[targets], member=self.member[targets])
 
 
-def pooled(parts: Sequence[Bouts]) -> tuple[Scored, Secret, dict[str, np.ndarray]]:
+def pooled(
+    parts: Sequence[TargetScores],
+) -> tuple[MembershipScores, MembershipTruth, dict[str, np.ndarray]]:
     """All targets of all parts in one sample: scores with their patients, the truth, the groups."""
 
-    def tiled(column: Callable[[Bouts], np.ndarray]) -> np.ndarray:
+    def tiled(column: Callable[[TargetScores], np.ndarray]) -> np.ndarray:
         return np.concatenate([np.tile(column(part), len(part.scores)) for part in parts])
 
     groups = {
@@ -130,11 +144,11 @@ def pooled(parts: Sequence[Bouts]) -> tuple[Scored, Secret, dict[str, np.ndarray
     sizes = [len(part.records) for part in parts for _ in part.scores]
     run = np.repeat(np.arange(len(sizes)), sizes)
     independent = all(part.independent for part in parts)
-    scored = Scored(scores, tiled(lambda b: b.records.patients), run, independent)
-    return scored, Secret(member), groups
+    scored = MembershipScores(scores, tiled(lambda b: b.records.patients), run, independent)
+    return scored, MembershipTruth(member), groups
 
 
-def most_exposed(bouts: Bouts, half: np.ndarray, share: float) -> list[Bouts]:
+def most_exposed(target_scores: TargetScores, half: np.ndarray, share: float) -> list[TargetScores]:
     """The `share` of patients that each half of the targets exposes most, judged on the other half.
 
     Sound only where a half's scores depend on its own runs alone (see `medleak.metrics.exposure`).
@@ -146,18 +160,18 @@ def most_exposed(bouts: Bouts, half: np.ndarray, share: float) -> list[Bouts]:
 
     parts = []
     for judged in (half, ~half):
-        others = bouts.of(~judged).by_patient()
+        others = target_scores.of(~judged).by_patient()
         gaps = vulnerability(ranks(others.scores), others.member)
         worst = np.argsort(-gaps, kind="stable")[: max(1, round(share * len(gaps)))]
-        among = np.isin(bouts.records.patients, others.records.patients[worst])
-        parts.append(bouts.of(judged).take(np.flatnonzero(among)))
+        among = np.isin(target_scores.records.patients, others.records.patients[worst])
+        parts.append(target_scores.of(judged).take(np.flatnonzero(among)))
     return parts
 
 
 def figures(
     metrics: Mapping[str, Metric],
     guarantees: Sequence[Guarantee],
-    parts: Sequence[Bouts],
+    parts: Sequence[TargetScores],
     unit: str,
 ) -> dict[str, Any]:
     """The parts of a row that are measured on scores: leakage, groups, ceilings, violations, spread."""
@@ -181,11 +195,11 @@ def figures(
     }
 
 
-def _over_targets(metrics: Mapping[str, Metric], parts: Sequence[Bouts]) -> dict[str, Any]:
+def _over_targets(metrics: Mapping[str, Metric], parts: Sequence[TargetScores]) -> dict[str, Any]:
     """How the metrics vary from target to target."""
     found: dict[str, list[float]] = {}
     targets = [
-        (Scored(scores, part.records.patients), Secret(member))
+        (MembershipScores(scores, part.records.patients), MembershipTruth(member))
         for part in parts
         for scores, member in zip(part.scores, part.member, strict=True)
     ]

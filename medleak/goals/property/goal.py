@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import MedleakError, Shares, Suspicion, Verdicts
+from medleak.api import MedleakError, PropertyChallenge, PropertyScores, PropertyTruth
 from medleak.config.instantiate import build
 from medleak.core.store import Store
 from medleak.core.suggestions import unknown
-from medleak.data import proportions as skews
-from medleak.data.experiment import World, load_world
-from medleak.data.proportions import Skew
-from medleak.goals.base import Game, Played
+from medleak.data import proportions as proportions
+from medleak.data.experiment import ExperimentData, load_experiment_data
+from medleak.data.proportions import PropertyDraw
+from medleak.goals.base import AttackOutputs, Game
 
 if TYPE_CHECKING:
-    from medleak.engine.cell import Cell, Duel
+    from medleak.engine.cell import Cell, ShadowedTarget
     from medleak.results.row import Row
 
 LEAST_TARGETS = 12
@@ -37,13 +37,13 @@ class Property(Game):
     blind = False
 
     def pool(self, cell: Cell, pool: str) -> str:
-        skew = _skew(cell)
-        return skew.pool(pool) if isinstance(skew, Skew) else pool
+        draw_spec = _draw_spec(cell)
+        return draw_spec.pool(pool) if isinstance(draw_spec, PropertyDraw) else pool
 
     def reasons(self, cell: Cell) -> list[str]:
-        skew, known = _skew(cell), cell.knowledge
-        found = [] if isinstance(skew, Skew) else list(skew)
-        n = len(cell.duels)
+        draw_spec, known = _draw_spec(cell), cell.knowledge
+        found = [] if isinstance(draw_spec, PropertyDraw) else list(draw_spec)
+        n = len(cell.shadowed_targets)
         if n < LEAST_TARGETS:
             found.append(f"n_targets={n}: shares are told of {LEAST_TARGETS} targets or more")
         if known["n_shadows"] < LEAST_SHADOWS:
@@ -56,64 +56,68 @@ class Property(Game):
             found.append("exposed: no patient is asked about")
         return found
 
-    def asked(self, cell: Cell, duel: Duel, store: Store) -> Suspicion:
-        skew = _skew(cell)
-        high = [_higher(spec) for spec in duel.shadows]
-        return Suspicion(skew.column, skew.value, skew.shares, np.array(high))
+    def asked(self, cell: Cell, shadowed: ShadowedTarget, store: Store) -> PropertyChallenge:
+        draw_spec = _draw_spec(cell)
+        high = [_higher(spec) for spec in shadowed.shadows]
+        return PropertyChallenge(
+            draw_spec.column, draw_spec.value, draw_spec.shares, np.array(high)
+        )
 
-    def rows(self, cell: Cell, store: Store, played: Played) -> list[Row]:
+    def rows(self, cell: Cell, store: Store, played: AttackOutputs) -> list[Row]:
         """One row over all targets."""
         if any(output.scores is None for output in played.outputs):
             raise MedleakError(f"{cell.config['attack']['name']} returned no scores")
-        skew = _skew(cell)
+        draw_spec = _draw_spec(cell)
         metrics = {name: build(block) for name, block in cell.metrics.items()}
-        world = cell.target_spec.world
-        told = Verdicts(
+        experiment = cell.target_spec.experiment
+        told = PropertyScores(
             np.array([output.scores[0] for output in played.outputs], dtype=np.float64),
-            skew.shared(world.challenge.records, world.setting.n_patients),
+            draw_spec.shared(experiment.challenge.records, experiment.problem.n_patients),
         )
-        truth = Shares(np.array([_higher(duel.target) for duel in cell.duels]))
-        low, high = skew.shares
+        truth = PropertyTruth(
+            np.array([_higher(shadowed.target) for shadowed in cell.shadowed_targets])
+        )
+        low, high = draw_spec.shares
         return [
             cell.row(
                 **played.shared,
                 leakage={name: metric(told, truth) for name, metric in metrics.items()},
                 ceilings=dict.fromkeys(metrics),
-                records=f"{skew.column}={skew.value}, {low:.3g} or {high:.3g}",
+                records=f"{draw_spec.column}={draw_spec.value}, {low:.3g} or {high:.3g}",
                 unit=UNIT,
             )
         ]
 
 
 def _higher(spec: Any) -> bool:
-    return skews.higher(spec.pool, spec.column, seed=spec.world.split_seed)
+    return proportions.higher(spec.pool, spec.column, seed=spec.experiment.split_seed)
 
 
-def _skew(cell: Cell) -> Skew | list[str]:
+def _draw_spec(cell: Cell) -> PropertyDraw | list[str]:
     """What is drawn, or every reason why it cannot be."""
     known = cell.knowledge
     # Not through the cell's specs: their pools depend on what is found here.
-    world = load_world(cell.config["target"], cell.config.get("n_members"))
-    found = _column(world, known["attribute"], known["value"]) + _shares(known["shares"])
+    experiment = load_experiment_data(cell.config["target"], cell.config.get("n_members"))
+    found = _column(experiment, known["attribute"], known["value"]) + _shares(known["shares"])
     if found:
         return found
     low, high = map(float, known["shares"])
-    skew = Skew(known["attribute"], known["value"], (low, high))
-    return skews.refusals(world, skew) or skew
+    draw_spec = PropertyDraw(known["attribute"], known["value"], (low, high))
+    return proportions.incompatibilities(experiment, draw_spec) or draw_spec
 
 
-def _column(world: World, attribute: Any, value: Any) -> list[str]:
-    groups = world.challenge.records.groups
+def _column(experiment: ExperimentData, attribute: Any, value: Any) -> list[str]:
+    groups = experiment.challenge.records.groups
     if not groups:
-        return [f"{world.dataset.name} has no subgroup columns: there is no share to tell"]
+        return [f"{experiment.dataset.name} has no subgroup columns: there is no share to tell"]
     if not isinstance(attribute, str) or attribute not in groups:
         return [unknown("attack.knowledge.attribute", attribute, groups)]
-    if not len(world.auxiliary):
+    if not len(experiment.auxiliary):
         return ["split.n_auxiliary=0: shadows are drawn from auxiliary patients"]
     values = set(np.asarray(groups[attribute]).tolist()) - {""}
     if value not in values:
         return [unknown(f"attack.knowledge.value of {attribute}", value, values)]
-    for records in (world.challenge.records, world.auxiliary):
+    for records in (experiment.challenge.records, experiment.auxiliary):
         pairs = {*zip(records.patients.tolist(), records.groups[attribute].tolist(), strict=True)}
         if len(pairs) > len(np.unique(records.patients)):
             return [

@@ -12,18 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.api import Guarantee, MedleakError, Metric, Originals, Puzzle, Rebuilt
+from medleak.api import (
+    Guarantee,
+    MedleakError,
+    Metric,
+    ReconstructionChallenge,
+    Reconstructions,
+    ReconstructionTruth,
+)
 from medleak.config.instantiate import build
 from medleak.core.keys import rng_for
 from medleak.core.store import Store
 from medleak.core.validation import whole
-from medleak.data.experiment import World
-from medleak.goals.base import Game, Played, gain
-from medleak.training.observations import Transcript
+from medleak.data.experiment import ExperimentData
+from medleak.goals.base import AttackOutputs, Game, gain
+from medleak.training.observations import ObservationLog
 from medleak.training.stored_model import facts_of
 
 if TYPE_CHECKING:
-    from medleak.engine.cell import Cell, Duel
+    from medleak.engine.cell import Cell, ShadowedTarget
     from medleak.results.row import Row
 
 AGES = ("fresh model", "trained model")
@@ -43,63 +50,65 @@ class Reconstruction(Game):
     def reasons(self, cell: Cell) -> list[str]:
         for name in self.options:
             whole(f"attack.knowledge.{name}", cell.knowledge[name], least=1)
-        if len(cell.duels) > 1:
+        if len(cell.shadowed_targets) > 1:
             return ["n_targets > 1: a reconstruction game asks about the messages of one run"]
         return []
 
-    def asked(self, cell: Cell, duel: Duel, store: Store) -> Puzzle:
-        return _riddle(cell, duel, store).puzzle
+    def asked(self, cell: Cell, shadowed: ShadowedTarget, store: Store) -> ReconstructionChallenge:
+        return _reconstruction_task(cell, shadowed, store).challenge
 
-    def rows(self, cell: Cell, store: Store, played: Played) -> list[Row]:
+    def rows(self, cell: Cell, store: Store, played: AttackOutputs) -> list[Row]:
         """A row for each age of the attacked model."""
-        (duel,), (output,) = cell.duels, played.outputs
-        world = duel.target.world
-        asked = _riddle(cell, duel, store)
+        (shadowed,), (output,) = cell.shadowed_targets, played.outputs
+        experiment = shadowed.target.experiment
+        asked = _reconstruction_task(cell, shadowed, store)
         metrics = {name: build(block) for name, block in cell.metrics.items()}
         guarantees = cell.binding(played.shared["guarantees"])
         rows = []
         for age in [age for age in AGES if (asked.age == age).any()]:
-            rebuilt, truth = asked.part(output.reconstructions, age, world)
-            labels = asked.puzzle.labels
+            rebuilt, truth = asked.part(output.reconstructions, age, experiment)
+            labels = asked.challenge.labels
             mine = None if labels is None else [labels[i] for i in np.flatnonzero(asked.age == age)]
             found = measured(
                 metrics,
                 guarantees,
                 rebuilt,
                 truth,
-                world=world,
-                n_members=facts_of(duel.target, store)["n_members"],
+                experiment=experiment,
+                n_members=facts_of(shadowed.target, store)["n_members"],
                 labels=mine,
-                candidates=asked.named(age, world),
+                candidates=asked.named(age, experiment),
             )
-            rows.append(cell.row(**played.shared, **found, records=age, unit=world.setting.unit))
+            rows.append(
+                cell.row(**played.shared, **found, records=age, unit=experiment.problem.unit)
+            )
         arrays = {"images": output.reconstructions.astype(np.float32), "positions": asked.positions}
         store.save("rebuilt", cell.key, {"ages": asked.age.tolist()}, arrays)
         return rows
 
 
-def _riddle(cell: Cell, duel: Duel, store: Store) -> Riddle:
+def _reconstruction_task(cell: Cell, shadowed: ShadowedTarget, store: Store) -> ReconstructionTask:
     from medleak.goals.reconstruction.informed import informed
 
     known = cell.attack.requires.knowledge
-    transcript, world = Transcript(store, duel.target.key), duel.target.world
+    transcript, experiment = ObservationLog(store, shadowed.target.key), shadowed.target.experiment
     n_trials = cell.knowledge["n_trials"]
-    asked = riddle(transcript, world, n_trials=n_trials, labels="labels" in known)
+    asked = reconstruction_task(transcript, experiment, n_trials=n_trials, labels="labels" in known)
     if "all_but_one" not in known:
         return asked
     return informed(
         asked,
         transcript,
-        world,
-        member=world.secret(duel.target.column).member,
+        experiment,
+        member=experiment.secret(shadowed.target.column).member,
         n_candidates=cell.knowledge["n_candidates"],
-        clip=facts_of(duel.target, store).get("clip"),
-        rng=rng_for("informed", duel.target.key),
+        clip=facts_of(shadowed.target, store).get("clip"),
+        rng=rng_for("informed", shadowed.target.key),
     )
 
 
 @dataclass(frozen=True)
-class Riddle:
+class ReconstructionTask:
     """What is asked about one run, and the truth.
 
     Attributes:
@@ -108,25 +117,27 @@ class Riddle:
         candidates: positions of those named to an informed adversary, ``(T, M)``, in random order.
     """
 
-    puzzle: Puzzle
+    challenge: ReconstructionChallenge
     age: np.ndarray
     positions: np.ndarray
     candidates: np.ndarray | None = None
 
-    def part(self, images: np.ndarray, age: str, world: World) -> tuple[Rebuilt, Originals]:
+    def part(
+        self, images: np.ndarray, age: str, experiment: ExperimentData
+    ) -> tuple[Reconstructions, ReconstructionTruth]:
         """What was rebuilt from the messages of one age, and what should have been."""
         mine = self.age == age
-        records = world.challenge.records
-        rebuilt = Rebuilt(
-            images[mine], self.puzzle.n_records[mine], pixels(records.x), records.patients
+        records = experiment.challenge.records
+        rebuilt = Reconstructions(
+            images[mine], self.challenge.n_records[mine], pixels(records.x), records.patients
         )
-        return rebuilt, Originals(self.positions[mine])
+        return rebuilt, ReconstructionTruth(self.positions[mine])
 
-    def named(self, age: str, world: World) -> np.ndarray | None:
+    def named(self, age: str, experiment: ExperimentData) -> np.ndarray | None:
         """The candidates' images of one age, ``(T, M, C, H, W)``; None where none were named."""
         if self.candidates is None:
             return None
-        return pixels(world.challenge.records.x[self.candidates[self.age == age]])
+        return pixels(experiment.challenge.records.x[self.candidates[self.age == age]])
 
 
 def pixels(x: np.ndarray) -> np.ndarray:
@@ -134,7 +145,9 @@ def pixels(x: np.ndarray) -> np.ndarray:
     return x.astype(np.float64) / 255 if x.dtype == np.uint8 else x.astype(np.float64)
 
 
-def riddle(transcript: Transcript, world: World, *, n_trials: int, labels: bool) -> Riddle:
+def reconstruction_task(
+    transcript: ObservationLog, experiment: ExperimentData, *, n_trials: int, labels: bool
+) -> ReconstructionTask:
     """Ask about up to `n_trials` messages of each age; empty ones tell nothing and are left out.
 
     Args:
@@ -160,13 +173,15 @@ def riddle(transcript: Transcript, world: World, *, n_trials: int, labels: bool)
     positions = np.full((len(truth), counts.max()), -1)
     for row, one in zip(positions, truth, strict=True):
         row[: len(one)] = one
-    known = tuple(_in_order(world.challenge.y[one]) for one in truth) if labels else None
-    puzzle = Puzzle(np.array(indices), counts, world.setting.in_shape, known)
-    return Riddle(puzzle, np.array([ages[i] for i in indices]), positions)
+    known = tuple(_in_order(experiment.challenge.y[one]) for one in truth) if labels else None
+    challenge = ReconstructionChallenge(
+        np.array(indices), counts, experiment.problem.in_shape, known
+    )
+    return ReconstructionTask(challenge, np.array([ages[i] for i in indices]), positions)
 
 
 def ages_of(contents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of the model that each message answers; `contents` as of a `Transcript`."""
+    """Of the model that each message answers; `contents` as of a `ObservationLog`."""
     middle = (contents[0]["round"] + contents[-1]["round"]) / 2
     return [AGES[message["round"] > middle] for message in contents]
 
@@ -179,10 +194,10 @@ def _in_order(y: np.ndarray) -> np.ndarray:
 def measured(
     metrics: Mapping[str, Metric],
     guarantees: Sequence[Guarantee],
-    rebuilt: Rebuilt,
-    truth: Originals,
+    rebuilt: Reconstructions,
+    truth: ReconstructionTruth,
     *,
-    world: World,
+    experiment: ExperimentData,
     n_members: int,
     labels: Sequence[np.ndarray] | None,
     candidates: np.ndarray | None = None,
@@ -197,7 +212,7 @@ def measured(
     from medleak.metrics import baselines
     from medleak.metrics.privacy.upper_bounds import VIOLATION_LEVEL
 
-    auxiliary = world.auxiliary
+    auxiliary = experiment.auxiliary
     others = pixels(auxiliary.x)
     priors = {
         "mean image": baselines.mean_image(rebuilt, others, y=auxiliary.y, labels=labels),
@@ -210,7 +225,7 @@ def measured(
     named = None if candidates is None else candidates.shape[1]
     leakage = {name: metric(rebuilt, truth) for name, metric in metrics.items()}
     roofs = {
-        name: _ceiling(m, guarantees, rebuilt, world, n_members, named)
+        name: _upper_bound(m, guarantees, rebuilt, experiment, n_members, named)
         for name, m in metrics.items()
     }
     violations = [
@@ -235,11 +250,11 @@ def measured(
     }
 
 
-def _ceiling(
+def _upper_bound(
     metric: Metric,
     guarantees: Sequence[Guarantee],
-    rebuilt: Rebuilt,
-    world: World,
+    rebuilt: Reconstructions,
+    experiment: ExperimentData,
     n_members: int,
     named: int | None,
 ) -> float | None:
@@ -253,7 +268,9 @@ def _ceiling(
     from medleak.metrics.privacy.reconstruction_robustness import given_participation, uniform_prior
     from medleak.metrics.privacy.upper_bounds import applicable
 
-    fitting = applicable(guarantees, unit=world.setting.unit, max_records=world.setting.max_records)
+    fitting = applicable(
+        guarantees, unit=experiment.problem.unit, max_records=experiment.problem.max_records
+    )
     known: list[Guarantee] = []
     for promise in fitting:
         if {"q", "steps"} <= promise.mechanism.keys():
@@ -263,9 +280,9 @@ def _ceiling(
     if not known:
         return None
     if named is not None:  # all of one label, each with the same chance
-        return metric.ceiling(known, uniform_prior(named, guesses=getattr(metric, "k", 1)))
+        return metric.upper_bound(known, uniform_prior(named, guesses=getattr(metric, "k", 1)))
     # Of the gallery's patients, the other members are known to an informed adversary.
     candidates = max(1, len(np.unique(rebuilt.patients)) - n_members + 1)
     guesses = int(rebuilt.n_records.max(initial=1)) * getattr(metric, "k", 1)
-    kappa = uniform_prior(candidates, guesses=guesses, labels=world.setting.n_outputs)
-    return metric.ceiling(known, kappa)
+    kappa = uniform_prior(candidates, guesses=guesses, labels=experiment.problem.n_outputs)
+    return metric.upper_bound(known, kappa)

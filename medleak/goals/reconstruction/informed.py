@@ -10,22 +10,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from medleak.api import Insight, MedleakError
-from medleak.data.experiment import World
-from medleak.goals.reconstruction.goal import Riddle, ages_of
-from medleak.training.observations import Transcript
+from medleak.api import InformedPrior, MedleakError
+from medleak.data.experiment import ExperimentData
+from medleak.goals.reconstruction.goal import ReconstructionTask, ages_of
+from medleak.training.observations import ObservationLog
 
 
 def informed(
-    asked: Riddle,
-    transcript: Transcript,
-    world: World,
+    asked: ReconstructionTask,
+    transcript: ObservationLog,
+    experiment: ExperimentData,
     *,
     member: np.ndarray,
     n_candidates: int,
     clip: float | None,
     rng: np.random.Generator,
-) -> Riddle:
+) -> ReconstructionTask:
     """`asked`, with a single record of each message in question and all else told.
 
     The record is drawn from those behind the message. The other candidates are non-members of the same
@@ -35,12 +35,12 @@ def informed(
     Args:
         member: who of the challenge was trained on, ``(N,)`` bool.
         n_candidates: fewer where a label has too few non-members.
-        clip: see `Insight`.
+        clip: see `InformedPrior`.
 
     Raises:
         MedleakError: a label without any non-member.
     """
-    ages, y = ages_of(transcript.contents), world.challenge.y
+    ages, y = ages_of(transcript.contents), experiment.challenge.y
     batches = [row[row >= 0] for row in asked.positions]
     targets = np.array([rng.choice(batch) for batch in batches])
     decoys = [np.flatnonzero(~member & (y == y[target])) for target in targets]
@@ -55,15 +55,15 @@ def informed(
     )
     clients = [transcript.clients(i) for i in range(len(ages))]
     truth = [transcript.truth(i) for i in range(len(ages))]
-    records, insight = world.challenge.records, []
-    for target, candidates, i in zip(targets, named, asked.puzzle.indices, strict=True):
+    records, insight = experiment.challenge.records, []
+    for target, candidates, i in zip(targets, named, asked.challenge.indices, strict=True):
         like = [j for j in range(len(ages)) if (ages[j], clients[j]) == (ages[i], clients[i])]
         others = {j: records.take(truth[j][truth[j] != target]) for j in like}
-        insight.append(Insight(others, records.take(candidates), clip))
-    puzzle = replace(
-        asked.puzzle,
+        insight.append(InformedPrior(others, records.take(candidates), clip))
+    challenge = replace(
+        asked.challenge,
         n_records=np.ones(len(targets), dtype=np.int64),
         labels=tuple(y[targets][:, None]),
         insight=tuple(insight),
     )
-    return Riddle(puzzle, asked.age, targets[:, None], named)
+    return ReconstructionTask(challenge, asked.age, targets[:, None], named)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from medleak.api import DataError, Estimate, Guarantee, Metric, Scored, Secret
+from medleak.api import DataError, Estimate, Guarantee, MembershipScores, MembershipTruth, Metric
 from medleak.metrics.membership import at_level
 from medleak.metrics.privacy.epsilon_bounds import Bound
 from medleak.metrics.privacy.many_runs import audit_runs, least_runs
@@ -75,12 +75,12 @@ class AuditedEpsilon(Metric):
     def units(self, member: np.ndarray) -> int:
         """What `Estimate.n` counts."""
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         if 0 <= self.delta < 1:
             return []
         return [f"delta is {self.delta!r}: a number in 0..1 is needed"]
 
-    def __call__(self, output: Scored, secret: Secret) -> Estimate:
+    def __call__(self, output: MembershipScores, secret: MembershipTruth) -> Estimate:
         """Measure; ``high`` is None."""
         scores, member = by_run(output.scores, secret.member, output.patients, output.run)
         n = self.units(member)
@@ -91,12 +91,12 @@ class AuditedEpsilon(Metric):
         return Estimate(bound, bound, None, n, self.level, self.method)
 
     def lower_bound(
-        self, output: Scored, secret: Secret, level: float = VIOLATION_LEVEL
+        self, output: MembershipScores, secret: MembershipTruth, level: float = VIOLATION_LEVEL
     ) -> float | None:
         """The bound at the one-sided `level`; None where not measured."""
         return at_level(self, level)(output, secret).low
 
-    def ceiling(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
         """The smallest epsilon promised for add-or-remove at this metric's delta.
 
         A promise with a larger delta counts through its mechanism's privacy profile, where it has one.
@@ -162,14 +162,14 @@ class OneRunEpsilon(AuditedEpsilon):
         self.delta = delta
         self.level = level
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         found = []
         for pair in self.shares:
             if len(pair) != 2 or min(pair) < 0 or not 0 < sum(pair) <= 1:
                 found.append(f"shares hold {list(pair)}: two numbers from 0, at most 1 together")
         if not self.shares:
             found.append("shares are empty: give at least one pair")
-        return found + super().faults()
+        return found + super().invalid_parameters()
 
     def refusal(self, member: np.ndarray, patients: np.ndarray) -> str:
         """Why a single run with these members ``(N,)`` cannot be audited, or ""."""
@@ -220,8 +220,8 @@ class ManyRunEpsilon(AuditedEpsilon):
         self.delta = delta
         self.level = level
 
-    def faults(self) -> list[str]:
-        found = super().faults()
+    def invalid_parameters(self) -> list[str]:
+        found = super().invalid_parameters()
         if self.gaussian and self.delta == 0:
             found.append("gaussian needs a delta above 0: epsilon is infinite at 0")
         return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import Defense, Release, Setting
+from medleak.api import Defense, ProblemSpec, Release
 
 
 class Cap(Defense):
@@ -23,10 +23,10 @@ class Cap(Defense):
     def __init__(self, *, most: float = 0.9):
         self.most = most
 
-    def faults(self) -> list[str]:
+    def invalid_parameters(self) -> list[str]:
         return [] if 0.5 < self.most < 1 else [f"most={self.most}: above 0.5 and below 1 is needed"]
 
-    def apply(self, subject: Release, *, setting: Setting) -> Release:
+    def apply(self, subject: Release, *, problem: ProblemSpec) -> Release:
         scores = subject.view("scores")
 
         def capped(x: np.ndarray) -> np.ndarray:

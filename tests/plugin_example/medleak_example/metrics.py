@@ -6,7 +6,7 @@ from math import sqrt
 
 import numpy as np
 
-from medleak.api import Estimate, Metric, Scored, Secret
+from medleak.api import Estimate, MembershipScores, MembershipTruth, Metric
 
 
 class StandardisedGap(Metric):
@@ -20,7 +20,7 @@ class StandardisedGap(Metric):
     def __init__(self, *, level: float = 0.95):
         self.level = level
 
-    def __call__(self, output: Scored, secret: Secret) -> Estimate:
+    def __call__(self, output: MembershipScores, secret: MembershipTruth) -> Estimate:
         from scipy.stats import norm
 
         groups = [_per_patient(output, secret.member == side) for side in (True, False)]
@@ -34,6 +34,6 @@ class StandardisedGap(Metric):
         return Estimate(d, d - half, d + half, n, self.level, method)
 
 
-def _per_patient(output: Scored, keep: np.ndarray) -> np.ndarray:
+def _per_patient(output: MembershipScores, keep: np.ndarray) -> np.ndarray:
     _, place = np.unique(output.patients[keep], return_inverse=True)
     return np.bincount(place, output.scores[keep]) / np.maximum(np.bincount(place), 1)
