@@ -86,10 +86,10 @@ def plan_of(toy_config, tmp_path, **asked):
 def test_each_half_is_shadowed_by_itself_and_has_a_row_of_its_own(toy_config, tmp_path):
     plan = plan_of(toy_config, tmp_path, exposed=0.25)
     (cell,) = plan.cells
-    for shadowed, half in zip(cell.shadowed_targets, cell.halves, strict=True):
+    for shadowed, half in zip(cell.shadowed_targets, cell.target_half, strict=True):
         mine = {
             d.target.column
-            for d, h in zip(cell.shadowed_targets, cell.halves, strict=True)
+            for d, h in zip(cell.shadowed_targets, cell.target_half, strict=True)
             if h == half
         }
         assert {s.column for s in shadowed.shadows} == mine - {shadowed.target.column}

@@ -15,11 +15,22 @@ from medleak.api.attribute import (
     AttributeTruth,
     MessageAttributeChallenge,
 )
+from medleak.api.challenge import GoalChallenge
 from medleak.api.component import Component
 from medleak.api.data import Dataset, DatasetSource, ProblemSpec, Records
 from medleak.api.defense import Defense
 from medleak.api.errors import ConfigError, DataError, Hidden, MedleakError, NotApplicable
 from medleak.api.federation import Aggregated, Aggregator, LocalTraining, Observation, UpdateDefense
+from medleak.api.goal import (
+    Answered,
+    AttackOutputs,
+    Example,
+    Goal,
+    Outcome,
+    Question,
+    Sample,
+    Subgroup,
+)
 from medleak.api.guarantee import Guarantee
 from medleak.api.inversion import InversionChallenge, InversionTruth, InvertedImages
 from medleak.api.knowledge import Knowledge, Shadow, Shadows
@@ -42,7 +53,7 @@ from medleak.api.reconstruction import (
 )
 from medleak.api.release import Release
 from medleak.api.training import Trained, Trainer
-from medleak.api.types import IMPLIED_VIEWS, SLOTS, VIEWS, Goal, Slot, Task, View
+from medleak.api.types import IMPLIED_VIEWS, SLOTS, VIEWS, Slot, Task, View
 
 __all__ = [
     "IMPLIED_VIEWS",
@@ -52,7 +63,9 @@ __all__ = [
     "AdversaryPolicy",
     "Aggregated",
     "Aggregator",
+    "Answered",
     "Attack",
+    "AttackOutputs",
     "AttributeChallenge",
     "AttributeScores",
     "AttributeTruth",
@@ -66,7 +79,9 @@ __all__ = [
     "DatasetSource",
     "Defense",
     "Estimate",
+    "Example",
     "Goal",
+    "GoalChallenge",
     "Guarantee",
     "Hidden",
     "InformedPrior",
@@ -83,21 +98,25 @@ __all__ = [
     "NotApplicable",
     "Observation",
     "Observer",
+    "Outcome",
     "Output",
     "PoisoningPolicy",
     "ProblemSpec",
     "PropertyChallenge",
     "PropertyScores",
     "PropertyTruth",
+    "Question",
     "ReconstructionChallenge",
     "ReconstructionTruth",
     "Reconstructions",
     "Records",
     "Release",
+    "Sample",
     "ServerPolicy",
     "Shadow",
     "Shadows",
     "Slot",
+    "Subgroup",
     "Task",
     "ThreatModel",
     "Trained",

@@ -10,16 +10,14 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from medleak.api.challenge import GoalChallenge
 from medleak.api.component import Component
 from medleak.api.data import ProblemSpec
 from medleak.api.errors import MedleakError
 from medleak.api.knowledge import Knowledge
 from medleak.api.membership import Challenge
 from medleak.api.release import Release
-from medleak.api.types import Goal, View
-
-SCORED = ("membership", "attribute", "property")
-"""Goals that are pursued by scores; the others by records that are rebuilt."""
+from medleak.api.types import View
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class ThreatModel:
         conduct: "honest-but-curious", "malicious", "colluding" or "poisoning".
     """
 
-    goal: Goal
+    goal: str
     access: View
     observations: int | None = None
     knowledge: tuple[str, ...] = ()
@@ -114,19 +112,21 @@ class Attack(Component, ABC):
             raise MedleakError(f"{queries} queries overdraw the budget of {knowledge.budget}")
         seconds = time.perf_counter() - start
         self._check(result, challenge)
-        if self.requires.goal in SCORED:
+        if challenge.answer == "scores":
             return Output(scores=result, seconds=seconds, queries=queries)
         prior = self.prior_samples(challenge)
         return Output(reconstructions=result, prior_samples=prior, seconds=seconds, queries=queries)
 
-    def _check(self, result: np.ndarray, asked: Any) -> None:
-        who, n = type(self).__name__, len(asked)
+    def _check(self, result: np.ndarray, challenge: GoalChallenge) -> None:
+        who, wanted = type(self).__name__, challenge.shape
         if not np.issubdtype(result.dtype, np.number):
             raise MedleakError(f"{who} returned {result.dtype} values: numbers are needed")
-        shape = getattr(asked, "shape", (n,)) if self.requires.goal in SCORED else None
-        if result.shape[:1] != (n,) or (shape and result.shape != shape):
-            wanted = shape or f"({n}, ...)"
-            raise MedleakError(f"{who} returned shape {result.shape}: {wanted} is needed")
+        fits = result.ndim == len(wanted) and all(
+            n is None or n == m for n, m in zip(wanted, result.shape, strict=True)
+        )
+        if not fits:
+            shown = str(wanted).replace("None", "any")
+            raise MedleakError(f"{who} returned shape {result.shape}: {shown} is needed")
         if np.isnan(result).any():
             count = int(np.isnan(result).sum())
             raise MedleakError(f"{who} returned NaN for {count} value{'s' * (count > 1)}")

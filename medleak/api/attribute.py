@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medleak.api.challenge import GoalChallenge
 from medleak.api.data import Records
 
 
 @dataclass(frozen=True)
-class AttributeChallenge:
+class AttributeChallenge(GoalChallenge):
     """An attribute of N records that the adversary does not hold, of which it knows something else.
 
     Attributes:
@@ -50,7 +51,7 @@ class AttributeChallenge:
 
 
 @dataclass(frozen=True)
-class MessageAttributeChallenge:
+class MessageAttributeChallenge(GoalChallenge):
     """Which value of an attribute most of the records behind an observed message have; T messages.
 
     Attributes:

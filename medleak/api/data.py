@@ -105,3 +105,8 @@ class ProblemSpec:
     n_outputs: int
     task: Task = "multiclass"
     unit: str = "patient"
+
+
+def pixels(x: np.ndarray) -> np.ndarray:
+    """Records as floats in 0..1, ``(N, C, H, W)``."""
+    return x.astype(np.float64) / 255 if x.dtype == np.uint8 else x.astype(np.float64)

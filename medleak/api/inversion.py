@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medleak.api.challenge import GoalChallenge
+
 
 @dataclass(frozen=True)
-class InversionChallenge:
+class InversionChallenge(GoalChallenge):
     """What a model-inversion attack is asked: a picture of each of some classes.
 
     Attributes:
@@ -16,6 +18,8 @@ class InversionChallenge:
         n_images: M, the pictures of each class that count.
         in_shape: of one record, ``(C, H, W)``; values in 0..1.
     """
+
+    answer = "reconstructions"
 
     classes: np.ndarray
     n_images: int

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medleak.api.challenge import GoalChallenge
 from medleak.api.data import Records
 
 
 @dataclass(frozen=True)
-class Challenge:
+class Challenge(GoalChallenge):
     """Who is asked about. For membership: records of which about half were trained on.
 
     Attributes:

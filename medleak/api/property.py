@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medleak.api.challenge import GoalChallenge
+
 
 @dataclass(frozen=True)
-class PropertyChallenge:
+class PropertyChallenge(GoalChallenge):
     """Which of two shares of its member patients has a value: one question about the whole run.
 
     The answer is one number, ``(1,)``: the higher, the likelier the higher share; above 0 where that is the

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from medleak.api.challenge import GoalChallenge
 from medleak.api.data import Records
 
 
@@ -28,7 +29,7 @@ class InformedPrior:
 
 
 @dataclass(frozen=True)
-class ReconstructionChallenge:
+class ReconstructionChallenge(GoalChallenge):
     """What a reconstruction attack is asked: the records behind some observations.
 
     Attributes:
@@ -39,6 +40,8 @@ class ReconstructionChallenge:
         insight: of an adversary that knows "all_but_one", for each question.
     """
 
+    answer = "reconstructions"
+
     indices: np.ndarray
     n_records: np.ndarray
     in_shape: tuple[int, ...]
@@ -47,6 +50,11 @@ class ReconstructionChallenge:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """Of the answer, ``(T, any, C, H, W)``: images beyond `n_records` of a message do not count."""
+        return (len(self), None, *self.in_shape)
 
 
 @dataclass(frozen=True)

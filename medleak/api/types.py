@@ -1,13 +1,10 @@
-"""The words that are literals, the errors, and the base of everything that a YAML names."""
+"""The words that are literals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal
 
-Goal = Literal[
-    "membership", "reconstruction", "inversion", "attribute", "property", "re-identification"
-]
 View = Literal[
     "labels", "scores", "weights", "updates", "aggregate", "ciphertext", "records", "synthetic"
 ]

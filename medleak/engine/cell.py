@@ -3,45 +3,31 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from medleak.api import Attack, ConfigError, Guarantee
+from medleak.api.goal import Goal
 from medleak.config.instantiate import RESERVED, build, identities
 from medleak.config.plugins import folders_of
 from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.core.store import Store
 from medleak.core.suggestions import unknown
 from medleak.core.validation import share, whole
-from medleak.goals import GAMES, game_of
+from medleak.data.experiment import ExperimentData, load_experiment_data
+from medleak.goals import goal_of, known_goals
 from medleak.release.pool import REFERENCE, shadow_columns
+from medleak.release.shadowed_target import ShadowedTarget
 from medleak.results.row import Row
 from medleak.training.pipeline import DefensePipeline, training_blocks
 from medleak.training.run_spec import RunSpec
 
-if TYPE_CHECKING:
-    from medleak.goals.base import Game
-
 POOLS = ("audit", "auxiliary")
 BUILT = {"target": ("dataset", "model", "recipe"), "attack": ("",)}
 """Group -> the blocks of it that name a class; "" is the whole."""
-
-
-@dataclass(frozen=True)
-class ShadowedTarget:
-    """One run as the target, and the runs that the attack learns from."""
-
-    target: RunSpec
-    shadows: tuple[RunSpec, ...] = ()
-    reference: RunSpec | None = None
-
-    @property
-    def specs(self) -> list[RunSpec]:
-        """All of them, the target first."""
-        return [self.target, *self.shadows, *([self.reference] if self.reference else [])]
 
 
 @dataclass(frozen=True)
@@ -87,8 +73,8 @@ class Cell:
     def _spec(self, pool: str, column: int) -> RunSpec:
         slots, policy = training_blocks(self.config["defense"].get("slots")), self.policy
         members = self.config.get("n_members")
-        if self.attack.requires.goal in GAMES:
-            pool = self.game.pool(self, pool)
+        if self.goal is not None:
+            pool = self.goal.pool(self, pool)
         return RunSpec(self.config["target"], slots, members, pool, column, policy)
 
     @property
@@ -97,7 +83,7 @@ class Cell:
         return self.config["attack"].get("policy")
 
     @functools.cached_property
-    def slots(self) -> DefensePipeline:
+    def pipeline(self) -> DefensePipeline:
         """The whole defense."""
         return DefensePipeline(self.config["defense"].get("slots"))
 
@@ -110,8 +96,8 @@ class Cell:
             "budget": None,
             "reference": False,
         }
-        if self.attack.requires.goal in GAMES:
-            block |= self.game.options
+        if self.goal is not None:
+            block |= self.goal.options
         given = self.config["attack"].get("knowledge") or {}
         for name in given:
             if name not in block:
@@ -130,10 +116,21 @@ class Cell:
         """The attack, built."""
         return build(self.config["attack"], of=Attack)
 
+    @functools.cached_property
+    def goal(self) -> Goal | None:
+        """What the attack is after; None where no such goal is known."""
+        name = self.attack.requires.goal
+        return goal_of(name) if name in known_goals() else None
+
+    @functools.cached_property
+    def experiment(self) -> ExperimentData:
+        """The patients and their split."""
+        return load_experiment_data(self.config["target"], self.config.get("n_members"))
+
     @property
-    def game(self) -> Game:
-        """How the attack's goal is played."""
-        return game_of(self.attack.requires.goal)
+    def target(self) -> Mapping[str, Any]:
+        """The resolved block of the target."""
+        return self.config["target"]
 
     @functools.cached_property
     def shadowed_targets(self) -> list[ShadowedTarget]:
@@ -142,7 +139,7 @@ class Cell:
         return [self._shadowed_target(column) for column in range(first, first + n)]
 
     @property
-    def exposed(self) -> float | None:
+    def most_vulnerable_fraction(self) -> float | None:
         """The share of patients, the most exposed, that get rows of their own.
 
         Raises:
@@ -154,7 +151,7 @@ class Cell:
         return wanted
 
     @functools.cached_property
-    def halves(self) -> np.ndarray:
+    def target_half(self) -> np.ndarray:
         """Which half each target is in, ``(T,)`` bool: alternating, so that both hold early columns."""
         return np.arange(len(self.shadowed_targets)) % 2 == 0
 
@@ -162,12 +159,12 @@ class Cell:
     def checked_targets(self) -> list[ShadowedTarget]:
         """The first target of each half where halves are shadowed apart, else the first: further targets
         are its shadows, and it theirs."""
-        return self.shadowed_targets[: 2 if self.exposed else 1]
+        return self.shadowed_targets[: 2 if self.most_vulnerable_fraction else 1]
 
     def _shadowed_target(self, column: int) -> ShadowedTarget:
         pool, k = self.knowledge["pool"], int(self.knowledge["n_shadows"])
         columns = shadow_columns(column, k, pool=pool)
-        if self.exposed and pool == "audit":
+        if self.most_vulnerable_fraction and pool == "audit":
             columns = self._own_half(column, k)
         wanted = self.knowledge["reference"] and k
         return ShadowedTarget(
@@ -183,7 +180,7 @@ class Cell:
         if k > len(mine):
             name = self.config["attack"]["name"]
             raise ConfigError(
-                f"exposed={self.exposed} leaves {len(mine)} shadows of n_targets={n}, "
+                f"exposed={self.most_vulnerable_fraction} leaves {len(mine)} shadows of n_targets={n}, "
                 f"{name} wants {k}: n_shadows={len(mine)}"
             )
         return [*mine[:k], first + n + (column - first) % 2]
@@ -199,9 +196,9 @@ class Cell:
         ordered = [shadowed.target for shadowed in self.shadowed_targets]
         ordered += [spec for shadowed in self.shadowed_targets for spec in shadowed.specs[1:]]
         found = list({(spec.pool, spec.column): spec for spec in ordered}.values())
-        if self.attack.requires.goal in GAMES:
-            found += [shadowed.target for shadowed in self.game.controls(self).values()]
-            found += self.game.judges(self)
+        if self.goal is not None:
+            found += [control.target for control in self.goal.controls(self).values()]
+            found += self.goal.evaluators(self)
         return found
 
     @property
@@ -223,7 +220,7 @@ class Cell:
                 "knowledge": self.knowledge,
                 "seed": self.config["seed"],
                 "n_targets": len(self.shadowed_targets),
-                "exposed": self.exposed,
+                "exposed": self.most_vulnerable_fraction,
             }
         )
 
@@ -260,10 +257,17 @@ class Cell:
         key = self.row_key(row.records, row.unit)
         return replace(row, key=key, provenance=provenance, **self.coordinates)
 
-    def binding(self, guarantees: Sequence[Mapping[str, Any]]) -> list[Guarantee]:
-        """The promises, as dictionaries, that bind this adversary."""
-        promised = [Guarantee(**block) for block in guarantees]
-        return [one for one in promised if self.attack.requires.adversary in one.adversaries]
+    @functools.cached_property
+    def guarantees(self) -> list[Guarantee]:
+        """Everything that the defense formally promises."""
+        recipe = build(self.config["target"]["recipe"])
+        return self.pipeline.guarantees(recipe, self.experiment.problem)
+
+    @property
+    def binding_guarantees(self) -> list[Guarantee]:
+        """Those that bind this adversary."""
+        mine = self.attack.requires.adversary
+        return [promise for promise in self.guarantees if mine in promise.adversaries]
 
     # ------------------------------------------------------------------ rows
 

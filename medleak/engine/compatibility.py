@@ -12,8 +12,9 @@ import numpy as np
 from medleak.api import Component, ConfigError, MedleakError, NotApplicable, ProblemSpec, Trainer
 from medleak.config import catalogue
 from medleak.config.instantiate import build, raised, static
+from medleak.core.suggestions import unknown
 from medleak.data.experiment import ExperimentData
-from medleak.goals import GAMES
+from medleak.goals import known_goals
 
 if TYPE_CHECKING:
     from medleak.engine.cell import Cell
@@ -29,20 +30,20 @@ def reasons(cell: Cell) -> list[str]:
     recipe = build(cell.config["target"]["recipe"], of=Trainer)
     _refuse_faults(cell, recipe)
     try:
-        trainer = cell.slots.trainer(recipe, problem)
+        trainer = cell.pipeline.trainer(recipe, problem)
         found += _short_of_validation(cell, trainer)
         if cell.target_spec.adversary is not None:
             found += cell.target_spec.adversary.incompatibilities(problem, trainer)
     except NotApplicable as refusal:
         found += refusal.reasons
     requires = static(cell.config["attack"]["_target_"]).requires or cell.attack.requires
-    if requires.goal in GAMES:
-        found += cell.game.reasons(cell)
-        if cell.target_spec.experiment.identities and not cell.game.persons:
-            found.append("the classes are the patients: all of them are members, with some scans")
+    if cell.goal is None:
+        found.append(unknown("goal", requires.goal, known_goals()))
     else:
-        found.append(f"no game for goal '{requires.goal}'")
-    views = cell.slots.views() | dict.fromkeys(_policy_views(cell), "")
+        found += cell.goal.reasons(cell)
+        if cell.experiment.identities and not cell.goal.supports_identity_targets:
+            found.append("the classes are the patients: all of them are members, with some scans")
+    views = cell.pipeline.views() | dict.fromkeys(_policy_views(cell), "")
     if hidden := views.get(requires.access, f"unknown view '{requires.access}'"):
         found.append(f"needs '{requires.access}': {hidden}")
     if cell.knowledge["pool"] == "auxiliary" and not (
@@ -80,7 +81,7 @@ def _short_of_validation(cell: Cell, trainer: Trainer) -> list[str]:
 def _refuse_faults(cell: Cell, recipe: Trainer) -> None:
     """Refuse what is wrong whatever the setting, before anything is written or trained."""
     parts: list[tuple[str, str, Component]] = [("target", ".recipe", recipe)]
-    for slot, stages in cell.slots.stages.items():
+    for slot, stages in cell.pipeline.stages.items():
         parts += [("defense", f".slots.{slot}", stage) for stage in stages]
     parts.append(("attack", "", cell.attack))
     if cell.target_spec.adversary is not None:

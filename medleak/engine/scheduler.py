@@ -21,9 +21,9 @@ from medleak.api import MedleakError
 from medleak.core.devices import pick_device
 from medleak.core.progress import bar
 from medleak.core.store import Store, write_atomically
-from medleak.engine.attack_step import measure
 from medleak.engine.cell import Cell
 from medleak.engine.executors import LocalExecutor
+from medleak.engine.measure import measure
 from medleak.engine.plan import Plan, Result, save_manifest
 from medleak.results.saved import FAILURES, MANIFEST
 from medleak.training.run_spec import RunSpec

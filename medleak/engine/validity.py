@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Defense, Estimate, MedleakError, Output, Release
-from medleak.config.instantiate import build, identities
+from medleak.config.instantiate import identities
 from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.core.store import Store
 from medleak.data.experiment import ExperimentData
-from medleak.engine.cell import Cell, ShadowedTarget
+from medleak.engine.cell import Cell
 from medleak.metrics.statistics.means import mean_block, mean_estimate, mean_nested
 from medleak.release.build import release_of
 from medleak.release.replicas import replica_check
+from medleak.release.shadowed_target import ShadowedTarget
 from medleak.training.pipeline import DefensePipeline, training_blocks
 from medleak.training.run_spec import RunSpec
 from medleak.training.stored_model import StoredModel, facts_of, log_probabilities
@@ -38,13 +39,12 @@ def shared_parts(
     cell: Cell, store: Store, outputs: Sequence[Output], device: str
 ) -> dict[str, Any]:
     """What all rows of the cell have in common: utility, guarantees, controls, cost."""
-    experiment, shadows = cell.target_spec.experiment, cell.shadow_specs
-    recipe = build(cell.config["target"]["recipe"])
-    guarantees = [asdict(g) for g in cell.slots.guarantees(recipe, experiment.problem)]
+    shadows = cell.shadow_specs
+    guarantees = [asdict(promise) for promise in cell.guarantees]
     utilities = [
         _utility(cell, shadowed.target, store, device) for shadowed in cell.shadowed_targets
     ]
-    drawn = cell.shadowed_targets[:MOST_BLIND] if cell.game.blind else []
+    drawn = cell.shadowed_targets[:MOST_BLIND] if cell.goal.model_free_control else []
     blinds = [_blind(cell, shadowed.target, store) for shadowed in drawn]
     blind = mean_estimate([found["blind_auc"] for found in blinds]) if blinds else None
     checked = [
@@ -81,7 +81,7 @@ def shared_parts(
             **({"twin": proof} if proof else {}),
             **({"excluded": excluded} if excluded else {}),
         },
-        "twin": release_of(cell.target_spec, cell.slots, store, device=device).twin,
+        "twin": release_of(cell.target_spec, cell.pipeline, store, device=device).twin,
         "cost": {
             "train_seconds": facts_of(cell.target_spec, store)["seconds"],
             "shadow_seconds": sum(facts_of(spec, store)["seconds"] for spec in shadows),
@@ -98,7 +98,7 @@ def _surrogate_check(cell: Cell, store: Store, device: str) -> dict[str, Any]:
     spec, slots = cell.target_spec, cell.config["defense"].get("slots") or {}
     encrypted = [
         stage
-        for stage in cell.slots
+        for stage in cell.pipeline
         if type(stage).verify_surrogate is not Defense.verify_surrogate
     ]
     if not encrypted:
@@ -149,7 +149,7 @@ def _utility(cell: Cell, spec: RunSpec, store: Store, device: str) -> dict[str, 
     name = [spec.key, spec.experiment.digest, slots, identities(slots)]
 
     def found() -> dict[str, Any]:
-        return _useful(release_of(spec, cell.slots, store, device=device), spec.experiment)
+        return _useful(release_of(spec, cell.pipeline, store, device=device), spec.experiment)
 
     return _remembered(store, "utility", name, found)
 

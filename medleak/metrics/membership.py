@@ -6,15 +6,15 @@ units, given the release.
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from medleak.api import Curve, Estimate, Guarantee, MembershipScores, MembershipTruth, Metric
+from medleak.api.goal import Subgroup
+from medleak.metrics.groups import at_level
 from medleak.metrics.privacy import upper_bounds as ceilings
 from medleak.metrics.statistics import intervals
 from medleak.metrics.statistics import roc as curves
@@ -248,6 +248,7 @@ class ROCCurve(Metric):
 
     goal: ClassVar[str] = "membership"
     version: ClassVar[int] = 1
+    is_curve: ClassVar[bool] = True
 
     def __init__(self, *, level: float = 0.95):
         self.level = level
@@ -266,99 +267,20 @@ class ROCCurve(Metric):
         return Curve(*points, n=n, level=self.level, method=f"pointwise; {TPRAtFPR.method}")
 
 
-# --------------------------------------------------------------------------- many metrics, subgroups
+def subgroups(
+    scored: MembershipScores, secret: MembershipTruth, groups: Mapping[str, np.ndarray]
+) -> dict[str, Subgroup]:
+    """``{"sex=F": its part}`` for each subgroup of each column; "" (unknown) is left out.
 
-
-def evaluate(
-    metrics: Mapping[str, Metric], scored: MembershipScores, secret: MembershipTruth
-) -> dict[str, Estimate | Curve]:
-    """Every metric on one sample."""
-    return {name: metric(scored, secret) for name, metric in metrics.items()}
-
-
-def by_group(
-    metrics: Mapping[str, Metric],
-    scored: MembershipScores,
-    secret: MembershipTruth,
-    groups: Mapping[str, np.ndarray],
-) -> dict[str, dict[str, Estimate]]:
-    """``{"sex=F": {metric: Estimate}}`` for each subgroup of each column; "" (unknown) is left out.
-
-    A group with fewer than `MIN_GROUP` member or non-member patients is not measured: flag "too few".
-    `ROCCurve` is left out.
+    One with fewer than `MIN_GROUP` member or non-member patients is marked as too few.
     """
-    found: dict[str, dict[str, Estimate]] = {}
+    found = {}
     for group, mask in _masks(groups):
         part = scored.take(mask)
         truth = MembershipTruth(np.asarray(secret.member, dtype=bool)[mask])
-        n = len(np.unique(part.patients))
-        refusal = _too_few(truth.member, part.patients, MIN_GROUP)
-        found[group] = {
-            name: Estimate(None, None, None, n, flag=refusal) if refusal else metric(part, truth)
-            for name, metric in metrics.items()
-            if not isinstance(metric, ROCCurve)
-        }
+        too_few = _too_few(truth.member, part.patients, MIN_GROUP)
+        found[group] = Subgroup(part, truth, len(np.unique(part.patients)), too_few)
     return found
-
-
-def worst_group(
-    metrics: Mapping[str, Metric],
-    scored: MembershipScores,
-    secret: MembershipTruth,
-    groups: Mapping[str, np.ndarray],
-    *,
-    measured: Mapping[str, Mapping[str, Estimate]] | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Metric name -> ``{"group": "sex=F", **Estimate}`` of the most exposed subgroup.
-
-    A maximum over G groups is optimistic for the attacker even where all groups are alike. The interval
-    is therefore Bonferroni's: each group's at ``1 - (1 - level) / G``, so that it covers the true value
-    of whichever group is picked. Groups too small to measure are counted in `method`: one of them may
-    be more exposed. Metrics measured in no group are left out.
-
-    Args:
-        measured: what `by_group` gave, where it is known.
-    """
-    measured = by_group(metrics, scored, secret, groups) if measured is None else measured
-    worst = {}
-    for name, metric in metrics.items():
-        values = {
-            group: estimates[name].value
-            for group, estimates in measured.items()
-            if isinstance(estimates.get(name), Estimate) and estimates[name].value is not None
-        }
-        if not values:
-            continue
-        sign = 1 if metric.higher_is_leakier else -1
-        group = max(values, key=lambda g: sign * values[g])
-        found = measured[group][name]
-        wide = _corrected(metric, found, scored, secret, _mask(groups, group), len(values))
-        few = len(measured) - len(
-            values
-        )  # one of them may be the most exposed: say that they exist
-        method = f"{wide.method}; {few} more too small to measure" if few else wide.method
-        worst[name] = {"group": group} | asdict(replace(wide, method=method))
-    return worst
-
-
-def _corrected(metric, estimate, scored, secret, mask, n_groups) -> Estimate:
-    if not hasattr(metric, "level"):
-        note = f"largest of {n_groups} groups measured, interval not corrected"
-        return replace(estimate, method=f"{estimate.method}; {note}")
-    level = 1 - (1 - metric.level) / n_groups
-    part = scored.take(mask)
-    wide = at_level(metric, level)(
-        part, MembershipTruth(np.asarray(secret.member, dtype=bool)[mask])
-    )
-    note = f"largest of {n_groups} groups measured, Bonferroni: each at level {level:.4g}"
-    return replace(wide, level=metric.level, method=f"{wide.method}; {note}")
-
-
-def at_level(metric: Metric, level: float) -> Metric:
-    """The same metric with another two-sided level."""
-    other = copy.copy(metric)
-    other.level = level
-    return other
 
 
 def _masks(groups: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
@@ -368,10 +290,6 @@ def _masks(groups: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
         for value in sorted(set(np.asarray(values).tolist()))
         if value != ""
     ]
-
-
-def _mask(groups: Mapping[str, np.ndarray], group: str) -> np.ndarray:
-    return dict(_masks(groups))[group]
 
 
 def _arrays(

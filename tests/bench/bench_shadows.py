@@ -162,7 +162,7 @@ MEMORY = textwrap.dedent(
     sys.path.insert(0, sys.argv[1])
     from bench_shadows import Job, METRICS, config
     from medleak.engine import plan as grid
-    from medleak.engine.attack_step import measure
+    from medleak.engine.measure import measure
     from pathlib import Path
     from medleak.engine.scheduler import train_task
     import torch

@@ -1,4 +1,4 @@
-"""The attribute game: a column of hidden records, from what the model says of them.
+"""Attribute inference: a column of hidden records, from what the model says of them.
 
 The column is one of the data set's subgroups (sex, age band, site ...), or, of a table, a feature
 ("feature:3"). The adversary holds auxiliary patients with their attribute; of the
@@ -10,66 +10,61 @@ what training added. An attack on messages of federated training is asked who is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from medleak.api import (
+    Attack,
     AttributeChallenge,
     MedleakError,
-    MessageAttributeChallenge,
     NotApplicable,
+    Output,
     Records,
     Release,
 )
-from medleak.config.instantiate import build
-from medleak.core.store import Store
+from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sample
 from medleak.data.experiment import ExperimentData
-from medleak.goals.attribute import messages as compositions
+from medleak.goals.attribute import messages
 from medleak.goals.attribute.column import Column, column_of
-from medleak.goals.attribute.sample import IMAGE, Sample, added, figures
-from medleak.goals.base import AttackOutputs, Game
-from medleak.release.build import release_of
-from medleak.training.run_spec import with_weights
-
-if TYPE_CHECKING:
-    from medleak.engine.cell import Cell, ShadowedTarget
-    from medleak.results.row import Row
+from medleak.goals.attribute.sample import IMAGE, AskedRecords, added, sample_of
+from medleak.training.run_spec import RunSpec, with_weights
 
 PARTS = ("members", "non-members")
 MOST_PIXELS = 4096
 """Of an image, beyond which no classifier is fitted to its pixels for comparison."""
 
 
-class Attribute(Game):
+class Attribute(Goal):
     """An attribute of records that the adversary does not hold."""
 
+    name = "attribute"
     options = {"attribute": None, "n_trials": 16}
 
-    def reasons(self, cell: Cell) -> list[str]:
-        refusal = column_of(cell.target_spec.experiment, cell.knowledge["attribute"])
+    def reasons(self, case: Any) -> list[str]:
+        refusal = column_of(case.experiment, case.knowledge["attribute"])
         found = [refusal] if isinstance(refusal, str) else []
-        if cell.exposed:
+        if case.most_vulnerable_fraction:
             found.append(
                 "exposed: rows of the most exposed patients are those of membership attacks"
             )
-        if _messages(cell) and len(cell.shadowed_targets) > 1:
+        if _of_messages(case) and len(case.shadowed_targets) > 1:
             found.append("n_targets > 1: the messages of one run are asked about")
         return found
 
-    def asked(
-        self, cell: Cell, shadowed: ShadowedTarget, store: Store
-    ) -> AttributeChallenge | MessageAttributeChallenge:
-        if _messages(cell):
-            return compositions.asked(cell, shadowed, store, _column(cell))
-        experiment = shadowed.target.experiment
-        column = _column(cell)
-        release = release_of(shadowed.target, cell.slots, store)
-        release = release.granting(cell.attack.requires.access)
+    def question(self, case: Any, shadowed: Any, runs: Any) -> Question:
+        column = _column(case)
+        if _of_messages(case):
+            return messages.question(case, shadowed, runs, column)
+        run = shadowed.target
+        experiment = run.experiment
+        release = runs.release(run).granting(case.attack.requires.access)
         hidden = experiment.challenge.records.take(column.asked)
         own = column.feature is not None
-        return AttributeChallenge(
+        challenge = AttributeChallenge(
             attribute=column.name,
             values=column.values,
             known=replace(experiment.auxiliary.take(column.known), groups={}),
@@ -77,61 +72,73 @@ class Attribute(Game):
             y=hidden.y,
             labels=release.labels(hidden.x),
             scores=release.scores(hidden.x) if "scores" in release.views else None,
-            features=_features(cell, release, hidden) if "weights" in release.views else None,
-            x=_less(hidden.x, column.feature) if hidden.x.ndim == 2 else None,
+            features=_features(run, release, hidden) if "weights" in release.views else None,
+            x=_without_feature(hidden.x, column.feature) if hidden.x.ndim == 2 else None,
             column=column.feature,
             centres=column.centres(experiment.auxiliary) if own else None,
         )
+        return Question(challenge, experiment.secret(run.column).member[column.asked])
 
-    def rows(self, cell: Cell, store: Store, played: AttackOutputs) -> list[Row]:
-        """A row for members and one for non-members, over all targets; of messages, one for each age."""
-        if any(output.scores is None for output in played.outputs):
-            raise MedleakError(f"{cell.config['attack']['name']} returned no scores")
-        if _messages(cell):
-            scores = played.outputs[0].scores
-            return compositions.rows(cell, store, scores, _column(cell), played.shared)
-        experiment, column = cell.target_spec.experiment, _column(cell)
-        metrics = {name: build(block) for name, block in cell.metrics.items()}
+    def samples(self, case: Any, outputs: AttackOutputs, runs: Any) -> list[Sample]:
+        """Members and non-members, over all targets; of messages, one for each age."""
+        column = _column(case)
+        if _of_messages(case):
+            return messages.samples(case, outputs.targets[0], runs, column)
+        experiment = case.experiment
         hidden = experiment.challenge.records.take(column.asked)
         unit = experiment.problem.unit if column.of_patients(hidden.patients) else "record"
-        member = [
-            experiment.secret(shadowed.target.column).member[column.asked]
-            for shadowed in cell.shadowed_targets
-        ]
-        sample = Sample(column.asked_value, hidden.patients, joint=unit != "record")
-        inside = np.concatenate([one[sample.first] for one in member])
-        sides = inside, ~inside
-        told = sample.of([output.scores for output in played.outputs])
-        blind = {
-            name: sample.of([guess] * len(cell.shadowed_targets))
+        asked = AskedRecords(column.asked_value, hidden.patients, joint=unit != "record")
+        inside = np.concatenate([one.question.truth[asked.first] for one in outputs.targets])
+        answers = asked.of([one.output.scores for one in outputs.targets])
+        guesses = {
+            name: asked.of([guess] * len(outputs.targets))
             for name, guess in baselines(experiment, column).items()
         }
-        judged = {part: told.take(side) for part, side in zip(PARTS, sides, strict=True)}
-        rows = []
-        for part, side in zip(PARTS, sides, strict=True):
-            known = {name: one.take(side) for name, one in blind.items()}
-            measured = figures(metrics, judged[part], known)
-            controls = {**played.shared["controls"], "asked": column.described()}
-            if part == PARTS[0]:
-                measured["leakage"] |= added(metrics, *judged.values())
-            kept = {**played.shared, "controls": controls}
-            rows.append(cell.row(**kept, **measured, records=part, unit=unit))
-        return rows
+        parts = dict(zip(PARTS, (inside, ~inside), strict=True))
+        scored = {part: answers.take(side) for part, side in parts.items()}
+        found = []
+        for part, side in parts.items():
+            known = {name: one.take(side) for name, one in guesses.items()}
+            found.append(
+                sample_of(
+                    scored[part],
+                    known,
+                    records=part,
+                    unit=unit,
+                    asked=column.described(),
+                    more=partial(added, members=scored[PARTS[0]], others=scored[PARTS[1]])
+                    if part == PARTS[0]
+                    else None,
+                )
+            )
+        return found
+
+    def example(
+        self, attack: Attack, knowledge: Mapping[str, Any], *, leak: bool, seed: int = 0
+    ) -> Example:
+        from medleak.goals.attribute.example import example
+
+        return example(attack, knowledge, leak=leak, seed=seed)
+
+    def outcome(self, question: Question, output: Output) -> Outcome:
+        from medleak.goals.attribute.example import outcome
+
+        return outcome(question, output)
 
 
-def _messages(cell: Cell) -> bool:
+def _of_messages(case: Any) -> bool:
     """Whether messages of federated training are asked about, and not records."""
-    return cell.attack.requires.access in ("updates", "aggregate")
+    return case.attack.requires.access in ("updates", "aggregate")
 
 
-def _column(cell: Cell) -> Column:
-    column = column_of(cell.target_spec.experiment, cell.knowledge["attribute"])
+def _column(case: Any) -> Column:
+    column = column_of(case.experiment, case.knowledge["attribute"])
     if isinstance(column, str):
         raise NotApplicable(column)
     return column
 
 
-def _less(x: np.ndarray, place: int | None) -> np.ndarray:
+def _without_feature(x: np.ndarray, place: int | None) -> np.ndarray:
     """A table without a column's values."""
     hidden = x.copy()
     if place is not None:
@@ -139,13 +146,12 @@ def _less(x: np.ndarray, place: int | None) -> np.ndarray:
     return hidden
 
 
-def _features(cell: Cell, release: Release, hidden: Records) -> np.ndarray:
+def _features(run: RunSpec, release: Release, hidden: Records) -> np.ndarray:
     from medleak.api.networks import last_layer
 
-    spec = cell.target_spec
-    network = with_weights(spec.target, spec.experiment, release.weights)
+    network = with_weights(run.target, run.experiment, release.weights)
     try:
-        return last_layer(network, hidden.x, spec.experiment.problem.n_outputs)[0]
+        return last_layer(network, hidden.x, run.experiment.problem.n_outputs)[0]
     except MedleakError as error:
         raise NotApplicable(str(error)) from None
 

@@ -2,101 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from medleak.api import AttributeScores, AttributeTruth, MessageAttributeChallenge, NotApplicable
-from medleak.config.instantiate import build
+from medleak.api.goal import Answered, Question, Sample
 from medleak.core.keys import rng_for
-from medleak.core.store import Store
 from medleak.data.experiment import ExperimentData
 from medleak.goals.attribute.column import Column, values_of
-from medleak.goals.attribute.sample import AttributeSample, figures
-from medleak.goals.reconstruction.goal import AGES, ReconstructionTask, reconstruction_task
+from medleak.goals.attribute.sample import AttributeSample, sample_of
+from medleak.goals.observed_messages import AGES, ReconstructionTask, reconstruction_task
 from medleak.metrics.batches import drawn, majority
-from medleak.training.observations import ObservationLog
-
-if TYPE_CHECKING:
-    from medleak.engine.cell import Cell, ShadowedTarget
-    from medleak.results.row import Row
 
 
-def asked(
-    cell: Cell, shadowed: ShadowedTarget, store: Store, column: Column
-) -> MessageAttributeChallenge:
+@dataclass(frozen=True)
+class MessageTruth:
+    """Observed messages, and the value that most records of each have, ``(T,)``; -1 where there is none."""
+
+    task: ReconstructionTask
+    value: np.ndarray
+
+
+def question(case: Any, shadowed: Any, runs: Any, column: Column) -> Question:
     """Messages of which one value has the most records; where two have as many, nothing is asked."""
-    kept, truth = _kept(cell, shadowed, store, column)
-    experiment = shadowed.target.experiment
-    return MessageAttributeChallenge(
+    truth = _truth(case, shadowed, runs, column)
+    auxiliary, asked = shadowed.target.experiment.auxiliary, truth.value >= 0
+    challenge = MessageAttributeChallenge(
         column.name,
         column.values,
-        replace(experiment.auxiliary.take(column.known), groups={}),
+        replace(auxiliary.take(column.known), groups={}),
         column.known_value,
-        kept.challenge.indices[truth >= 0],
-        kept.challenge.n_records[truth >= 0],
+        truth.task.challenge.indices[asked],
+        truth.task.challenge.n_records[asked],
     )
+    return Question(challenge, truth)
 
 
-def rows(
-    cell: Cell, store: Store, scores: np.ndarray, column: Column, shared: Mapping[str, Any]
-) -> list[Row]:
-    """A row for each age of the observed model; a client's messages are no evidence of their own."""
-    shadowed = cell.shadowed_targets[0]
-    kept, truth = _kept(cell, shadowed, store, column)
-    seen, experiment = (
-        ObservationLog(store, shadowed.target.key).messages,
-        shadowed.target.experiment,
-    )
-    who = np.array([min(seen[int(i)].clients) for i in kept.challenge.indices])
-    metrics = {name: build(block) for name, block in cell.metrics.items()}
-    told, asked_about = np.full((len(truth), len(column.values)), 0.0), truth >= 0
-    told[asked_about] = scores
-    blind = {
-        "guessing": np.zeros_like(told),
-        "labels behind the message": _from_labels(experiment, column, kept.positions),
+def samples(case: Any, one: Answered, runs: Any, column: Column) -> list[Sample]:
+    """One for each age of the observed model; a client's messages are no evidence of their own."""
+    run, truth = one.shadowed.target, one.question.truth
+    task, value = truth.task, truth.value
+    seen, asked = runs.log(run).messages, value >= 0
+    clients = np.array([min(seen[int(i)].clients) for i in task.challenge.indices])
+    scores = np.zeros((len(value), len(column.values)))
+    scores[asked] = one.output.scores
+    guesses = {
+        "guessing": np.zeros_like(scores),
+        "labels behind the message": _from_labels(run.experiment, column, task.positions),
     }
-    made = []
-    for age in [age for age in AGES if (asked_about & (kept.age == age)).any()]:
-        mine = asked_about & (kept.age == age)
+    found = []
+    for age in [age for age in AGES if (asked & (task.age == age)).any()]:
+        mine = asked & (task.age == age)
 
-        def judged(guess: np.ndarray, mine: np.ndarray = mine) -> AttributeSample:
+        def part(scores: np.ndarray, mine: np.ndarray = mine) -> AttributeSample:
             return AttributeSample(
-                AttributeScores(guess[mine], who[mine]), AttributeTruth(truth[mine])
+                AttributeScores(scores[mine], clients[mine]), AttributeTruth(value[mine])
             )
 
-        measured = figures(
-            metrics, judged(told), {name: judged(guess) for name, guess in blind.items()}
+        left_out = int(((task.age == age) & ~asked).sum())
+        found.append(
+            sample_of(
+                part(scores),
+                {name: part(guess) for name, guess in guesses.items()},
+                records=age,
+                unit="message",
+                asked={**column.described(), "left_out": left_out},
+            )
         )
-        controls = {**shared["controls"], "asked": column.described()}
-        controls["asked"]["left_out"] = int(((kept.age == age) & ~asked_about).sum())
-        kept_parts = {**shared, "controls": controls}
-        made.append(cell.row(**kept_parts, **measured, records=age, unit="message"))
-    return made
+    return found
 
 
-def _kept(
-    cell: Cell, shadowed: ShadowedTarget, store: Store, column: Column
-) -> tuple[ReconstructionTask, np.ndarray]:
-    """The messages that may be asked about, and the value of most records of each; -1 where there is none."""
-    experiment = shadowed.target.experiment
-    transcript = ObservationLog(store, shadowed.target.key)
-    if not transcript.contents:
+def _truth(case: Any, shadowed: Any, runs: Any, column: Column) -> MessageTruth:
+    experiment, log = shadowed.target.experiment, runs.log(shadowed.target)
+    if not log.contents:
         raise NotApplicable("no message was observed: federated training with observe > 0")
-    found = reconstruction_task(
-        transcript, experiment, n_trials=cell.knowledge["n_trials"], labels=False
-    )
+    n_trials = case.knowledge["n_trials"]
+    task = reconstruction_task(log, experiment, n_trials=n_trials, labels=False)
     names = values_of(experiment, column.name)(experiment.challenge.records)
     place = {name: v for v, name in enumerate(column.values)}
     value = np.array([place.get(name, -1) for name in names.tolist()])
-    truth = [majority(value[row[row >= 0]], len(column.values)) for row in found.positions]
+    truth = [majority(value[row[row >= 0]], len(column.values)) for row in task.positions]
     if max(truth) < 0:
         raise NotApplicable(
             f"no observed message has more records of one {column.name} than of any"
         )
-    return found, np.array(truth)
+    return MessageTruth(task, np.array(truth))
 
 
 def _from_labels(experiment: ExperimentData, column: Column, positions: np.ndarray) -> np.ndarray:

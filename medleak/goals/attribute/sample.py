@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medleak.api import AttributeScores, AttributeTruth
-from medleak.goals.base import gain
+from medleak.api.goal import Sample
 
 if TYPE_CHECKING:
-    from medleak.api import Metric
+    from medleak.api import Estimate, Metric
 
 IMAGE = "the image itself"
 """Not the adversary's: shown beside the baselines, and none of them."""
@@ -34,7 +34,7 @@ class AttributeSample:
 
 
 @dataclass(frozen=True)
-class Sample:
+class AskedRecords:
     """Who is asked about: the truth and the patient of each record, ``(N,)``.
 
     With `joint` a patient's records, which all have one value, are scored by the mean over them: one
@@ -68,33 +68,35 @@ class Sample:
         return total / counts[:, None]
 
 
-def figures(
-    metrics: Mapping[str, Metric], judged: AttributeSample, blind: Mapping[str, AttributeSample]
-) -> dict[str, Any]:
-    """The parts of a row that are measured on guesses: leakage, baselines, excess.
+def sample_of(
+    scored: AttributeSample,
+    guesses: Mapping[str, AttributeSample],
+    *,
+    records: str,
+    unit: str,
+    asked: Mapping[str, Any],
+    more: Callable[[Mapping[str, Metric]], Mapping[str, Estimate]] | None = None,
+) -> Sample:
+    """The sample of a row; `guesses` are made without the model.
 
-    The ceilings are vacuous: a promise about who was in training says nothing of what is true of
-    everybody.
+    No bound: a promise about who was in training says nothing of what is true of everybody.
     """
-    guesses, truth = judged.guesses, judged.truth
-    fair = [one.guesses for name, one in blind.items() if name != IMAGE]
-    return {
-        "leakage": {name: metric(guesses, truth) for name, metric in metrics.items()},
-        "baselines": {
-            prior: {name: metric(one.guesses, truth) for name, metric in metrics.items()}
-            for prior, one in blind.items()
-        },
-        "excess": {
-            name: gain(metric, [metric.excess(guesses, one, truth) for one in fair])
-            for name, metric in metrics.items()
-        },
-        "ceilings": dict.fromkeys(metrics),
-    }
+    answers = {name: one.guesses for name, one in guesses.items()}
+    return Sample(
+        records=records,
+        unit=unit,
+        answer=scored.guesses,
+        truth=scored.truth,
+        baselines={name: one for name, one in answers.items() if name != IMAGE},
+        shown={name: one for name, one in answers.items() if name == IMAGE},
+        more=more,
+        controls={"asked": dict(asked)},
+    )
 
 
 def added(
-    metrics: Mapping[str, Metric], members: AttributeSample, others: AttributeSample
-) -> dict[str, Any]:
+    metrics: Mapping[str, Metric], *, members: AttributeSample, others: AttributeSample
+) -> dict[str, Estimate]:
     """``<metric>_added`` -> how much higher it is on members than on non-members."""
     from medleak.metrics.attribute import training_added
 

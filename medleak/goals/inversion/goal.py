@@ -1,4 +1,4 @@
-"""The inversion game: what does a model tell of how its classes look, and of whom?
+"""Model inversion: what does a model tell of how its classes look, and of whom?
 
 Pictures of some classes are judged by an evaluator: a network of another architecture, trained on other
 records of the same classes, which has to be at least as accurate as the attacked model. Beside them stand
@@ -9,34 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from medleak.api import (
+    Attack,
     ConfigError,
-    Estimate,
     InversionChallenge,
     InversionTruth,
     InvertedImages,
-    Metric,
+    Output,
     Release,
 )
+from medleak.api.data import pixels
+from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sample, Subgroup
 from medleak.config.instantiate import build
 from medleak.core.keys import rng_for
-from medleak.core.store import Store
 from medleak.core.validation import whole
-from medleak.goals.base import AttackOutputs, Game, gain
-from medleak.goals.reconstruction.goal import pixels
-from medleak.release.build import release_of
+from medleak.data.experiment import ExperimentData
+from medleak.release.shadowed_target import ShadowedTarget
 from medleak.training.pipeline import stage_blocks
 from medleak.training.run_spec import RunSpec
 from medleak.training.stored_model import StoredModel, log_probabilities
-
-if TYPE_CHECKING:
-    from medleak.data.experiment import ExperimentData
-    from medleak.engine.cell import Cell, ShadowedTarget
-    from medleak.results.row import Row
 
 SHUFFLED = "randomly labelled target"
 FEW_CLASSES = 10
@@ -44,110 +39,131 @@ FEW_CLASSES = 10
 BLOCKS = ("model", "recipe")
 
 
-class Inversion(Game):
+class Inversion(Goal):
     """How the classes of a model look."""
 
-    persons = True
+    name = "inversion"
+    supports_identity_targets = True
     options = {"n_classes": None, "n_images": 5}
 
-    def reasons(self, cell: Cell) -> list[str]:
-        experiment, found = cell.target_spec.experiment, []
+    def reasons(self, case: Any) -> list[str]:
+        experiment, found = case.experiment, []
         if len(experiment.problem.in_shape) != 3:
             found.append("model inversion pictures images, and these records are a table")
         if experiment.problem.task != "multiclass":
             found.append(
                 "model inversion asks about classes, and this task has several labels a record"
             )
-        if len(cell.shadowed_targets) > 1:
-            found.append("n_targets > 1: an inversion game asks about one run")
+        if len(case.shadowed_targets) > 1:
+            found.append("n_targets > 1: model inversion asks about one run")
         if not len(experiment.auxiliary):
             found.append("model inversion needs auxiliary patients: target.split.n_auxiliary is 0")
-        if np.intersect1d(experiment.auxiliary.patients, experiment.challenge.patients).size:
+        if np.intersect1d(
+            experiment.auxiliary.patients, experiment.challenge.records.patients
+        ).size:
             raise ConfigError(
                 "auxiliary and private patients overlap: no figure would mean anything"
             )
-        _n_classes(cell)
-        _evaluator_block(cell)
+        _n_classes(case)
+        _evaluator_block(case)
         return found
 
-    def controls(self, cell: Cell) -> Mapping[str, ShadowedTarget]:
+    def controls(self, case: Any) -> Mapping[str, ShadowedTarget]:
         """The same training with labels that mean nothing: pictures are then of the right class by chance."""
-        (shadowed,) = cell.shadowed_targets[:1]
+        (shadowed,) = case.shadowed_targets[:1]
         shuffle = {"_target_": "medleak.goals.inversion.shuffled_labels.ShuffledLabels"}
         slots = shadowed.target.slots
         records = [*stage_blocks(slots.get("records")), shuffle]
         target = replace(shadowed.target, slots={**slots, "records": records})
         return {SHUFFLED: replace(shadowed, target=target)}
 
-    def judges(self, cell: Cell) -> list[RunSpec]:
-        return [_evaluator(cell)]
+    def evaluators(self, case: Any) -> list[RunSpec]:
+        return [_evaluator(case)]
 
-    def asked(self, cell: Cell, shadowed: ShadowedTarget, store: Store) -> InversionChallenge:
+    def question(self, case: Any, shadowed: Any, runs: Any) -> Question:
         """Some of the classes, drawn by the split's seed: the same for every attack and defense."""
-        experiment, n = shadowed.target.experiment, _n_classes(cell)
+        run, n = shadowed.target, _n_classes(case)
+        experiment = run.experiment
         order = rng_for("sittings", experiment.split_seed).permutation(experiment.problem.n_outputs)
-        return InversionChallenge(
-            np.sort(order[:n]), cell.knowledge["n_images"], experiment.problem.in_shape
-        )
+        n_images, in_shape = case.knowledge["n_images"], experiment.problem.in_shape
+        challenge = InversionChallenge(np.sort(order[:n]), n_images, in_shape)
+        truth = _truth(experiment, run.column, runs.model(_evaluator(case)))
+        guesses = _without_model(experiment, challenge, runs.release(run), run.key)
+        return Question(challenge, truth, baselines=guesses, notes={"classes": challenge.classes})
 
-    def rows(self, cell: Cell, store: Store, played: AttackOutputs) -> list[Row]:
-        """One row: the pictures of all classes asked about."""
-        (shadowed,), (output,) = cell.shadowed_targets, played.outputs
-        experiment, asked = shadowed.target.experiment, self.asked(cell, shadowed, store)
-        evaluator = StoredModel(_evaluator(cell), store, played.device)
-        release = release_of(shadowed.target, cell.slots, store, device=played.device)
-        guesses = _without_model(experiment, asked, release, cell.key)
-        if output.prior_samples is not None:
-            guesses["prior alone"] = output.prior_samples
-        guesses |= {name: out.reconstructions for name, out in played.controls.items()}
-        pictures = _portraits(output.reconstructions, asked, evaluator)
-        baselines = {name: _portraits(x, asked, evaluator) for name, x in guesses.items()}
-        truth = _sitters(experiment, shadowed.target.column, evaluator)
-        metrics = {name: build(block) for name, block in cell.metrics.items()}
-        accuracy = _accuracies(experiment, release, evaluator)
-        shared = dict(played.shared)
-        shared["controls"] = {**shared["controls"], "evaluator": accuracy}
-        if accuracy["evaluator"] < accuracy["target"]:
-            shared["status"] = "invalid"
-            shared["reason"] = (
-                f"control failed: the evaluator (accuracy {accuracy['evaluator']:.3f}) is worse than the "
-                f"target ({accuracy['target']:.3f})"
-            )
-        found = _figures(metrics, pictures, baselines, truth)
-        if not experiment.identities:  # of persons, only shares of all of them are told
-            found["groups"] = _by_class(metrics, pictures, truth, experiment)
-        arrays = {"images": output.reconstructions.astype(np.float32), "classes": asked.classes}
-        controls = {f"control/{name}": x.astype(np.float32) for name, x in guesses.items()}
-        store.save("pictured", cell.key, {"controls": list(guesses)}, {**arrays, **controls})
+    def samples(self, case: Any, outputs: AttackOutputs, runs: Any) -> list[Sample]:
+        """One: the pictures of all classes asked about."""
+        (one,) = outputs.targets
+        run, challenge, truth = one.shadowed.target, one.question.challenge, one.question.truth
+        experiment, evaluator = run.experiment, runs.model(_evaluator(case))
+        guesses = dict(one.question.baselines)
+        if one.output.prior_samples is not None:
+            guesses["prior alone"] = one.output.prior_samples
+        guesses |= {name: output.reconstructions for name, output in outputs.controls.items()}
+        pictures = _inverted(one.output.reconstructions, challenge, evaluator)
+        accuracy = _accuracies(experiment, runs.release(run), evaluator)
         records, unit = ("persons", "patient") if experiment.identities else ("classes", "class")
-        return [cell.row(**shared, **found, records=records, unit=unit)]
+        return [
+            Sample(
+                records=records,
+                unit=unit,
+                answer=pictures,
+                truth=truth,
+                baselines={name: _inverted(x, challenge, evaluator) for name, x in guesses.items()},
+                # Of persons, only shares of all of them are told.
+                subgroups={} if experiment.identities else _by_class(pictures, truth, experiment),
+                controls={"evaluator": accuracy},
+                invalid=_worse(accuracy),
+            )
+        ]
+
+    def example(
+        self, attack: Attack, knowledge: Mapping[str, Any], *, leak: bool, seed: int = 0
+    ) -> Example:
+        from medleak.goals.inversion.example import example
+
+        return example(attack, knowledge, leak=leak, seed=seed)
+
+    def outcome(self, question: Question, output: Output) -> Outcome:
+        from medleak.goals.inversion.example import outcome
+
+        return outcome(question, output)
 
 
-def _n_classes(cell: Cell) -> int:
+def _worse(accuracy: Mapping[str, float]) -> str:
+    if accuracy["evaluator"] >= accuracy["target"]:
+        return ""
+    return (
+        f"control failed: the evaluator (accuracy {accuracy['evaluator']:.3f}) is worse than the "
+        f"target ({accuracy['target']:.3f})"
+    )
+
+
+def _n_classes(case: Any) -> int:
     """How many classes are asked about.
 
     Raises:
         ConfigError: no whole number, or more than there are.
     """
-    n = cell.target_spec.experiment.problem.n_outputs
-    images = cell.knowledge["n_images"]
+    n = case.experiment.problem.n_outputs
+    images = case.knowledge["n_images"]
     whole("attack.knowledge.n_images", images, least=1)
-    wanted = whole("attack.knowledge.n_classes", cell.knowledge["n_classes"], least=1, null=True)
+    wanted = whole("attack.knowledge.n_classes", case.knowledge["n_classes"], least=1, null=True)
     if wanted is None:
         return min(FEW_CLASSES, n)
     if wanted > n:
-        name = cell.config["target"]["name"]
+        name = case.target["name"]
         raise ConfigError(f"attack.knowledge.n_classes={wanted}: target={name} has {n} classes")
     return wanted
 
 
-def _evaluator_block(cell: Cell) -> Mapping[str, Any]:
+def _evaluator_block(case: Any) -> Mapping[str, Any]:
     """The target's `evaluator` block.
 
     Raises:
         ConfigError: there is none, it is of the target's own architecture, or its recipe is wrong.
     """
-    target = cell.config["target"]
+    target = case.target
     block = target.get("evaluator")
     if not isinstance(block, Mapping) or "model" not in block:
         raise ConfigError(f"target={target['name']} names no evaluator: model inversion needs one")
@@ -163,9 +179,9 @@ def _evaluator_block(cell: Cell) -> Mapping[str, Any]:
     return block
 
 
-def _evaluator(cell: Cell) -> RunSpec:
+def _evaluator(case: Any) -> RunSpec:
     """Another network, trained without any defense on the records that the target was not trained on."""
-    spec, block = cell.target_spec, _evaluator_block(cell)
+    spec, block = case.shadowed_targets[0].target, _evaluator_block(case)
     target = {**spec.target, **{name: block[name] for name in BLOCKS if name in block}}
     return RunSpec(target, {}, spec.n_members, "complement", spec.column)
 
@@ -173,7 +189,7 @@ def _evaluator(cell: Cell) -> RunSpec:
 # --------------------------------------------------------------------------- pictures
 
 
-def _portraits(
+def _inverted(
     images: np.ndarray, asked: InversionChallenge, evaluator: StoredModel
 ) -> InvertedImages:
     """Pictures as the evaluator sees them."""
@@ -188,7 +204,7 @@ def _portraits(
     )
 
 
-def _sitters(experiment: ExperimentData, column: int, evaluator: StoredModel) -> InversionTruth:
+def _truth(experiment: ExperimentData, column: int, evaluator: StoredModel) -> InversionTruth:
     member, records = experiment.member("audit", column), experiment.challenge.records
     trained, others = records.take(member), records.take(~member)
     images = pixels(trained.x).astype(np.float32)
@@ -243,37 +259,10 @@ def _accuracies(
     }
 
 
-# --------------------------------------------------------------------------- figures
-
-
-def _figures(
-    metrics: Mapping[str, Metric],
-    pictures: InvertedImages,
-    baselines: Mapping[str, InvertedImages],
-    truth: InversionTruth,
-) -> dict[str, Any]:
-    """The parts of a row that are measured on pictures: leakage, baselines, what the model adds."""
-    return {
-        "leakage": {name: metric(pictures, truth) for name, metric in metrics.items()},
-        "ceilings": dict.fromkeys(metrics),
-        "baselines": {
-            prior: {name: metric(guess, truth) for name, metric in metrics.items()}
-            for prior, guess in baselines.items()
-        },
-        "excess": {
-            name: gain(metric, [metric.excess(pictures, g, truth) for g in baselines.values()])
-            for name, metric in metrics.items()
-        },
-    }
-
-
 def _by_class(
-    metrics: Mapping[str, Metric],
-    pictures: InvertedImages,
-    truth: InversionTruth,
-    experiment: ExperimentData,
-) -> dict[str, dict[str, Estimate]]:
-    """Figures of each class alone: of pictures of one class there is no interval over classes."""
+    pictures: InvertedImages, truth: InversionTruth, experiment: ExperimentData
+) -> dict[str, Subgroup]:
+    """The pictures of each class alone: of one class there is no interval over classes."""
     found = {}
     for place, target in enumerate(pictures.classes):
         mine = slice(place, place + 1)
@@ -283,6 +272,5 @@ def _by_class(
             pictures.scores[mine],
             pictures.features[mine],
         )
-        name = f"class={experiment.dataset.classes[target]}"
-        found[name] = {metric: of(one, truth) for metric, of in metrics.items()}
+        found[f"class={experiment.dataset.classes[target]}"] = Subgroup(one, truth, 1)
     return found

@@ -7,22 +7,16 @@ shadows are drawn alike from auxiliary patients. Nobody is asked about: the unit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from medleak.api import MedleakError, PropertyChallenge, PropertyScores, PropertyTruth
-from medleak.config.instantiate import build
-from medleak.core.store import Store
+from medleak.api import PropertyChallenge, PropertyScores, PropertyTruth
+from medleak.api.goal import AttackOutputs, Goal, Question, Sample
 from medleak.core.suggestions import unknown
 from medleak.data import proportions as proportions
-from medleak.data.experiment import ExperimentData, load_experiment_data
+from medleak.data.experiment import ExperimentData
 from medleak.data.proportions import PropertyDraw
-from medleak.goals.base import AttackOutputs, Game
-
-if TYPE_CHECKING:
-    from medleak.engine.cell import Cell, ShadowedTarget
-    from medleak.results.row import Row
 
 LEAST_TARGETS = 12
 """With fewer, not even a perfect order of shares like 30% and 70% could be told from chance."""
@@ -30,20 +24,21 @@ LEAST_SHADOWS = 12
 UNIT = "training set"
 
 
-class Property(Game):
+class Property(Goal):
     """A property of the training set as a whole."""
 
+    name = "property"
     options = {"attribute": None, "value": None, "shares": (0.3, 0.7)}
-    blind = False
+    model_free_control = False
 
-    def pool(self, cell: Cell, pool: str) -> str:
-        draw_spec = _draw_spec(cell)
+    def pool(self, case: Any, pool: str) -> str:
+        draw_spec = _draw_spec(case)
         return draw_spec.pool(pool) if isinstance(draw_spec, PropertyDraw) else pool
 
-    def reasons(self, cell: Cell) -> list[str]:
-        draw_spec, known = _draw_spec(cell), cell.knowledge
+    def reasons(self, case: Any) -> list[str]:
+        draw_spec, known = _draw_spec(case), case.knowledge
         found = [] if isinstance(draw_spec, PropertyDraw) else list(draw_spec)
-        n = len(cell.shadowed_targets)
+        n = len(case.shadowed_targets)
         if n < LEAST_TARGETS:
             found.append(f"n_targets={n}: shares are told of {LEAST_TARGETS} targets or more")
         if known["n_shadows"] < LEAST_SHADOWS:
@@ -52,52 +47,36 @@ class Property(Game):
             )
         if known["pool"] != "auxiliary":
             found.append("pool=audit: the shadows of a property are drawn from auxiliary patients")
-        if cell.exposed:
+        if case.most_vulnerable_fraction:
             found.append("exposed: no patient is asked about")
         return found
 
-    def asked(self, cell: Cell, shadowed: ShadowedTarget, store: Store) -> PropertyChallenge:
-        draw_spec = _draw_spec(cell)
-        high = [_higher(spec) for spec in shadowed.shadows]
-        return PropertyChallenge(
-            draw_spec.column, draw_spec.value, draw_spec.shares, np.array(high)
-        )
+    def question(self, case: Any, shadowed: Any, runs: Any) -> Question:
+        draw_spec = _draw_spec(case)
+        high = np.array([_higher(spec) for spec in shadowed.shadows])
+        challenge = PropertyChallenge(draw_spec.column, draw_spec.value, draw_spec.shares, high)
+        return Question(challenge, PropertyTruth(np.array([_higher(shadowed.target)])))
 
-    def rows(self, cell: Cell, store: Store, played: AttackOutputs) -> list[Row]:
-        """One row over all targets."""
-        if any(output.scores is None for output in played.outputs):
-            raise MedleakError(f"{cell.config['attack']['name']} returned no scores")
-        draw_spec = _draw_spec(cell)
-        metrics = {name: build(block) for name, block in cell.metrics.items()}
-        experiment = cell.target_spec.experiment
-        told = PropertyScores(
-            np.array([output.scores[0] for output in played.outputs], dtype=np.float64),
+    def samples(self, case: Any, outputs: AttackOutputs, runs: Any) -> list[Sample]:
+        """One over all targets."""
+        draw_spec, experiment = _draw_spec(case), case.experiment
+        answer = PropertyScores(
+            np.array([one.output.scores[0] for one in outputs.targets], dtype=np.float64),
             draw_spec.shared(experiment.challenge.records, experiment.problem.n_patients),
         )
-        truth = PropertyTruth(
-            np.array([_higher(shadowed.target) for shadowed in cell.shadowed_targets])
-        )
+        truth = PropertyTruth(np.concatenate([one.question.truth.high for one in outputs.targets]))
         low, high = draw_spec.shares
-        return [
-            cell.row(
-                **played.shared,
-                leakage={name: metric(told, truth) for name, metric in metrics.items()},
-                ceilings=dict.fromkeys(metrics),
-                records=f"{draw_spec.column}={draw_spec.value}, {low:.3g} or {high:.3g}",
-                unit=UNIT,
-            )
-        ]
+        records = f"{draw_spec.column}={draw_spec.value}, {low:.3g} or {high:.3g}"
+        return [Sample(records, UNIT, answer, truth)]
 
 
 def _higher(spec: Any) -> bool:
     return proportions.higher(spec.pool, spec.column, seed=spec.experiment.split_seed)
 
 
-def _draw_spec(cell: Cell) -> PropertyDraw | list[str]:
+def _draw_spec(case: Any) -> PropertyDraw | list[str]:
     """What is drawn, or every reason why it cannot be."""
-    known = cell.knowledge
-    # Not through the cell's specs: their pools depend on what is found here.
-    experiment = load_experiment_data(cell.config["target"], cell.config.get("n_members"))
+    known, experiment = case.knowledge, case.experiment
     found = _column(experiment, known["attribute"], known["value"]) + _shares(known["shares"])
     if found:
         return found

@@ -1,4 +1,4 @@
-"""The reconstruction game: which messages are asked about, and the figures of what was rebuilt.
+"""Reconstruction: which messages are asked about, and what the rebuilt records are compared with.
 
 An attack is asked for the records behind some of the observed messages of federated training. The
 bench keeps which records these are; the gallery in which they are looked for is the whole challenge.
@@ -6,211 +6,109 @@ bench keeps which records these are; the gallery in which they are looked for is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from medleak.api import (
-    Guarantee,
-    MedleakError,
-    Metric,
-    ReconstructionChallenge,
-    Reconstructions,
-    ReconstructionTruth,
-)
-from medleak.config.instantiate import build
+from medleak.api import Attack, Guarantee, Metric, Output, Reconstructions
+from medleak.api.data import pixels
+from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sample
 from medleak.core.keys import rng_for
-from medleak.core.store import Store
 from medleak.core.validation import whole
 from medleak.data.experiment import ExperimentData
-from medleak.goals.base import AttackOutputs, Game, gain
-from medleak.training.observations import ObservationLog
-from medleak.training.stored_model import facts_of
+from medleak.goals.observed_messages import AGES, reconstruction_task
+from medleak.goals.reconstruction.informed import informed
 
-if TYPE_CHECKING:
-    from medleak.engine.cell import Cell, ShadowedTarget
-    from medleak.results.row import Row
-
-AGES = ("fresh model", "trained model")
-"""Of the attacked checkpoint: the first observed rounds, and the last. Fresh models leak more."""
 CANDIDATE = "random candidate"
 """The baseline of an adversary that is told whom a record may be."""
 CERTAIN = 1e-6
 """Chance, left out of account, that a record takes part more often than is assumed."""
 
 
-class Reconstruction(Game):
+class Reconstruction(Goal):
     """The records behind observed messages of federated training."""
 
-    persons = True
+    name = "reconstruction"
+    supports_identity_targets = True
     options = {"n_trials": 16, "n_candidates": 32}
 
-    def reasons(self, cell: Cell) -> list[str]:
+    def reasons(self, case: Any) -> list[str]:
         for name in self.options:
-            whole(f"attack.knowledge.{name}", cell.knowledge[name], least=1)
-        if len(cell.shadowed_targets) > 1:
-            return ["n_targets > 1: a reconstruction game asks about the messages of one run"]
+            whole(f"attack.knowledge.{name}", case.knowledge[name], least=1)
+        if len(case.shadowed_targets) > 1:
+            return ["n_targets > 1: reconstruction asks about the messages of one run"]
         return []
 
-    def asked(self, cell: Cell, shadowed: ShadowedTarget, store: Store) -> ReconstructionChallenge:
-        return _reconstruction_task(cell, shadowed, store).challenge
-
-    def rows(self, cell: Cell, store: Store, played: AttackOutputs) -> list[Row]:
-        """A row for each age of the attacked model."""
-        (shadowed,), (output,) = cell.shadowed_targets, played.outputs
-        experiment = shadowed.target.experiment
-        asked = _reconstruction_task(cell, shadowed, store)
-        metrics = {name: build(block) for name, block in cell.metrics.items()}
-        guarantees = cell.binding(played.shared["guarantees"])
-        rows = []
-        for age in [age for age in AGES if (asked.age == age).any()]:
-            rebuilt, truth = asked.part(output.reconstructions, age, experiment)
-            labels = asked.challenge.labels
-            mine = None if labels is None else [labels[i] for i in np.flatnonzero(asked.age == age)]
-            found = measured(
-                metrics,
-                guarantees,
-                rebuilt,
-                truth,
-                experiment=experiment,
-                n_members=facts_of(shadowed.target, store)["n_members"],
-                labels=mine,
-                candidates=asked.named(age, experiment),
+    def question(self, case: Any, shadowed: Any, runs: Any) -> Question:
+        run, known = shadowed.target, case.attack.requires.knowledge
+        log, experiment = runs.log(run), run.experiment
+        n_trials = case.knowledge["n_trials"]
+        task = reconstruction_task(log, experiment, n_trials=n_trials, labels="labels" in known)
+        if "all_but_one" in known:
+            task = informed(
+                task,
+                log,
+                experiment,
+                member=experiment.secret(run.column).member,
+                n_candidates=case.knowledge["n_candidates"],
+                clip=runs.facts(run).get("clip"),
+                rng=rng_for("informed", run.key),
             )
-            rows.append(
-                cell.row(**played.shared, **found, records=age, unit=experiment.problem.unit)
+        notes = {"positions": task.positions}
+        return Question(task.challenge, task, notes=notes, facts={"ages": task.age.tolist()})
+
+    def samples(self, case: Any, outputs: AttackOutputs, runs: Any) -> list[Sample]:
+        """One for each age of the attacked model."""
+        (one,) = outputs.targets
+        task, run = one.question.truth, one.shadowed.target
+        experiment, n_members = run.experiment, runs.facts(run)["n_members"]
+        found = []
+        for age in [age for age in AGES if (task.age == age).any()]:
+            rebuilt, truth = task.part(one.output.reconstructions, age, experiment)
+            labels, named = task.labels(age), task.named(age, experiment)
+            known = _after_participation(outputs.guarantees, experiment)
+            n_named = None if named is None else named.shape[1]
+            found.append(
+                Sample(
+                    records=age,
+                    unit=experiment.problem.unit,
+                    answer=rebuilt,
+                    truth=truth,
+                    baselines=_baselines(rebuilt, experiment, labels, named),
+                    guarantees=known or None,
+                    prior=_prior(rebuilt, experiment, n_members, n_named),
+                )
             )
-        arrays = {"images": output.reconstructions.astype(np.float32), "positions": asked.positions}
-        store.save("rebuilt", cell.key, {"ages": asked.age.tolist()}, arrays)
-        return rows
+        return found
+
+    def example(
+        self, attack: Attack, knowledge: Mapping[str, Any], *, leak: bool, seed: int = 0
+    ) -> Example:
+        from medleak.goals.reconstruction.example import example
+
+        return example(attack, knowledge, leak=leak, seed=seed)
+
+    def outcome(self, question: Question, output: Output) -> Outcome:
+        from medleak.goals.reconstruction.example import outcome
+
+        return outcome(question, output)
 
 
-def _reconstruction_task(cell: Cell, shadowed: ShadowedTarget, store: Store) -> ReconstructionTask:
-    from medleak.goals.reconstruction.informed import informed
-
-    known = cell.attack.requires.knowledge
-    transcript, experiment = ObservationLog(store, shadowed.target.key), shadowed.target.experiment
-    n_trials = cell.knowledge["n_trials"]
-    asked = reconstruction_task(transcript, experiment, n_trials=n_trials, labels="labels" in known)
-    if "all_but_one" not in known:
-        return asked
-    return informed(
-        asked,
-        transcript,
-        experiment,
-        member=experiment.secret(shadowed.target.column).member,
-        n_candidates=cell.knowledge["n_candidates"],
-        clip=facts_of(shadowed.target, store).get("clip"),
-        rng=rng_for("informed", shadowed.target.key),
-    )
-
-
-@dataclass(frozen=True)
-class ReconstructionTask:
-    """What is asked about one run, and the truth.
-
-    Attributes:
-        age: of each message, ``(T,)`` strings.
-        positions: in the gallery, ``(T, B)`` int, -1 where padded.
-        candidates: positions of those named to an informed adversary, ``(T, M)``, in random order.
-    """
-
-    challenge: ReconstructionChallenge
-    age: np.ndarray
-    positions: np.ndarray
-    candidates: np.ndarray | None = None
-
-    def part(
-        self, images: np.ndarray, age: str, experiment: ExperimentData
-    ) -> tuple[Reconstructions, ReconstructionTruth]:
-        """What was rebuilt from the messages of one age, and what should have been."""
-        mine = self.age == age
-        records = experiment.challenge.records
-        rebuilt = Reconstructions(
-            images[mine], self.challenge.n_records[mine], pixels(records.x), records.patients
-        )
-        return rebuilt, ReconstructionTruth(self.positions[mine])
-
-    def named(self, age: str, experiment: ExperimentData) -> np.ndarray | None:
-        """The candidates' images of one age, ``(T, M, C, H, W)``; None where none were named."""
-        if self.candidates is None:
-            return None
-        return pixels(experiment.challenge.records.x[self.candidates[self.age == age]])
-
-
-def pixels(x: np.ndarray) -> np.ndarray:
-    """Records as floats in 0..1, ``(N, C, H, W)``."""
-    return x.astype(np.float64) / 255 if x.dtype == np.uint8 else x.astype(np.float64)
-
-
-def reconstruction_task(
-    transcript: ObservationLog, experiment: ExperimentData, *, n_trials: int, labels: bool
-) -> ReconstructionTask:
-    """Ask about up to `n_trials` messages of each age; empty ones tell nothing and are left out.
-
-    Args:
-        labels: whether the adversary is given the labels behind each message.
-
-    Raises:
-        MedleakError: no message was observed, or none holds a record.
-    """
-    contents = transcript.contents
-    if not contents:
-        raise MedleakError("no message was observed: federated training with observe > 0 is needed")
-    ages = ages_of(contents)
-    indices: list[int] = []
-    for age in AGES:
-        full = [i for i, m in enumerate(contents) if ages[i] == age and m["n_records"]]
-        indices += full[:n_trials]
-    if not indices:
-        raise MedleakError("every observed message is empty: its batches had no record")
-    truth = [transcript.truth(i) for i in indices]
-    if any((one < 0).any() for one in truth):
-        raise MedleakError("a defense replaced the training records: no truth to compare with")
-    counts = np.array([len(one) for one in truth])
-    positions = np.full((len(truth), counts.max()), -1)
-    for row, one in zip(positions, truth, strict=True):
-        row[: len(one)] = one
-    known = tuple(_in_order(experiment.challenge.y[one]) for one in truth) if labels else None
-    challenge = ReconstructionChallenge(
-        np.array(indices), counts, experiment.problem.in_shape, known
-    )
-    return ReconstructionTask(challenge, np.array([ages[i] for i in indices]), positions)
-
-
-def ages_of(contents: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of the model that each message answers; `contents` as of a `ObservationLog`."""
-    middle = (contents[0]["round"] + contents[-1]["round"]) / 2
-    return [AGES[message["round"] > middle] for message in contents]
-
-
-def _in_order(y: np.ndarray) -> np.ndarray:
-    """Labels sorted, so that their order tells nothing; rows of labels as whole rows."""
-    return np.sort(y) if y.ndim == 1 else y[np.lexsort(y.T[::-1])]
-
-
-def measured(
-    metrics: Mapping[str, Metric],
-    guarantees: Sequence[Guarantee],
+def _baselines(
     rebuilt: Reconstructions,
-    truth: ReconstructionTruth,
-    *,
     experiment: ExperimentData,
-    n_members: int,
     labels: Sequence[np.ndarray] | None,
-    candidates: np.ndarray | None = None,
-) -> dict[str, Any]:
-    """The parts of a row that are measured on rebuilt images: leakage, baselines, ceilings, violations.
+    candidates: np.ndarray | None,
+) -> dict[str, Reconstructions]:
+    """What is rebuilt without the message.
 
     Args:
-        n_members: patients of the challenge who were trained on.
         labels: those behind each message, where the adversary is given them.
         candidates: their images, where they were named: ``(T, M, C, H, W)``, in random order.
     """
     from medleak.metrics import baselines
-    from medleak.metrics.privacy.upper_bounds import VIOLATION_LEVEL
 
     auxiliary = experiment.auxiliary
     others = pixels(auxiliary.x)
@@ -222,42 +120,12 @@ def measured(
         priors["other messages"] = baselines.other_observations(rebuilt)
     if candidates is not None:
         priors[CANDIDATE] = replace(rebuilt, images=candidates[:, :1])
-    named = None if candidates is None else candidates.shape[1]
-    leakage = {name: metric(rebuilt, truth) for name, metric in metrics.items()}
-    roofs = {
-        name: _upper_bound(m, guarantees, rebuilt, experiment, n_members, named)
-        for name, m in metrics.items()
-    }
-    violations = [
-        name
-        for name, metric in metrics.items()
-        if roofs[name] is not None
-        and (low := metric.lower_bound(rebuilt, truth, VIOLATION_LEVEL)) is not None
-        and low > roofs[name]
-    ]
-    return {
-        "leakage": leakage,
-        "ceilings": roofs,
-        "violations": tuple(violations),
-        "baselines": {
-            prior: {name: metric(guess, truth) for name, metric in metrics.items()}
-            for prior, guess in priors.items()
-        },
-        "excess": {
-            name: gain(metric, [metric.excess(rebuilt, guess, truth) for guess in priors.values()])
-            for name, metric in metrics.items()
-        },
-    }
+    return priors
 
 
-def _upper_bound(
-    metric: Metric,
-    guarantees: Sequence[Guarantee],
-    rebuilt: Reconstructions,
-    experiment: ExperimentData,
-    n_members: int,
-    named: int | None,
-) -> float | None:
+def _after_participation(
+    guarantees: Sequence[Guarantee], experiment: ExperimentData
+) -> list[Guarantee]:
     """What the guarantees allow, given that the scored records were in the scored messages.
 
     Besides the message itself, a record takes part in other steps: by its coins, almost surely in no
@@ -265,24 +133,39 @@ def _upper_bound(
     """
     from scipy.stats import binom
 
-    from medleak.metrics.privacy.reconstruction_robustness import given_participation, uniform_prior
+    from medleak.metrics.privacy.reconstruction_robustness import given_participation
     from medleak.metrics.privacy.upper_bounds import applicable
 
-    fitting = applicable(
-        guarantees, unit=experiment.problem.unit, max_records=experiment.problem.max_records
-    )
+    problem = experiment.problem
     known: list[Guarantee] = []
-    for promise in fitting:
+    for promise in applicable(guarantees, unit=problem.unit, max_records=problem.max_records):
         if {"q", "steps"} <= promise.mechanism.keys():
             steps, q = int(promise.mechanism["steps"]), float(promise.mechanism["q"])
             times = 1 + int(binom.isf(CERTAIN, max(steps - 1, 1), q))
             known += given_participation([promise], times)
-    if not known:
-        return None
-    if named is not None:  # all of one label, each with the same chance
-        return metric.upper_bound(known, uniform_prior(named, guesses=getattr(metric, "k", 1)))
+    return known
+
+
+def _prior(
+    rebuilt: Reconstructions, experiment: ExperimentData, n_members: int, named: int | None
+) -> Callable[[Metric], float]:
+    """A metric's chance of success without the message.
+
+    Args:
+        n_members: patients of the challenge who were trained on.
+        named: how many candidates an informed adversary was given; None for any other.
+    """
+    from medleak.metrics.privacy.reconstruction_robustness import uniform_prior
+
     # Of the gallery's patients, the other members are known to an informed adversary.
     candidates = max(1, len(np.unique(rebuilt.patients)) - n_members + 1)
-    guesses = int(rebuilt.n_records.max(initial=1)) * getattr(metric, "k", 1)
-    kappa = uniform_prior(candidates, guesses=guesses, labels=experiment.problem.n_outputs)
-    return metric.upper_bound(known, kappa)
+    most = int(rebuilt.n_records.max(initial=1))
+
+    def prior(metric: Metric) -> float:
+        guesses = getattr(metric, "k", 1)
+        if named is not None:  # all of one label, each with the same chance
+            return uniform_prior(named, guesses=guesses)
+        labels = experiment.problem.n_outputs
+        return uniform_prior(candidates, guesses=most * guesses, labels=labels)
+
+    return prior

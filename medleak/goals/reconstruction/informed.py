@@ -1,4 +1,4 @@
-"""The informed adversary's game: all records of a message but one are told, and whom it may be.
+"""The informed adversary: all records of a message but one are told, and whom it may be.
 
 Balle et al. 2022, Reconstructing Training Data with Informed Adversaries, IEEE S&P; with a set of
 candidates: Hayes et al. 2023, Bounding Training Data Reconstruction in DP-SGD, NeurIPS.
@@ -12,7 +12,7 @@ import numpy as np
 
 from medleak.api import InformedPrior, MedleakError
 from medleak.data.experiment import ExperimentData
-from medleak.goals.reconstruction.goal import ReconstructionTask, ages_of
+from medleak.goals.observed_messages import ReconstructionTask, ages_of
 from medleak.training.observations import ObservationLog
 
 

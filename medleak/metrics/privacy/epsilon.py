@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from medleak.api import DataError, Estimate, Guarantee, MembershipScores, MembershipTruth, Metric
-from medleak.metrics.membership import at_level
+from medleak.metrics.groups import at_level
 from medleak.metrics.privacy.epsilon_bounds import Bound
 from medleak.metrics.privacy.many_runs import audit_runs, least_runs
 from medleak.metrics.privacy.one_run import audit_one_run

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Guarantee, MembershipScores, MembershipTruth, Metric
+from medleak.api import Guarantee
 
 MAX_EPSILON = 30.0
 """From here on e^-eps is below 1e-13: a bare (eps, delta) promise allows everything."""
@@ -178,44 +178,3 @@ def applicable(
         for g in guarantees
         if g.kind == "dp" and g.adjacency == "add/remove" and (g.unit == "patient" or single)
     ]
-
-
-def ceilings(
-    metrics: Mapping[str, Metric],
-    guarantees: Sequence[Guarantee],
-    *,
-    unit: str = "patient",
-    max_records: int = 1,
-) -> dict[str, float | None]:
-    """Metric name -> the largest value that `guarantees` allow here; None is vacuous."""
-    fitting = applicable(guarantees, unit=unit, max_records=max_records)
-    return {name: metric.upper_bound(fitting) for name, metric in metrics.items()}
-
-
-def violations(
-    metrics: Mapping[str, Metric],
-    scored: MembershipScores,
-    secret: MembershipTruth,
-    ceilings: Mapping[str, float | None],
-) -> list[str]:
-    """Metrics whose one-sided 99.9% lower bound lies above their ceiling; never a point estimate."""
-    found = []
-    for name, metric in metrics.items():
-        upper_bound = ceilings.get(name)
-        if upper_bound is None:
-            continue
-        bound = lower_bound(metric, scored, secret)
-        if bound is not None and bound > upper_bound:
-            found.append(name)
-    return found
-
-
-def lower_bound(
-    metric: Metric,
-    scored: MembershipScores,
-    secret: MembershipTruth,
-    level: float = VIOLATION_LEVEL,
-) -> float | None:
-    """The metric's own one-sided bound; for a metric without one, nothing can be violated."""
-    own = getattr(metric, "lower_bound", None)
-    return None if own is None else own(scored, secret, level=level)
