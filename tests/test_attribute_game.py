@@ -8,9 +8,10 @@ from medleak.config.compose import Job
 from medleak.data.experiment import ExperimentData
 from medleak.engine import plan as grid
 from medleak.engine.executors import SerialExecutor
+from medleak.engine.figures import figures
 from medleak.goals.attribute.column import column_of
 from medleak.goals.attribute.goal import baselines
-from medleak.goals.attribute.sample import Sample, added, figures
+from medleak.goals.attribute.sample import AskedRecords, added, sample_of
 from medleak.metrics.attribute import AttributeAccuracy, AttributeAUC
 
 N = 200
@@ -93,18 +94,16 @@ def test_a_feature_of_a_table_is_cut_at_the_auxiliary_median():
 
 def judged(some, column, scores):
     hidden = some.challenge.records.take(column.asked)
-    return Sample(column.asked_value, hidden.patients, joint=True).of([scores])
+    return AskedRecords(column.asked_value, hidden.patients, joint=True).of([scores])
 
 
 def measured(some, scores=None):
     column = column_of(some, "sex")
     blind = baselines(some, column)
     scores = blind["label"] if scores is None else scores(column)
-    return figures(
-        METRICS,
-        judged(some, column, scores),
-        {name: judged(some, column, guess) for name, guess in blind.items()},
-    )
+    guesses = {name: judged(some, column, guess) for name, guess in blind.items()}
+    about = {"records": "members", "unit": "patient", "asked": {}}
+    return figures(METRICS, sample_of(judged(some, column, scores), guesses, **about))
 
 
 def test_what_the_label_tells_is_no_gain():
@@ -142,19 +141,19 @@ def test_a_patient_is_guessed_once_where_all_scans_have_the_value():
     assert sex.of_patients(patients)
     assert not scan.of_patients(some.challenge.patients[scan.asked])
     scores = np.stack([np.zeros(len(patients)), np.arange(len(patients))], axis=1)
-    told = Sample(sex.asked_value, patients, joint=True).of([scores, scores])
+    told = AskedRecords(sex.asked_value, patients, joint=True).of([scores, scores])
     assert len(told.guesses.scores) == 2 * len(np.unique(patients))
     assert told.guesses.scores[0, 1] == 0.5  # of the first patient's two scans
-    assert len(Sample(sex.asked_value, patients, joint=False).of([scores]).guesses.scores) == len(
-        patients
-    )
+    assert len(
+        AskedRecords(sex.asked_value, patients, joint=False).of([scores]).guesses.scores
+    ) == len(patients)
 
 
 def test_what_training_added_is_told_apart():
     value = np.arange(80) % 2
-    known = Sample(value, np.arange(80), joint=True).of([np.eye(2)[value]])
-    blind = Sample(value, np.arange(80), joint=True).of([np.zeros((80, 2))])
-    found = added(METRICS, known, blind)["attribute_auc_added"]
+    known = AskedRecords(value, np.arange(80), joint=True).of([np.eye(2)[value]])
+    blind = AskedRecords(value, np.arange(80), joint=True).of([np.zeros((80, 2))])
+    found = added(METRICS, members=known, others=blind)["attribute_auc_added"]
     assert found.value == 0.5
     assert found.low > 0.2
 

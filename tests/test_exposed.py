@@ -9,7 +9,9 @@ from medleak.config.compose import Job
 from medleak.engine import plan as grid
 from medleak.engine import validity as controls
 from medleak.engine.executors import SerialExecutor
-from medleak.goals.membership.goal import TargetScores, figures, most_exposed
+from medleak.engine.figures import figures
+from medleak.goals.membership.goal import sample
+from medleak.goals.membership.target_scores import TargetScores, most_exposed
 from medleak.metrics.membership import AUC, TPRAtFPR
 
 N, T = 400, 24
@@ -45,7 +47,7 @@ def lira_bouts(leak, *, own_half, seed=0):
 
 def judged(target_scores):
     parts = most_exposed(target_scores, np.arange(T) % 2 == 0, 0.1)
-    return figures(AT_1, [], parts, "patient")["leakage"]
+    return figures(AT_1, sample([], parts, records="natural", unit="patient"))["leakage"]
 
 
 def over_seeds(own_half):
@@ -69,7 +71,9 @@ def test_halves_that_shadow_each_other_would_find_exposure_in_nothing():
 def test_a_planted_few_are_found_and_their_leak_is_larger_than_the_average():
     leak = np.where(np.arange(N) < 20, 4.0, 0.0)
     target_scores = lira_bouts(leak, own_half=True)
-    average = figures(AT_1, [], [target_scores], "patient")["leakage"]
+    average = figures(AT_1, sample([], [target_scores], records="natural", unit="patient"))[
+        "leakage"
+    ]
     exposed = judged(target_scores)
     assert average["auc"].high < 0.6 < exposed["auc"].low
     assert exposed["tpr_at_1fpr"].value > 3 * average["tpr_at_1fpr"].high

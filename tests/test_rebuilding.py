@@ -14,8 +14,11 @@ from medleak.api import (
     ProblemSpec,
     Records,
 )
+from medleak.api.data import pixels
 from medleak.core.store import Store
-from medleak.goals.reconstruction.goal import AGES, measured, pixels, reconstruction_task
+from medleak.engine.figures import figures
+from medleak.goals.observed_messages import AGES, reconstruction_task
+from medleak.goals.reconstruction.goal import sample_of
 from medleak.goals.reconstruction.informed import informed
 from medleak.metrics.reconstruction import PSNR, Identified
 from medleak.training.observations import ObservationLog, ObservationRecorder
@@ -101,9 +104,8 @@ def judged(tmp_path, experiment, rebuild, guarantees=()):
     )
     images = rebuild(pixels(experiment.challenge.x)[np.maximum(asked.positions, 0)])
     parts = asked.part(images, AGES[0], experiment)
-    return measured(
-        METRICS, guarantees, *parts, experiment=experiment, n_members=N // 2, labels=None
-    )
+    about = {"records": AGES[0], "experiment": experiment, "n_members": N // 2}
+    return figures(METRICS, sample_of(guarantees, *parts, **about))
 
 
 def test_the_truth_is_identified_and_better_than_every_baseline(tmp_path, experiment):
@@ -184,12 +186,11 @@ def test_its_baseline_is_a_random_candidate_and_its_ceiling_one_in_their_number(
     promise = Guarantee("dp", "record", "all", 8.0, 1e-5, mechanism=mechanism)
     images = pixels(experiment.challenge.x)[game.positions]
     parts = game.part(images, AGES[0], experiment)
-    options = {"experiment": experiment, "n_members": N // 2, "labels": None}
-    found = measured(
-        METRICS, [promise], *parts, **options, candidates=game.named(AGES[0], experiment)
-    )
+    about = {"records": AGES[0], "experiment": experiment, "n_members": N // 2}
+    named = game.named(AGES[0], experiment)
+    found = figures(METRICS, sample_of([promise], *parts, **about, candidates=named))
     assert found["leakage"]["identified"].value == 1.0
     assert "random candidate" in found["baselines"]
-    plain = measured(METRICS, [promise], *parts, **options)
+    plain = figures(METRICS, sample_of([promise], *parts, **about))
     # One guess among five instead of two labels among twenty-one.
     assert found["ceilings"]["identified"] > plain["ceilings"]["identified"]

@@ -7,10 +7,12 @@ from medleak.api import MembershipScores, MembershipTruth
 from medleak.config.compose import Job
 from medleak.core.store import Store
 from medleak.engine import plan as grid
-from medleak.engine.attack_step import attacked
 from medleak.engine.executors import SerialExecutor
+from medleak.engine.measure import ask
 from medleak.metrics.membership import AUC, TPRAtFPR
+from medleak.release.stored_runs import StoredRuns
 from medleak.report import aggregate, risk, tables
+from medleak.report.risking import scores_of
 from medleak.training.train import train
 
 METRICS = {
@@ -52,20 +54,20 @@ def test_the_row_pools_what_each_target_says_alone(run):
     utilities = [one.utility["accuracy"].value for one in alone]
     assert row.utility["accuracy"].value == pytest.approx(np.mean(utilities))
 
-    arrays = plan.store.load("scores", plan.cells[0].key).arrays
-    patients = np.tile(plan.cells[0].target_spec.experiment.challenge.patients, 9)
+    kept = scores_of(plan.cells[0], plan.store)
+    patients = np.tile(kept.records.patients, 9)
     sample = (
-        MembershipScores(arrays["scores"].ravel(), patients),
-        MembershipTruth(arrays["member"].ravel()),
+        MembershipScores(kept.scores.ravel(), patients),
+        MembershipTruth(kept.member.ravel()),
     )
     assert row.leakage["auc"] == AUC()(*sample)
     assert row.leakage["tpr_at_1fpr"] == TPRAtFPR(fpr=0.01)(*sample)
 
 
-def test_one_target_has_neither_spread_nor_scores_on_disk(run):
+def test_one_target_has_no_spread(run):
     plan, result = run(1)
     assert result.rows[0].spread == {}
-    assert not plan.store.has("scores", plan.cells[0].key)
+    assert scores_of(plan.cells[0], plan.store) is None
     assert tables.targets(aggregate(result.rows)).lines == ()
 
 
@@ -96,7 +98,8 @@ def test_what_an_attack_draws_depends_on_neither_metrics_nor_other_targets(toy_c
         store = Store(places["store"])
         for spec in cell.specs:
             train(spec, store)
-        return [attacked(cell, shadowed, store, "cpu").scores for shadowed in cell.shadowed_targets]
+        outputs, _ = ask(cell, StoredRuns(store, cell.pipeline))
+        return [one.output.scores for one in outputs.targets]
 
     (alone,) = scores("a", METRICS, 1)
     (less,) = scores("b", {"auc": METRICS["auc"]}, 1)

@@ -231,12 +231,16 @@ def measured(
         DataError: a patient who is both member and non-member.
     """
     from medleak.core.keys import array_digest, digest
-    from medleak.goals.membership.goal import TargetScores, figures
+    from medleak.engine.figures import figures
+    from medleak.goals.membership.goal import sample as sample_of
+    from medleak.goals.membership.target_scores import TargetScores
 
     n = len(sample.scores)
     records = Records(np.zeros((n, 0)), np.zeros(n, int), sample.patients, sample.groups)
     target_scores = TargetScores(sample.scores[None], sample.member[None], records)
-    found = figures(metrics, guarantees, [target_scores], unit="patient")
+    unit = "patient" if sample.patients_known else "record (patient unknown)"
+    judged = sample_of(guarantees, [target_scores], records="natural", unit="patient")
+    found = figures(metrics, judged)
     given = array_digest(sample.scores, sample.member, sample.patients)
     key = digest(["audit", given, sample.attack, [repr(m) for m in metrics.values()]])
     return Row(
@@ -250,7 +254,7 @@ def measured(
         data=name,
         fingerprint=given,
         records="natural",
-        unit="patient" if sample.patients_known else "record (patient unknown)",
+        unit=unit,
         guarantees=tuple(asdict(g) for g in guarantees),
         **{"status": "ok", "access": "scores", **sample.facts},
         **found,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Knowledge, Output, Records
+from medleak.api import Knowledge, MedleakError, Output, Records
 from medleak.api.goal import Question
 from medleak.api.knowledge import Make
 from medleak.config.instantiate import build, identities
@@ -24,6 +24,7 @@ from medleak.engine.cell import Cell
 from medleak.release.pool import Pool
 from medleak.release.shadowed_target import ShadowedTarget
 from medleak.release.stored_runs import StoredRuns
+from medleak.results.row import Row
 from medleak.training.run_spec import with_weights
 
 KIND = "answers"
@@ -49,6 +50,18 @@ def answer(
     }
     store.save(KIND, key, facts, _arrays(output, question))
     return output, key
+
+
+def stored_answers(store: Store, row: Row) -> list[Artefact]:
+    """The answers that a row was measured on, one for each target.
+
+    Raises:
+        MedleakError: they are no longer in the store.
+    """
+    found = [store.get(KIND, key) for key in row.provenance.get("answers", ())]
+    if not found or None in found:
+        raise MedleakError("its answers are no longer in the store")
+    return found
 
 
 def answer_key(cell: Cell, shadowed: ShadowedTarget, question: Question) -> str:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medleak.goals.membership.goal import TargetScores
+from medleak.engine.answers import stored_answers
+from medleak.engine.cell import load_rows
+from medleak.goals.membership.target_scores import TargetScores
 from medleak.report.images import address
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from medleak.core.store import Store
     from medleak.engine.cell import Cell
     from medleak.engine.plan import Plan
 
@@ -32,14 +35,10 @@ def risk(plan: Plan) -> Path | None:
 
     sections = []
     for cell in plan.cells:
-        stored = plan.store.get("scores", cell.key) if len(cell.shadowed_targets) > 1 else None
-        if stored is None:
+        target_scores = scores_of(cell, plan.store)
+        if target_scores is None:
             continue
-        challenge = cell.target_spec.experiment.challenge
-        target_scores = TargetScores(
-            stored.arrays["scores"], stored.arrays["member"], challenge.records
-        )
-        table = risks(target_scores, challenge.kind)
+        table = risks(target_scores, cell.experiment.challenge.kind)
         name = "-".join(str(cell.config[g]["name"]) for g in ("target", "defense", "attack"))
         folder = plan.folder / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,6 +51,22 @@ def risk(plan: Plan) -> Path | None:
     page = plan.folder / PAGE
     page.write_text(environment.get_template("risk.html.j2").render(sections=sections))
     return page
+
+
+def scores_of(cell: Cell, store: Store) -> TargetScores | None:
+    """What a membership attack scored on several targets; None for other cells, or before it did."""
+    rows = load_rows(cell, store) or []
+    if cell.attack.requires.goal != "membership" or len(cell.shadowed_targets) < 2 or not rows:
+        return None
+    if "answers" not in rows[0].provenance:
+        return None
+    answers = stored_answers(store, rows[0])
+    runs = [shadowed.target for shadowed in cell.shadowed_targets]
+    return TargetScores(
+        np.stack([answer.arrays["scores"] for answer in answers]),
+        np.stack([cell.experiment.secret(run.column).member for run in runs]),
+        cell.experiment.challenge.records,
+    )
 
 
 def risks(target_scores: TargetScores, kind: np.ndarray) -> pd.DataFrame:

@@ -5,7 +5,10 @@ import pytest
 from scipy.optimize import brentq, linprog
 from scipy.stats import binom, norm
 
-from medleak.api import DataError, Guarantee, MembershipScores, MembershipTruth
+from medleak.api import DataError, Guarantee, MembershipScores, MembershipTruth, Records
+from medleak.engine.figures import figures
+from medleak.goals.membership.goal import sample as row_sample
+from medleak.goals.membership.target_scores import TargetScores
 from medleak.metrics.privacy.audit import (
     Counts,
     Guesses,
@@ -25,7 +28,6 @@ from medleak.metrics.privacy.audit import (
     trials_gaussian,
 )
 from medleak.metrics.privacy.epsilon import OneRunEpsilon, by_run
-from medleak.metrics.privacy.upper_bounds import ceilings, violations
 
 DELTA = 1e-5
 EPSILONS = (0.0, 1.0, 4.0)
@@ -485,12 +487,21 @@ def test_a_claim_at_a_larger_delta_is_converted_by_its_mechanism():
 def test_violations_of_a_claim_are_flagged():
     metrics = {"epsilon": OneRunEpsilon()}
     scored, secret = sample()
-    for epsilon, expected in ((0.5, ["epsilon"]), (8.0, [])):
-        roofs = ceilings(metrics, [promise(epsilon)])
-        assert violations(metrics, scored, secret, roofs) == expected
+
+    def violated(claimed, patients):
+        n = len(scored.scores)
+        records = Records(np.zeros((n, 1)), np.zeros(n, int), patients)
+        part = TargetScores(scored.scores[None], secret.member[None], records)
+        asked = {"records": "natural", "unit": "record"}
+        return figures(metrics, row_sample([claimed], [part], **asked))["violations"]
+
+    assert violated(promise(0.5), scored.patients) == ("epsilon",)
+    assert violated(promise(8.0), scored.patients) == ()
     # A promise for one record says nothing of a patient with several.
-    roofs = ceilings(metrics, [promise(0.5, unit="record")], max_records=2)
-    assert violations(metrics, scored, secret, roofs) == []
+    twice = scored.patients.copy()
+    twice[np.flatnonzero(secret.member)[1]] = twice[np.flatnonzero(secret.member)[0]]
+    assert violated(promise(0.5, unit="record"), scored.patients) == ("epsilon",)
+    assert violated(promise(0.5, unit="record"), twice) == ()
 
 
 def test_settings_that_make_no_sense():

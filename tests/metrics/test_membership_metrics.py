@@ -8,6 +8,7 @@ import yaml
 
 from medleak.api import Curve, Estimate, MembershipScores, MembershipTruth
 from medleak.config.instantiate import build
+from medleak.metrics.groups import by_group, worst_group
 from medleak.metrics.membership import (
     AUC,
     Advantage,
@@ -15,9 +16,7 @@ from medleak.metrics.membership import (
     PrecisionAtPrior,
     ROCCurve,
     TPRAtFPR,
-    by_group,
-    evaluate,
-    worst_group,
+    subgroups,
 )
 
 CONF = Path(__file__).parents[2] / "conf" / "metric"
@@ -141,7 +140,8 @@ def test_tpr_says_when_the_threshold_rests_on_too_few():
 def test_an_empty_class_is_not_measured(truth):
     scored = MembershipScores(np.arange(len(truth), dtype=float), np.arange(len(truth)))
     metrics = {"auc": AUC(), "bacc": BalancedAccuracy(), "tpr": TPRAtFPR(), "roc": ROCCurve()}
-    for got in evaluate(metrics, scored, MembershipTruth(truth)).values():
+    for metric in metrics.values():
+        got = metric(scored, MembershipTruth(truth))
         assert isinstance(got, Estimate)
         assert got.value is None
         assert got.flag
@@ -170,7 +170,7 @@ def groups_of(n, seed=0):
 def test_groups_skip_unknown_and_refuse_small_ones():
     scored, secret = game(400, 1.0)
     groups = groups_of(400)
-    found = by_group({"auc": AUC(), "roc": ROCCurve()}, scored, secret, groups)
+    found = by_group({"auc": AUC(), "roc": ROCCurve()}, subgroups(scored, secret, groups))
     assert set(found) == {"sex=F", "sex=M", "site=A", "site=B"}
     assert found["site=B"]["auc"].value is None
     assert found["site=B"]["auc"].flag.startswith("too few")
@@ -186,8 +186,8 @@ def test_groups_skip_unknown_and_refuse_small_ones():
 def test_worst_group_is_the_largest_with_a_corrected_interval():
     scored, secret = game(400, 1.0)
     groups = groups_of(400)
-    found = by_group({"auc": AUC()}, scored, secret, groups)
-    worst = worst_group({"auc": AUC()}, scored, secret, groups)["auc"]
+    found = by_group({"auc": AUC()}, subgroups(scored, secret, groups))
+    worst = worst_group({"auc": AUC()}, subgroups(scored, secret, groups))["auc"]
     plain = found[worst["group"]]["auc"]
     assert worst["value"] == max(g["auc"].value for g in found.values() if g["auc"].value)
     assert worst["low"] < plain.low
@@ -195,7 +195,7 @@ def test_worst_group_is_the_largest_with_a_corrected_interval():
     assert "largest of 3 groups measured, Bonferroni" in worst["method"]
     assert worst["method"].endswith("; 1 more too small to measure")  # site=B
     assert worst["level"] == 0.95
-    assert worst_group({"auc": AUC()}, scored, secret, {"sex": np.full(400, "")}) == {}
+    assert worst_group({"auc": AUC()}, subgroups(scored, secret, {"sex": np.full(400, "")})) == {}
 
 
 def test_worst_of_many_equal_groups_is_not_called_worse_than_chance():
@@ -203,9 +203,9 @@ def test_worst_of_many_equal_groups_is_not_called_worse_than_chance():
     for seed in range(120):
         scored, secret = game(400, seed=seed)
         groups = {"site": np.array(list("ABCDEFGH"))[np.arange(400) % 8]}
-        worst = worst_group({"auc": AUC()}, scored, secret, groups)["auc"]
+        worst = worst_group({"auc": AUC()}, subgroups(scored, secret, groups))["auc"]
         wrong += worst["low"] > 0.5
-        found = by_group({"auc": AUC()}, scored, secret, groups)
+        found = by_group({"auc": AUC()}, subgroups(scored, secret, groups))
         naive += found[worst["group"]]["auc"].low > 0.5
     assert wrong / 120 < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 120)
     assert naive > 2 * wrong

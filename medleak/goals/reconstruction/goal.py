@@ -12,7 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Guarantee, Metric, Output, Reconstructions
+from medleak.api import (
+    Attack,
+    Guarantee,
+    Metric,
+    Output,
+    Reconstructions,
+    ReconstructionTruth,
+)
 from medleak.api.data import pixels
 from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sample
 from medleak.core.keys import rng_for
@@ -66,19 +73,15 @@ class Reconstruction(Goal):
         experiment, n_members = run.experiment, runs.facts(run)["n_members"]
         found = []
         for age in [age for age in AGES if (task.age == age).any()]:
-            rebuilt, truth = task.part(one.output.reconstructions, age, experiment)
-            labels, named = task.labels(age), task.named(age, experiment)
-            known = _after_participation(outputs.guarantees, experiment)
-            n_named = None if named is None else named.shape[1]
             found.append(
-                Sample(
+                sample_of(
+                    outputs.guarantees,
+                    *task.part(one.output.reconstructions, age, experiment),
                     records=age,
-                    unit=experiment.problem.unit,
-                    answer=rebuilt,
-                    truth=truth,
-                    baselines=_baselines(rebuilt, experiment, labels, named),
-                    guarantees=known or None,
-                    prior=_prior(rebuilt, experiment, n_members, n_named),
+                    experiment=experiment,
+                    n_members=n_members,
+                    labels=task.labels(age),
+                    candidates=task.named(age, experiment),
                 )
             )
         return found
@@ -96,18 +99,43 @@ class Reconstruction(Goal):
         return outcome(question, output)
 
 
+def sample_of(
+    guarantees: Sequence[Guarantee],
+    rebuilt: Reconstructions,
+    truth: ReconstructionTruth,
+    *,
+    records: str,
+    experiment: ExperimentData,
+    n_members: int,
+    labels: Sequence[np.ndarray] | None = None,
+    candidates: np.ndarray | None = None,
+) -> Sample:
+    """What a row about the messages of one age is measured on.
+
+    Args:
+        n_members: patients of the challenge who were trained on.
+        labels: those behind each message, where the adversary is given them.
+        candidates: their images, where they were named: ``(T, M, C, H, W)``, in random order.
+    """
+    named = None if candidates is None else candidates.shape[1]
+    return Sample(
+        records=records,
+        unit=experiment.problem.unit,
+        answer=rebuilt,
+        truth=truth,
+        baselines=_baselines(rebuilt, experiment, labels, candidates),
+        guarantees=_after_participation(guarantees, experiment) or None,
+        prior=_prior(rebuilt, experiment, n_members, named),
+    )
+
+
 def _baselines(
     rebuilt: Reconstructions,
     experiment: ExperimentData,
     labels: Sequence[np.ndarray] | None,
     candidates: np.ndarray | None,
 ) -> dict[str, Reconstructions]:
-    """What is rebuilt without the message.
-
-    Args:
-        labels: those behind each message, where the adversary is given them.
-        candidates: their images, where they were named: ``(T, M, C, H, W)``, in random order.
-    """
+    """What is rebuilt without the message; see `sample_of`."""
     from medleak.metrics import baselines
 
     auxiliary = experiment.auxiliary
