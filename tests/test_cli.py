@@ -287,6 +287,14 @@ def test_cache_counts_verifies_and_prunes(tmp_path, capsys):
     assert not store.keys("runs")
 
 
+def test_pruning_refuses_a_folder_that_is_no_store(tmp_path, capsys):
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / "letter.txt").write_text("mine")
+    assert cli.main(["cache", "prune", "--all", "--store", str(tmp_path)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert (tmp_path / "tmp" / "letter.txt").exists()
+
+
 @pytest.mark.parametrize("name", ["Lira", "9lives", "a-b", "class", "../x"])
 def test_new_refuses_names_that_cannot_be(name, tmp_path, capsys):
     assert cli.main(["new", "attack", name, "--dir", str(tmp_path)]) == 2

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from medleak.api import ConfigError, MedleakError
-from medleak.core.store import ARRAYS, MANIFEST, Corrupt, Store, write_atomically
+from medleak.core.store import (
+    ARRAYS,
+    FORMAT,
+    KINDS,
+    MANIFEST,
+    MARKER,
+    Corrupt,
+    Store,
+    write_atomically,
+)
 
 
 def test_what_is_saved_is_loaded(tmp_path):
@@ -136,6 +145,80 @@ def test_prune_frees_what_it_says(tmp_path):
     assert store.prune(days=1)[0] == 0
     with pytest.raises(ConfigError, match="did you mean 'cells'"):
         store.prune(kind="cell")
+
+
+def _strangers(root):
+    """Files that look like a store's leftovers and artefacts, in a folder that is none."""
+    names = [
+        "tmp/notes.txt",
+        "corrupt/scan.png",
+        f"photos/ab/cd/{MANIFEST}",
+        f"runs/ab/ab12/{MANIFEST}",
+    ]
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+        os.utime(path, (0, 0))
+        os.utime(path.parent, (0, 0))
+    return names
+
+
+def test_a_folder_without_the_marker_loses_nothing(tmp_path):
+    names = _strangers(tmp_path)
+    for kind in (None, "runs"):
+        with pytest.raises(ConfigError, match=MARKER):
+            Store(tmp_path).prune(kind=kind)
+    assert all((tmp_path / name).is_file() for name in names)
+    assert not (tmp_path / MARKER).exists()
+
+
+def test_a_store_loses_only_what_is_a_stores(tmp_path):
+    store = Store(tmp_path)
+    store.save("cells", "ab12", {})
+    names = _strangers(tmp_path)
+    old = tmp_path / "tmp" / ("0" * 32)
+    old.mkdir()
+    os.utime(old, (0, 0))
+    assert store.kinds() == ["cells", "runs"]
+    assert store.prune()[0] == 2
+    assert not old.exists()
+    left = [name for name in names if (tmp_path / name).exists()]
+    assert left == [name for name in names if not name.startswith("runs")]
+
+
+def test_the_first_artefact_marks_the_folder(tmp_path):
+    Store(tmp_path / "new").save("runs", "ab12", {})
+    assert json.loads((tmp_path / "new" / MARKER).read_text()) == {"format": FORMAT}
+
+
+def test_saving_adopts_an_earlier_versions_store_and_nothing_else(tmp_path):
+    store = Store(tmp_path)
+    store.save("runs", "ab12", {})
+    (tmp_path / MARKER).unlink()
+    (tmp_path / ".DS_Store").write_text("")
+    with pytest.raises(ConfigError, match=MARKER):
+        store.prune()
+    (tmp_path / "letters").mkdir()
+    with pytest.raises(ConfigError, match="letters"):
+        Store(tmp_path).save("runs", "cd34", {})
+    (tmp_path / "letters").rmdir()
+    Store(tmp_path).save("runs", "cd34", {})
+    assert store.prune()[0] == 2
+
+
+@pytest.mark.parametrize("marker", ["", "{}", "3", json.dumps({"format": FORMAT + 1})])
+def test_a_strange_marker_is_refused(tmp_path, marker):
+    (tmp_path / MARKER).write_text(marker)
+    for act in (Store(tmp_path).ready, Store(tmp_path).prune):
+        with pytest.raises(ConfigError):
+            act()
+
+
+def test_an_unknown_kind_is_not_stored(tmp_path):
+    with pytest.raises(MedleakError, match="did you mean 'cells'"):
+        Store(tmp_path).save("cell", "ab", {})
+    assert len(set(KINDS)) == len(KINDS)
 
 
 def test_a_file_is_no_store(tmp_path):

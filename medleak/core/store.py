@@ -4,6 +4,10 @@ An artefact is a folder ``<root>/<kind>/<key[:2]>/<key>`` with an optional ``arr
 and a ``manifest.json`` of plain facts and the checksum of the arrays. It is written into a temporary
 folder and renamed, so that a reader sees all of it or nothing. Whoever makes an artefact
 holds its lock; locks are the operating system's and vanish with their process.
+
+A marker file says that a folder is a store. It is written before the first artefact, into a folder
+that is empty or holds nothing but what a store holds. Nothing is deleted in a folder without it, and
+in a store nothing but what has the names that this module gives.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 import uuid
@@ -24,10 +29,22 @@ from typing import Any
 import numpy as np
 
 from medleak.api import ConfigError, MedleakError
+from medleak.core.suggestions import unknown
 
 log = logging.getLogger("medleak")
 ARRAYS, MANIFEST = "arrays.safetensors", "manifest.json"
+MARKER, FORMAT = ".medleak-store", 1
+"""The file that makes a folder a store, and the version of the layout that it names."""
+
+KINDS = (
+    "runs", "signals", "cells", "costs", "utility", "controls",
+    "kept", "scores", "rebuilt", "pictured", "messages",
+)  # fmt: skip
+"""What a store holds. Folders of other names are left alone, whatever is asked."""
+
 _ASIDE = ("tmp", "locks", "corrupt")
+_UNFINISHED = re.compile(r"[0-9a-f]{32}")
+_DAMAGED = re.compile(rf"(?:{'|'.join(KINDS)})-.+-[0-9a-f]{{8}}")
 
 
 class Corrupt(MedleakError):
@@ -71,13 +88,18 @@ class Store:
         self.root = Path(root)
         if self.root.exists() and not self.root.is_dir():
             raise ConfigError(f"store '{self.root}' is not a folder")
+        self._is_ready = False
 
     def ready(self) -> None:
-        """Make the folder.
+        """Make the folder and mark it as a store; one of an earlier version, without a mark, gets it.
 
         Raises:
-            ConfigError: it cannot be made or written.
+            ConfigError: it cannot be made or written, or holds anything that is not a store's.
         """
+        if not self.marked() and (strange := self._strange()):
+            raise ConfigError(
+                f"folder '{self.root}' is no store: it holds '{strange}'; name an empty folder"
+            )
         try:
             (self.root / "tmp").mkdir(parents=True, exist_ok=True)
             writable = os.access(self.root / "tmp", os.W_OK)
@@ -85,6 +107,32 @@ class Store:
             raise ConfigError(f"store '{self.root}': {error.strerror}") from None
         if not writable:
             raise ConfigError(f"store '{self.root}' cannot be written")
+        if not self.marked():
+            write_atomically(self.root / MARKER, json.dumps({"format": FORMAT}))
+
+    def marked(self) -> bool:
+        """Whether the folder carries a store's marker.
+
+        Raises:
+            ConfigError: the marker is damaged, or of a layout that this version does not know.
+        """
+        try:
+            found = json.loads((self.root / MARKER).read_bytes())["format"]
+        except FileNotFoundError:
+            return False
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ConfigError(f"'{self.root / MARKER}' is damaged: name another store") from None
+        if found != FORMAT:
+            raise ConfigError(f"store '{self.root}' has format {found!r}, not {FORMAT}")
+        return True
+
+    def _strange(self) -> str | None:
+        """Something in the folder that no store holds; hidden files are anybody's."""
+        for path in sorted(self.root.iterdir()) if self.root.is_dir() else ():
+            known = path.name in (*KINDS, *_ASIDE) and path.is_dir()
+            if not known and not path.name.startswith("."):
+                return path.name
+        return None
 
     def folder(self, kind: str, key: str) -> Path:
         """Where an artefact lies; names with anything but letters, digits, - and _ are refused."""
@@ -104,8 +152,18 @@ class Store:
         facts: Mapping[str, Any],
         arrays: Mapping[str, np.ndarray] | None = None,
     ) -> None:
-        """Store an artefact; one that is there already is left as it is."""
+        """Store an artefact; one that is there already is left as it is.
+
+        Raises:
+            MedleakError: `kind` is not among `KINDS`.
+            ConfigError: see `ready`.
+        """
         final = self.folder(kind, key)
+        if kind not in KINDS:
+            raise MedleakError(unknown("kind", kind, KINDS))
+        if not self._is_ready:
+            self.ready()
+            self._is_ready = True
         work = self.root / "tmp" / uuid.uuid4().hex
         work.mkdir(parents=True)
         try:
@@ -214,9 +272,8 @@ class Store:
         return sorted(p.parent.name for p in (self.root / kind).glob(f"*/*/{MANIFEST}"))
 
     def kinds(self) -> list[str]:
-        """The kinds that hold anything."""
-        folders = self.root.iterdir() if self.root.is_dir() else ()
-        return sorted(p.name for p in folders if p.is_dir() and p.name not in _ASIDE)
+        """Those of `KINDS` that the folder has."""
+        return sorted(kind for kind in KINDS if (self.root / kind).is_dir())
 
     def size(self) -> dict[str, tuple[int, int]]:
         """Kind -> (artefacts, bytes)."""
@@ -238,10 +295,16 @@ class Store:
 
         Returns:
             How many artefacts, and how many bytes.
-        """
-        if kind is not None and kind not in self.kinds():
-            from medleak.core.suggestions import unknown
 
+        Raises:
+            ConfigError: the folder is not marked as a store, or has no such kind.
+        """
+        if not self.marked():
+            raise ConfigError(
+                f"folder '{self.root}' has no {MARKER}, so that nothing is deleted in it: a grid that "
+                "works on an earlier version's store marks it"
+            )
+        if kind is not None and kind not in self.kinds():
             raise ConfigError(unknown("kind", kind, self.kinds()))
         before = sum(size for _, size in self.size().values())
         limit, count = time.time() - days * 86400, 0
@@ -251,9 +314,9 @@ class Store:
                     self._remove(manifest.parent)
                     count += 1
         live = min(limit, time.time() - 3600)  # a younger folder may be one being written
-        for name, until in (("tmp", live), ("corrupt", limit)):
+        for name, ours, until in (("tmp", _UNFINISHED, live), ("corrupt", _DAMAGED, limit)):
             for path in (self.root / name).glob("*"):
-                if path.stat().st_mtime < until:
+                if ours.fullmatch(path.name) and path.stat().st_mtime < until:
                     shutil.rmtree(path, ignore_errors=True)
         return count, before - sum(size for _, size in self.size().values())
 
