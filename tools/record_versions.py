@@ -78,7 +78,7 @@ def code_digest(module: str) -> str:
         if name in seen:
             continue
         tree = ast.parse(_source(name).read_text())
-        seen[name] = ast.unparse(_without_docstrings(tree))
+        seen[name] = canonical(_without_docstrings(tree))
         for node in ast.walk(tree):
             imported = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             imported += [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -87,6 +87,36 @@ def code_digest(module: str) -> str:
             stack += [m for m in imported if m.startswith(FAMILIES) and _is_module(m)]
     text = "\n".join(f"# {name}\n{seen[name]}" for name in sorted(seen))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def canonical(node: object) -> str:
+    """A syntax tree as text that is the same under every Python version.
+
+    `ast.dump` and `ast.unparse` print otherwise from version to version, and new versions give nodes
+    new fields: what is empty is left out. How an f-string is cut into constants differs as well.
+    """
+    if isinstance(node, ast.JoinedStr):
+        return f"JoinedStr({' '.join(map(canonical, _joined(node.values)))})"
+    if isinstance(node, ast.AST):
+        fields = ((name, value) for name, value in ast.iter_fields(node) if name != "kind")
+        kept = (f"{name}={canonical(value)}" for name, value in fields if value not in (None, []))
+        constant = [repr(node.value)] if isinstance(node, ast.Constant) else kept
+        return f"{type(node).__name__}({' '.join(constant)})"
+    if isinstance(node, list):
+        return f"[{' '.join(map(canonical, node))}]"
+    return repr(node)
+
+
+def _joined(values: list[ast.expr]) -> list[ast.expr]:
+    """The parts of an f-string: constants side by side are one, and empty ones none."""
+    parts: list[ast.expr] = []
+    for value in values:
+        text = value.value if isinstance(value, ast.Constant) else None
+        if text is not None and parts and isinstance(parts[-1], ast.Constant):
+            parts[-1] = ast.Constant(parts[-1].value + text)
+        elif text != "":
+            parts.append(value)
+    return parts
 
 
 def _is_module(name: str) -> bool:
@@ -150,8 +180,7 @@ def main() -> int:
     for name in behind:
         print(f"{name}: the code changed; raise its version (now {now[name]['version']})")
     if not behind:
-        python = list(sys.version_info[:2])
-        RECORD.write_text(json.dumps({"python": python, "components": now}, indent=1) + "\n")
+        RECORD.write_text(json.dumps({"components": now}, indent=1) + "\n")
     return bool(behind)
 
 
