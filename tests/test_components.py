@@ -5,7 +5,9 @@ import hashlib
 import pytest
 
 from medleak.api import ConfigError, ThreatModel
+from medleak.config import catalogue, plugins
 from medleak.config import instantiate as components
+from medleak.engine import plan as grid
 
 
 @pytest.mark.parametrize("target", ["os.system", "builtins.eval", "subprocess.Popen", "torch.load"])
@@ -54,6 +56,54 @@ def test_literals_are_read_without_importing_and_follow_the_parent(tmp_path):
     assert (found.paper, found.line) == ("Doe 2020", "A child.")
     digest = hashlib.sha256((tmp_path / "never_imported.py").read_bytes()).hexdigest()
     assert found.identity == f"never_imported.Child#{digest[:16]}"
+
+
+@pytest.mark.parametrize(
+    ("header", "base"),
+    [
+        ("from inherited_plugin.bases import Base", "Base"),
+        ("from .bases import Base as Other", "Other"),
+        ("from . import bases", "bases.Base"),
+        ("import inherited_plugin.bases", "inherited_plugin.bases.Base"),
+        ("import inherited_plugin.bases as b", "b.Base"),
+        ("from inherited_plugin import Base", "Base"),
+        ("from .all import *", "Base"),
+        ("try:\n    from .bases import Base\nexcept ImportError:\n    pass", "Base"),
+    ],
+)
+def test_literals_are_inherited_across_files_without_importing(tmp_path, header, base, monkeypatch):
+    monkeypatch.setattr(components, "_tree", components._tree.__wrapped__)
+    components._static.cache_clear()
+    folder = tmp_path / "inherited_plugin"
+    folder.mkdir()
+    raising = "raise RuntimeError('imported')\n"
+    sources = {
+        "__init__.py": "from .bases import Base\n",
+        "bases.py": raising
+        + "from medleak.metrics.attribute import AttributeMetric\n"
+        + "class Base(AttributeMetric):\n    unit = 'dB'\n",
+        "all.py": raising + "from .bases import *\nfrom .all import *\n",
+        "mine.py": f"{raising}{header}\nclass Mine({base}):\n    'One line.'\n",
+    }
+    for name, text in sources.items():
+        (folder / name).write_text(text)
+    name, file = "inherited_plugin.mine", folder / "mine.py"
+    components.allow("inherited_plugin")
+    found = components._static(f"{name}.Mine", file, "Mine").literals
+    assert (found["goal"], found["unit"], found["higher_is_leakier"]) == ("attribute", "dB", True)
+
+
+def test_a_metric_that_inherits_its_goal_is_listed_under_it(tmp_path):
+    (tmp_path / "far_metric.py").write_text(
+        "from medleak.metrics.property import PropertyAUC\nclass Far(PropertyAUC):\n    'Far.'\n"
+    )
+    (tmp_path / "conf" / "metric").mkdir(parents=True)
+    (tmp_path / "conf" / "metric" / "far.yaml").write_text("_target_: far_metric.Far\n")
+    components.add_plugin_folder(tmp_path)
+    option = plugins.Option(tmp_path / "conf" / "metric" / "far.yaml", "far")
+    assert catalogue._entry("metric", "far", option).goal == "property"
+    config = {"attack": {"_target_": "medleak.attacks.membership.yeom.Yeom"}}
+    assert grid._fitting(config, {"far": {"_target_": "far_metric.Far"}}) == {}
 
 
 def test_what_a_plugin_imports_from_its_own_folder_is_in_its_identity(tmp_path):

@@ -12,7 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ class Static:
 def own_sources(module: str, file: Path) -> list[Path]:
     """`file` of a plugin's `module`, and every file that it imports, directly or through another,
     from the same plugin folder or package; by module name. Nothing is imported here."""
-    root = file.parents[module.count(".") + (file.name == "__init__.py")]
+    root = _root(module, file)
     found: dict[str, Path] = {}
     stack = [module]
     while stack:
@@ -108,8 +108,7 @@ def _imported(text: str, package: str) -> tuple[str, ...]:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: -(node.level - 1) or None] if node.level else []
-            base = ".".join([*above, *([node.module] if node.module else [])])
+            base = _from(node, package)
             names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
     return tuple(names)
 
@@ -138,7 +137,7 @@ def _source(module: str) -> Path:
 
 
 def static(target: str) -> Static:
-    """Literals of the class that `target` names, following a parent within the same file.
+    """Literals of the class that `target` names, its own and those it inherits (see `lineage`).
 
     Raises:
         ConfigError: not allowed, not found, or not a class.
@@ -149,26 +148,111 @@ def static(target: str) -> Static:
 
 @functools.cache
 def _static(target: str, path: Path, name: str) -> Static:
-    try:
-        tree = ast.parse(path.read_text())
-    except SyntaxError as error:
-        raise ConfigError(f"{path.name} does not parse: {error.msg}, line {error.lineno}") from None
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    if name not in classes:
-        choices = ", ".join(sorted(c for c in classes if not c.startswith("_"))) or "none"
+    module, tree = target.rpartition(".")[0], _tree(path)
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    node = next((node for node in classes if node.name == name), None)
+    if node is None:
+        choices = ", ".join(sorted(c.name for c in classes if c.name[0] != "_")) or "none"
         raise ConfigError(
             f"_target_ '{target}': {path.name} has no class '{name}' (has: {choices})"
         )
-    node = classes[name]
     bases = tuple(base.id for base in node.bases if isinstance(base, ast.Name))
-    literals: dict[str, Any] = {}
-    for base in reversed(bases):
-        if base in classes:
-            literals |= _static(f"{target.rpartition('.')[0]}.{base}", path, base).literals
-    literals |= _literals(node)
     doc = ast.get_docstring(node) or ""
     line = doc.strip().split("\n\n")[0].replace("\n", " ")
-    return Static(target, line, doc, literals, bases, path, node.lineno)
+    return Static(target, line, doc, _inherited(module, path, node), bases, path, node.lineno)
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text())
+    except SyntaxError as error:
+        raise ConfigError(f"{path.name} does not parse: {error.msg}, line {error.lineno}") from None
+
+
+def lineage(module: str, path: Path, node: ast.ClassDef) -> list[tuple[str, Path, ast.ClassDef]]:
+    """A class and its bases, nearest first, as far as their source can be found by reading imports:
+    in medleak, and in the plugin folder or package that the class is from. Nothing is imported."""
+    found, stack = [], [(module, path, node)]
+    while stack:
+        item = stack.pop(0)
+        if item not in found:
+            found.append(item)
+            bases = (_find(item[0], item[1], ast.unparse(base)) for base in item[2].bases)
+            stack[:0] = [base for base in bases if base]
+    return found
+
+
+def _inherited(module: str, path: Path, node: ast.ClassDef) -> dict[str, Any]:
+    literals: dict[str, Any] = {}
+    for _, _, one in reversed(lineage(module, path, node)):
+        literals |= _literals(one)
+    return literals
+
+
+def _find(
+    module: str, path: Path, name: str, seen: frozenset[tuple[str, str]] = frozenset()
+) -> tuple[str, Path, ast.ClassDef] | None:
+    """The class that `name`, perhaps dotted, means in a module; None where it cannot be found."""
+    try:
+        tree = _tree(path)
+    except (ConfigError, OSError):
+        return None  # importing it says what is wrong
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return module, path, node
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for place, inner in _meanings(tree, package, name):
+        file = None if (place, inner) in seen else _file_beside(module, path, place)
+        found = file and _find(place, file, inner, seen | {(place, inner)})
+        if found:
+            return found
+    return None
+
+
+def _meanings(tree: ast.Module, package: str, name: str) -> Iterator[tuple[str, str]]:
+    """Module and class that `name` may mean by the imports at the top of a module."""
+    first, _, rest = name.partition(".")
+    for node in _at_top(tree.body):
+        for alias in node.names:
+            if isinstance(node, ast.ImportFrom) and alias.name == "*":
+                yield _from(node, package), name
+            elif (alias.asname or alias.name) == first and isinstance(node, ast.ImportFrom):
+                full = ".".join(part for part in (_from(node, package), alias.name, rest) if part)
+                yield full.rpartition(".")[0], full.rpartition(".")[2]
+            elif isinstance(node, ast.Import) and rest:
+                full = f"{alias.name}.{rest}" if alias.asname == first else name
+                yield full.rpartition(".")[0], full.rpartition(".")[2]
+
+
+def _at_top(body: list[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
+    for node in body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If | ast.Try):
+            yield from _at_top([*node.body, *node.orelse])
+
+
+def _file_beside(module: str, path: Path, place: str) -> Path | None:
+    """The file of the module `place`, as seen from `module`: of medleak, or of the same plugin."""
+    if place.split(".")[0] != "medleak":
+        return (
+            None if module.split(".")[0] == "medleak" else _file_under(_root(module, path), place)
+        )
+    try:
+        return _source(place)
+    except ConfigError:
+        return None
+
+
+def _root(module: str, file: Path) -> Path:
+    """The folder that a module's dotted path starts from."""
+    return file.parents[module.count(".") + (file.name == "__init__.py")]
+
+
+def _from(node: ast.ImportFrom, package: str) -> str:
+    above = package.split(".")[: -(node.level - 1) or None] if node.level else []
+    return ".".join([*above, *([node.module] if node.module else [])])
 
 
 def _literals(node: ast.ClassDef) -> dict[str, Any]:
