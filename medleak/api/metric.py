@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from medleak.api.component import Component
 from medleak.api.guarantee import Guarantee
@@ -43,32 +43,37 @@ class Curve:
 class Metric(Component, ABC):
     """A pure function of (output, secret), as an object that holds its settings only.
 
-    Class attributes: `goal`; `higher_is_leakier`; `needs_whole_runs`, where the sample must hold every
-    patient of each run, so that a chosen few will not do; `is_curve`, where it gives a `Curve`.
+    `__call__` is left to write; the rest has defaults that claim nothing.
+
+    Attributes:
+        goal: whose outputs it reads.
+        label: what tables print; empty for the name of its YAML.
+        unit: of the value ("dB"), or empty.
+        digits: decimals in tables.
+        higher_is_leakier: whether larger values mean more leakage.
+        direction: the same in a word; follows `higher_is_leakier` unless set.
+        needs_whole_runs: whether the sample must hold every patient of each run, so that a chosen few
+            will not do.
+        is_curve: whether it gives a `Curve`.
     """
 
     goal: ClassVar[str] = "membership"
+    label: ClassVar[str] = ""
+    unit: ClassVar[str] = ""
+    digits: ClassVar[int] = 3
     higher_is_leakier: ClassVar[bool] = True
+    direction: ClassVar[Literal["higher", "lower"]] = "higher"
     needs_whole_runs: ClassVar[bool] = False
     is_curve: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "higher_is_leakier" in vars(cls) and "direction" not in vars(cls):
+            cls.direction = "higher" if cls.higher_is_leakier else "lower"
 
     @abstractmethod
     def __call__(self, output: Any, secret: Any) -> Estimate | Curve:
         """Measure: `MembershipScores` and `MembershipTruth` for membership, `Reconstructions` and `ReconstructionTruth` for reconstruction."""
-
-    def lower_bound(self, output: Any, secret: Any, level: float = 0.999) -> float | None:
-        """One-sided lower bound at `level`; None where there is none: nothing can then be violated."""
-        return None
-
-    def excess(self, output: Any, baseline: Any, secret: Any) -> Estimate:
-        """How much larger the metric is on `output` than on `baseline`, an answer without the release."""
-        ours, theirs = self(output, secret), self(baseline, secret)
-        if not isinstance(ours, Estimate) or ours.value is None or theirs.value is None:
-            return Estimate(None, None, None, 0, flag="not measured")
-        flag = "no interval of the difference"
-        return Estimate(
-            ours.value - theirs.value, None, None, ours.n, ours.level, ours.method, flag
-        )
 
     def upper_bound(
         self, guarantees: Sequence[Guarantee], prior: float | None = None
@@ -76,6 +81,22 @@ class Metric(Component, ABC):
         """The largest value that `guarantees` allow; None is "vacuous" (nothing is promised).
 
         Args:
-            prior: chance of success without the release, where the bound depends on it.
+            prior: the chance of success without the release, for metrics whose ceiling rests on it.
         """
         return None
+
+    def lower_bound(self, output: Any, secret: Any, level: float = 0.999) -> float | None:
+        """One-sided lower bound at `level`; None, the default, where there is none: nothing can then
+        be found to lie above a ceiling."""
+        return None
+
+    def excess(self, output: Any, baseline: Any, secret: Any) -> Estimate:
+        """How much higher the metric is on `output` than on `baseline`, what is known without the
+        release. By default the plain difference, without an interval."""
+        ours, theirs = self(output, secret), self(baseline, secret)
+        if not isinstance(ours, Estimate) or not isinstance(theirs, Estimate):
+            return Estimate(None, None, None, ours.n, flag="a curve has no difference")
+        known = ours.value is not None and theirs.value is not None
+        value = ours.value - theirs.value if known else None
+        flag = "no interval" if known else ours.flag or theirs.flag
+        return Estimate(value, None, None, ours.n, ours.level, ours.method, flag)

@@ -85,7 +85,9 @@ class AUC(MembershipMetric):
         value = curves.auc(scores, member)
         return value, *intervals.auc_interval(scores, member, patients, self.level)
 
-    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(
+        self, guarantees: Sequence[Guarantee], prior: float | None = None
+    ) -> float | None:
         """Integral of the roof."""
         roof = ceilings.roof(guarantees)
         return None if roof is None else roof.auc()
@@ -133,7 +135,9 @@ class BalancedAccuracy(_CrossFitted):
         low, high = intervals.difference(tpr, n1, fpr, n0, level)
         return tuple((1 + advantage) / 2 for advantage in (tpr - fpr, low, high))
 
-    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(
+        self, guarantees: Sequence[Guarantee], prior: float | None = None
+    ) -> float | None:
         """``(1 + delta(0)) / 2``: the best of all thresholds."""
         roof = ceilings.roof(guarantees)
         return None if roof is None else roof.balanced_accuracy()
@@ -148,7 +152,9 @@ class Advantage(BalancedAccuracy):
     def measure(self, scores, member, patients):
         return tuple(2 * x - 1 for x in super().measure(scores, member, patients))
 
-    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(
+        self, guarantees: Sequence[Guarantee], prior: float | None = None
+    ) -> float | None:
         """``delta(0)``, the total variation distance."""
         best = super().upper_bound(guarantees)
         return None if best is None else 2 * best - 1
@@ -183,7 +189,9 @@ class PrecisionAtPrior(_CrossFitted):
         flagged = self.prior * tpr + (1 - self.prior) * fpr
         return float(self.prior * tpr / flagged) if flagged > 0 else float("nan")
 
-    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(
+        self, guarantees: Sequence[Guarantee], prior: float | None = None
+    ) -> float | None:
         """Vacuous where members may be flagged at no false positive, as with any delta > 0."""
         roof = ceilings.roof(guarantees)
         return None if roof is None else roof.precision(self.prior)
@@ -234,7 +242,9 @@ class TPRAtFPR(MembershipMetric):
             return None
         return intervals.tpr_lower_bound(scores, member, patients, self.fpr, level)
 
-    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(
+        self, guarantees: Sequence[Guarantee], prior: float | None = None
+    ) -> float | None:
         """The roof at `fpr`."""
         roof = ceilings.roof(guarantees)
         return None if roof is None else float(roof.tpr(self.fpr))

@@ -69,13 +69,6 @@ class ReconstructionMetric(Metric):
         sample = self.sample(output, secret)
         return self._estimate(sample.mean, self.interval(sample, self.level), sample)
 
-    def upper_bound(
-        self, guarantees: Sequence[Guarantee], kappa: float | None = None
-    ) -> float | None:
-        """The largest value that `guarantees` allow where `kappa` is the chance of success without the
-        message; None is "vacuous"."""
-        return None
-
     def sample(self, output: Reconstructions, secret: ReconstructionTruth) -> Sample:
         """The values, by observation and place in it, with their observations and patients."""
         matched = _matching.match(output, secret)
@@ -231,15 +224,15 @@ class Identified(_Share):
         return _matching.hits(prepare(matched.rebuilt), matched.patients, gallery, patients, self.k)
 
     def upper_bound(
-        self, guarantees: Sequence[Guarantee], kappa: float | None = None
+        self, guarantees: Sequence[Guarantee], prior: float | None = None
     ) -> float | None:
-        """`medleak.metrics.privacy.reconstruction_robustness.rero` at a prior-only success of `kappa`.
+        """`medleak.metrics.privacy.reconstruction_robustness.rero` at a prior-only success of `prior`.
 
-        An image names one patient, so that kappa can be counted; it may be like many, which is why
-        `Recovered` has no ceiling. None without `kappa`: only who drew the records knows what can be guessed without the observation,
+        An image names one patient, so that the prior can be counted; it may be like many, which is why
+        `Recovered` has no ceiling. None without `prior`: only who drew the records knows what can be guessed without the observation,
         and whether the guarantees speak of this draw: see `medleak.metrics.privacy.reconstruction_robustness`.
         """
-        return None if kappa is None else rero(guarantees, kappa)
+        return None if prior is None else rero(guarantees, prior)
 
 
 class Recovered(_Share):

@@ -96,7 +96,9 @@ class AuditedEpsilon(Metric):
         """The bound at the one-sided `level`; None where not measured."""
         return at_level(self, level)(output, secret).low
 
-    def upper_bound(self, guarantees: Sequence[Guarantee]) -> float | None:
+    def upper_bound(
+        self, guarantees: Sequence[Guarantee], prior: float | None = None
+    ) -> float | None:
         """The smallest epsilon promised for add-or-remove at this metric's delta.
 
         A promise with a larger delta counts through its mechanism's privacy profile, where it has one.
