@@ -221,6 +221,23 @@ def test_an_unknown_kind_is_not_stored(tmp_path):
     assert len(set(KINDS)) == len(KINDS)
 
 
+def test_a_private_file_is_never_anybodys(tmp_path, monkeypatch):
+    path, seen = tmp_path / "risk.html", []
+    path.write_text("old")
+    path.chmod(0o666)
+    fsync, before = os.fsync, os.umask(0)
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (seen.append(os.fstat(fd).st_mode & 0o777), fsync(fd))
+    )
+    try:
+        write_atomically(path, "new", private=True)
+        write_atomically(tmp_path / "rows.json", "[]")
+    finally:
+        os.umask(before)
+    assert seen == [0o600, 0o666]
+    assert (path.stat().st_mode & 0o777, path.read_text()) == (0o600, "new")
+
+
 def test_a_file_is_no_store(tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(ConfigError, match="not a folder"):

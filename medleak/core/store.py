@@ -59,19 +59,25 @@ class Artefact:
     arrays: Mapping[str, np.ndarray]
 
 
-def write_atomically(path: Path, data: str | bytes) -> None:
-    """Write a file so that it appears whole or not at all."""
+def write_atomically(path: Path, data: str | bytes, *, private: bool = False) -> None:
+    """Write a file so that it appears whole or not at all.
+
+    Args:
+        private: nobody but the owner may read it, from the first byte on, whatever an earlier file of
+            the same name allowed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
-        _write(temporary, data.encode() if isinstance(data, str) else data)
+        mode = 0o600 if private else 0o666
+        _write(temporary, data.encode() if isinstance(data, str) else data, mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
+def _write(path: Path, data: bytes, mode: int = 0o666) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

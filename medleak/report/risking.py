@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medleak.core.store import write_atomically
 from medleak.engine.answers import stored_answers
 from medleak.engine.cell import load_rows
 from medleak.goals.membership.target_scores import TargetScores
@@ -29,7 +30,8 @@ FOLDER, PAGE, SHOWN = "risk", "risk.html", 12
 def risk(plan: Plan) -> Path | None:
     """Write ``risk/*.csv`` and ``risk.html`` into the grid's folder; the page, or None without cells.
 
-    One table for each cell that was measured on several targets.
+    One table for each cell that was measured on several targets. Patients stand in them by name, so
+    that nobody but the owner may read the files.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -40,16 +42,16 @@ def risk(plan: Plan) -> Path | None:
             continue
         table = risks(target_scores, cell.experiment.challenge.kind)
         name = "-".join(str(cell.config[g]["name"]) for g in ("target", "defense", "attack"))
-        folder = plan.folder / FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
-        table.to_csv(folder / f"{name}-{cell.key[:8]}.csv", index=False)
+        file = plan.folder / FOLDER / f"{name}-{cell.key[:8]}.csv"
+        write_atomically(file, table.to_csv(index=False), private=True)
         sections.append(_section(cell, table))
     if not sections:
         return None
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     page = plan.folder / PAGE
-    page.write_text(environment.get_template("risk.html.j2").render(sections=sections))
+    text = environment.get_template("risk.html.j2").render(sections=sections)
+    write_atomically(page, text, private=True)
     return page
 
 
