@@ -270,3 +270,23 @@ def test_where_nothing_was_observed_there_is_nothing_to_ask_about(message_rows):
     (row,) = message_rows(knowledge={"attribute": "sex"}, seeing={"observe": 0})
     assert row.status == "not_applicable"
     assert "no message was observed" in row.reason
+
+
+def test_what_the_adversary_is_given_is_computed_on_the_device(monkeypatch):
+    from types import SimpleNamespace
+
+    from medleak.goals.attribute import goal as attribute
+
+    seen = []
+
+    def release_of(spec, slots, store, *, device="cpu"):
+        seen.append(device)
+        raise LookupError
+
+    monkeypatch.setattr(attribute, "release_of", release_of)
+    monkeypatch.setattr(attribute, "_messages", lambda cell: False)
+    monkeypatch.setattr(attribute, "_column", lambda cell: None)
+    shadowed = SimpleNamespace(target=SimpleNamespace(experiment=None))
+    with pytest.raises(LookupError):
+        attribute.Attribute().asked(SimpleNamespace(slots=None), shadowed, None, device="cuda:0")
+    assert seen == ["cuda:0"]

@@ -23,7 +23,7 @@ def inputs(x: np.ndarray) -> Any:
 
 
 def last_layer(
-    network: Any, x: np.ndarray, n_outputs: int
+    network: Any, x: np.ndarray, n_outputs: int, *, device: str = "cpu"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features that enter the last linear layer, its weight, and the network's answers.
 
@@ -37,6 +37,7 @@ def last_layer(
     from torch import nn
 
     seen: list[tuple[Any, Any]] = []
+    network = network.to(device)
     linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
     hooks = [m.register_forward_hook(lambda m, i, o: seen.append((m, i[0]))) for m in linear]
     features, answers = [], []
@@ -44,7 +45,7 @@ def last_layer(
         with torch.inference_mode():
             for part in inputs(x).split(BATCH):
                 seen.clear()
-                answers.append(network(part))
+                answers.append(network(part.to(device)))
                 features.append(seen[-1][1] if seen else None)
     finally:
         for hook in hooks:
@@ -52,5 +53,5 @@ def last_layer(
     if not seen or seen[-1][0].out_features != n_outputs or features[0].ndim != 2:
         raise MedleakError(f"the network does not end in a linear layer with {n_outputs} outputs")
     found = (torch.cat(features), seen[-1][0].weight, torch.cat(answers))
-    features, weight, answers = (t.detach().double().numpy() for t in found)
+    features, weight, answers = (t.detach().cpu().double().numpy() for t in found)
     return features, weight, answers
