@@ -337,6 +337,20 @@ def softened(subject, by):
     return subject.replaced(scores=lambda x: by(subject.view("scores")(x)))
 
 
+def test_labels_that_scores_contradict_are_reported():
+    def turned(kept):
+        def apply(self, subject, *, problem):
+            return subject.replaced(
+                scores=lambda x: subject.view("scores")(x)[:, ::-1],
+                **({"labels": subject.view("labels")} if kept else {}),
+            )
+
+        return check(defense(hides={}, apply=apply))
+
+    assert turned(kept=False) == []
+    assert [problem for problem in turned(kept=True) if "disagree" in problem]
+
+
 def test_a_good_defense_passes():
     assert check(LabelsOnly()) == []
     exposing = defense(hides={}, exposes=("ciphertext",),

@@ -37,7 +37,10 @@ class RoundScores(Defense):
         if invalid_parameters := self.invalid_parameters():
             raise ConfigError(invalid_parameters[0])
         served = subject.without(self.hides)
-        return served.replaced(scores=self._rounded(subject.view("scores")))
+        rounded = self._rounded(subject.view("scores"))
+        # Rounded scores may tie: the label is the one that the service knew before it rounded.
+        kept = {"labels": subject.view("labels")} if "labels" in subject.views else {}
+        return served.replaced(scores=rounded, **kept)
 
     def _rounded(self, scores: Any) -> Any:
         def rounded(x: np.ndarray) -> np.ndarray:

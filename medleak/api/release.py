@@ -63,7 +63,14 @@ class Release:
         return view(x)
 
     def replaced(self, **views: Any) -> Release:
-        """The same release with some views swapped for others."""
+        """The same release with some views swapped for others.
+
+        Labels follow `scores` unless they are replaced too: they are then the largest, the first of
+        several. A defense whose scores may tie gives its labels itself.
+        """
+        if "scores" in views and "labels" in self.views and "labels" not in views:
+            scores = views["scores"]
+            views["labels"] = lambda x: scores(x).argmax(-1)
         return Release({**self.views, **views}, hidden=self.hidden, twin=self.twin)
 
     def granting(self, access: View) -> Release:

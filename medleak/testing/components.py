@@ -168,7 +168,18 @@ def _release_problems(
         problems.append(f"view '{view}' is new, but not in `exposes`")
     for view in sorted(left & {"scores", "labels"}):
         problems += _answer_problems(served, release, view, x)
+    if not problems and {"scores", "labels"} <= left:
+        problems += _label_problems(served, x)
     return problems
+
+
+def _label_problems(served: Release, x: np.ndarray) -> list[str]:
+    scores, labels = served.scores(x), served.labels(x)
+    own = np.take_along_axis(scores, np.asarray(labels, dtype=np.int64)[..., None], -1)[..., 0]
+    wrong = int((own < scores.max(-1)).sum())
+    return (
+        [f"views 'labels' and 'scores' disagree on {wrong} of {own.size} records"] if wrong else []
+    )
 
 
 def _answer_problems(served: Release, plain: Release, view: View, x: np.ndarray) -> list[str]:

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from medleak.api import ConfigError, Hidden, ProblemSpec, Release
+from medleak.defenses.serve.clip_confidence import ClipConfidence
 from medleak.defenses.serve.label_only import LabelOnly
+from medleak.defenses.serve.memguard import MemGuardLike
 from medleak.defenses.serve.round_scores import RoundScores
 from medleak.defenses.serve.temperature import Temperature
 
@@ -88,3 +90,34 @@ def test_impossible_settings_are_named(defense, named):
 @pytest.mark.parametrize("defense", [LabelOnly(), RoundScores(decimals=3), Temperature(t=2.5)])
 def test_repr_rebuilds(defense):
     assert vars(eval(repr(defense))) == vars(defense)
+
+
+def test_labels_follow_scores_unless_they_are_replaced():
+    scores = np.log([[0.7, 0.3], [0.2, 0.8]])
+    views = {"scores": lambda x: scores, "labels": lambda x: scores.argmax(-1)}
+    swapped = {"scores": lambda x: scores[:, ::-1]}
+    release = Release(views).replaced(**swapped)
+    assert release.labels(np.zeros(2)).tolist() == [1, 0]
+    own = Release(views).replaced(**swapped, labels=lambda x: np.array([0, 0]))
+    assert own.labels(np.zeros(2)).tolist() == [0, 0]
+    assert "labels" not in Release({"scores": views["scores"]}).replaced(**swapped).views
+
+
+@pytest.mark.parametrize(
+    "defense", [RoundScores(decimals=1), Temperature(), ClipConfidence(), MemGuardLike()], ids=repr
+)
+def test_no_shipped_defense_changes_a_label(defense):
+    rng = np.random.default_rng(0)
+    raw = rng.normal(size=(500, 3)) * 0.4
+    scores = raw - np.logaddexp.reduce(raw, axis=1, keepdims=True)
+
+    def lookup_release(x):
+        return scores[x[:, 0].astype(int)]
+
+    views = {"scores": lookup_release, "labels": lambda x: lookup_release(x).argmax(-1)}
+    release = Release({**views, "weights": {"w": np.zeros(2)}})
+    problem = ProblemSpec(10, 10, 1, (1,), 3)
+    x = np.arange(500.0)[:, None]
+    np.testing.assert_array_equal(
+        defense.apply(release, problem=problem).labels(x), scores.argmax(-1)
+    )
