@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import ConfigError, Defense, ProblemSpec, Release
-from medleak.core.keys import array_digest, digest
+from medleak.core.keys import array_digest, lasting_digest
 
 
 class MemGuardLike(Defense):
@@ -75,7 +75,7 @@ class MemGuardLike(Defense):
         @functools.cache
         def key() -> bytes:
             named = [[name, array_digest(np.asarray(weights[name]))] for name in sorted(weights)]
-            return bytes.fromhex(digest(["memguard", self.seed, named]))
+            return bytes.fromhex(lasting_digest(["memguard", self.seed, named]))
 
         def noisy(x: np.ndarray) -> np.ndarray:
             p, label = np.exp(plain(x)), labels(x)

@@ -10,8 +10,12 @@ import numpy as np
 
 from medleak.api import ConfigError
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Raised when the meaning of keys changes: everything stored before is then left unused."""
+
+DRAW_VERSION = 1
+"""Raised when draws come out otherwise; apart from `KEY_VERSION`, so that a new layout of keys changes
+no figure."""
 
 BENCH_VERSION = 1
 """Raised when runs come out otherwise: split, seeding, training. Everything is then trained anew."""
@@ -43,6 +47,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical({"v": KEY_VERSION, "value": value}).encode()).hexdigest()
 
 
+def lasting_digest(value: Any) -> str:
+    """As `digest`, but the same under every `KEY_VERSION`: for seeds and fingerprints of data."""
+    return hashlib.sha256(canonical({"v": DRAW_VERSION, "value": value}).encode()).hexdigest()
+
+
 def array_digest(*arrays: np.ndarray) -> str:
     """Hexadecimal SHA-256 over dtype, shape and bytes of each array."""
     sha = hashlib.sha256()
@@ -54,7 +63,7 @@ def array_digest(*arrays: np.ndarray) -> str:
 
 def seed_for(*names: Any) -> int:
     """A seed in 0..2**63 for the component that `names` name; independent between names."""
-    return int(digest(list(names))[:16], 16) >> 1
+    return int(lasting_digest(list(names))[:16], 16) >> 1
 
 
 def rng_for(*names: Any) -> np.random.Generator:

@@ -18,6 +18,7 @@ import numpy as np
 
 from medleak.api import Challenge, DataError, Dataset, MembershipTruth, ProblemSpec, Records
 from medleak.config.instantiate import build
+from medleak.core.files import stamps
 from medleak.core.keys import array_digest, rng_for
 from medleak.data.canaries import plant_canaries
 from medleak.data.splits import PARTS, split_identities, split_patients
@@ -119,7 +120,8 @@ class ExperimentData:
 
 
 def load_experiment_data(target: Mapping[str, Any], n_members: int | None) -> ExperimentData:
-    """Load, split and label the patients of a target; remembered per process.
+    """Load, split and label the patients of a target; remembered per process, until a file that the
+    data set's block names changes.
 
     Raises:
         DataError: see the data set and `split_patients`.
@@ -128,19 +130,20 @@ def load_experiment_data(target: Mapping[str, Any], n_members: int | None) -> Ex
     if n_members:
         split["n_members"] = n_members
     # Not canonical JSON: the order of keys is part of the meaning (class names, say).
-    return _load_experiment_data(json.dumps(target["dataset"]), json.dumps(split))
+    block = json.dumps(target["dataset"])
+    return _load_experiment_data(block, json.dumps(split), stamps(target["dataset"]))
 
 
 @functools.lru_cache(maxsize=2)
-def _load_dataset(block: str) -> Dataset:
+def _load_dataset(block: str, stamped: tuple[Any, ...]) -> Dataset:
     return build(json.loads(block)).load()
 
 
 @functools.lru_cache(maxsize=8)
-def _load_experiment_data(block: str, split_block: str) -> ExperimentData:
+def _load_experiment_data(block: str, split_block: str, stamped: tuple[Any, ...]) -> ExperimentData:
     from medleak.core.suggestions import unknown
 
-    dataset, split = _load_dataset(block), json.loads(split_block)
+    dataset, split = _load_dataset(block, stamped), json.loads(split_block)
     known = IDENTITY_KEYS if "n_identities" in split else SPLIT_KEYS
     for name in split:
         if name not in known:

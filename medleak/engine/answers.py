@@ -17,7 +17,15 @@ from medleak.api import Knowledge, MedleakError, Output, Records
 from medleak.api.goal import Question
 from medleak.api.knowledge import Make
 from medleak.config.instantiate import build, identities
-from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, array_digest, digest, rng_for
+from medleak.core.files import contents
+from medleak.core.keys import (
+    BENCH_VERSION,
+    MEASURE_VERSION,
+    array_digest,
+    digest,
+    lasting_digest,
+    rng_for,
+)
 from medleak.core.store import Artefact, Store
 from medleak.data.experiment import ExperimentData
 from medleak.engine.cell import Cell
@@ -72,6 +80,7 @@ def answer_key(cell: Cell, shadowed: ShadowedTarget, question: Question) -> str:
             "auxiliary": _content(cell.experiment.auxiliary),
             "blocks": cell.mounted,
             "versions": identities(cell.mounted),
+            "files": contents(cell.mounted),
             "knowledge": cell.knowledge,
             "question": _content(question.challenge),
             "bench": [BENCH_VERSION, MEASURE_VERSION],
@@ -123,7 +132,7 @@ def _attack(cell: Cell, shadowed: ShadowedTarget, question: Question, runs: Stor
         shadows=pool if shadowed.shadows else None,
         pool=cell.knowledge["pool"],
         # Neither the metrics asked for nor the other targets change what an attack draws.
-        rng=rng_for("attack", shadowed.target.key, cell.mounted, cell.knowledge),
+        rng=rng_for("attack", shadowed.target.lineage, cell.mounted, cell.knowledge),
         budget=cell.knowledge["budget"],
         reference=pool.open(shadowed.reference) if shadowed.reference else None,
         network=_network(cell),
@@ -143,10 +152,11 @@ def _network(cell: Cell) -> Any:
 def _kept(store: Store, experiment: ExperimentData, name: Any, make: Make) -> Mapping[str, Any]:
     """See `Knowledge.keep`."""
     auxiliary = [experiment.content(experiment.auxiliary.x), array_digest(experiment.auxiliary.y)]
-    key = digest([MEASURE_VERSION, auxiliary, name])
+    parts = [MEASURE_VERSION, auxiliary, name]
+    key = digest(parts)
     stored = store.get("kept", key)
     if stored is not None:
         return stored.arrays
-    arrays = make(rng_for("kept", key))
+    arrays = make(rng_for("kept", lasting_digest(parts)))
     store.save("kept", key, {}, dict(arrays))
     return arrays

@@ -13,6 +13,7 @@ from medleak.api import Attack, ConfigError, Guarantee
 from medleak.api.goal import Goal
 from medleak.config.instantiate import RESERVED, build, identities
 from medleak.config.plugins import folders_of
+from medleak.core.files import contents
 from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.core.store import Store
 from medleak.core.suggestions import unknown
@@ -217,6 +218,7 @@ class Cell:
                 "bench": [BENCH_VERSION, MEASURE_VERSION],
                 "blocks": blocks,
                 "versions": identities(blocks),
+                "files": contents(blocks),
                 "knowledge": self.knowledge,
                 "seed": self.config["seed"],
                 "n_targets": len(self.shadowed_targets),

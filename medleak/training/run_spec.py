@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ from medleak.api import (
     Trainer,
 )
 from medleak.config.instantiate import build, identities, static
-from medleak.core.keys import BENCH_VERSION, array_digest, digest
+from medleak.core.files import contents
+from medleak.core.keys import BENCH_VERSION, array_digest, digest, lasting_digest
 from medleak.data import proportions as proportions
 from medleak.data.experiment import ExperimentData, load_experiment_data, member_digest
 from medleak.training.pipeline import DefensePipeline, stage_blocks, training_blocks
@@ -54,19 +55,34 @@ class RunSpec:
     @functools.cached_property
     def key(self) -> str:
         """SHA-256 over everything that decides the weights; not device, workers or paths."""
-        experiment = self.experiment
         return digest(
             {
+                **self._facts,
                 "recipe": self.recipe_key,
-                "data": experiment.dataset.fingerprint,
-                "members": member_digest(self.records, self.member),
-                "validation": self._validation_digest(),
-                "bench": BENCH_VERSION,
-                "setting": list(experiment.problem.__dict__.values()),
-                "pool": self.pool,
-                "column": self.column,
+                "setting": asdict(self.experiment.problem),
             }
         )
+
+    @functools.cached_property
+    def lineage(self) -> str:
+        """What draws about this run descend from. Unlike `key` it keeps its layout for ever: another
+        would be another draw, and other figures."""
+        problem = self.experiment.problem
+        fields = ("n_records", "n_patients", "max_records", "in_shape", "n_outputs", "task", "unit")
+        values = [getattr(problem, name) for name in fields]
+        return lasting_digest({**self._facts, "recipe": self.recipe_lineage, "setting": values})
+
+    @functools.cached_property
+    def _facts(self) -> dict[str, Any]:
+        experiment = self.experiment
+        return {
+            "data": experiment.dataset.fingerprint,
+            "members": member_digest(self.records, self.member),
+            "validation": self._validation_digest(),
+            "bench": BENCH_VERSION,
+            "pool": self.pool,
+            "column": self.column,
+        }
 
     @property
     def base(self) -> str:
@@ -99,7 +115,14 @@ class RunSpec:
     @functools.cached_property
     def recipe_key(self) -> str:
         """What replicas share: model, recipe, training slots and component versions."""
-        return recipe_key(self.target, self.slots, self.policy)
+        blocks = recipe_blocks(self.target, self.slots, self.policy)
+        return digest({"blocks": blocks, "versions": identities(blocks), "files": contents(blocks)})
+
+    @functools.cached_property
+    def recipe_lineage(self) -> str:
+        """As `recipe_key`, for seeds; see `lineage`."""
+        blocks = recipe_blocks(self.target, self.slots, self.policy)
+        return lasting_digest({"blocks": blocks, "versions": identities(blocks)})
 
     @functools.cached_property
     def adversary(self) -> AdversaryPolicy | None:
@@ -129,13 +152,12 @@ class RunSpec:
         return {k: v for k, v in self.__dict__.items() if k != "experiment"}
 
 
-def recipe_key(
+def recipe_blocks(
     target: Mapping[str, Any], slots: Mapping[str, Any], policy: Mapping[str, Any] | None = None
-) -> str:
-    """Digest of model, recipe, training slots and policy, with the versions of their components."""
+) -> list[Any]:
+    """Model, recipe, training slots and policy: what replicas share."""
     blocks = [target["model"], target["recipe"], training_blocks(slots)]
-    blocks += [policy] if policy else []
-    return digest({"blocks": blocks, "versions": identities(blocks)})
+    return blocks + ([policy] if policy else [])
 
 
 def build_model(target: Mapping[str, Any], experiment: ExperimentData, seed: int) -> Any:

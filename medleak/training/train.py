@@ -43,7 +43,7 @@ def train(spec: RunSpec, store: Store, *, device: str = "cpu") -> float | None:
 
 def _train(spec: RunSpec, store: Store, device: str) -> float:
     experiment, start = spec.experiment, time.perf_counter()
-    seed = seed_for("run", spec.recipe_key, experiment.split_seed, spec.pool, spec.column)
+    seed = seed_for("run", spec.recipe_lineage, experiment.split_seed, spec.pool, spec.column)
     trainer, records, member = _prepared(spec, seed)
     model = build_model(spec.target, experiment, seed)
     recorder = ObservationRecorder(store, spec.key, _positions(records, spec, member))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import ConfigError, DataError, Dataset, DatasetSource, Records
-from medleak.core.keys import array_digest, digest
+from medleak.core.keys import array_digest, lasting_digest
 from medleak.core.suggestions import unknown
 from medleak.targets.datasets._files import inside, locate
 
@@ -110,7 +110,9 @@ class ImageFolder(DatasetSource):
             source=source,
             name=self.title or root.name,
             classes=classes,
-            fingerprint=digest(["folder", self.version, list(classes), sorted(groups), arrays]),
+            fingerprint=lasting_digest(
+                ["folder", self.version, list(classes), sorted(groups), arrays]
+            ),
             patients_known=self.patient is not None,
             citation=self.citation,
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from medleak.api import ConfigError, DataError, Dataset, DatasetSource, Records
-from medleak.core.keys import array_digest, digest
+from medleak.core.keys import array_digest, lasting_digest
 from medleak.core.suggestions import unknown
 from medleak.targets.datasets._files import VARIABLE, data_root, file_digest, locate
 from medleak.targets.datasets._medmnist_facts import ADDRESS, CITATION, FAMILY, SIZES, Facts
@@ -72,7 +72,9 @@ class MedMNIST(DatasetSource):
             source=source,
             name=self._stem,
             classes=facts.classes,
-            fingerprint=digest(["medmnist", self.version, self._stem, array_digest(x, y, source)]),
+            fingerprint=lasting_digest(
+                ["medmnist", self.version, self._stem, array_digest(x, y, source)]
+            ),
             task="multilabel" if facts.multilabel else "multiclass",
             patients_known=False,
             citation=f"{CITATION}; {facts.licence}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from medleak.api import ConfigError, Dataset, DatasetSource, Records
-from medleak.core.keys import array_digest, digest, rng_for
+from medleak.core.keys import array_digest, lasting_digest, rng_for
 
 AGE_EDGES = (40, 60, 75)
 AGE_BANDS = np.array(["18-39", "40-59", "60-74", "75+"])
@@ -108,7 +108,7 @@ class Phantom(DatasetSource):
         columns = [records.groups[name] for name in sorted(records.groups)]
         arrays = array_digest(records.x, records.y, records.patients, *columns)
         settings = {**vars(self), "scans_per_patient": list(self.scans_per_patient)}
-        return digest(["phantom", self.version, settings, arrays])
+        return lasting_digest(["phantom", self.version, settings, arrays])
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class Inversion(Goal):
         n_images, in_shape = case.knowledge["n_images"], experiment.problem.in_shape
         challenge = InversionChallenge(np.sort(order[:n]), n_images, in_shape)
         truth = _truth(experiment, run.column, runs.model(_evaluator(case)))
-        guesses = _without_model(experiment, challenge, runs.release(run), run.key)
+        guesses = _without_model(experiment, challenge, runs.release(run), run.lineage)
         return Question(challenge, truth, baselines=guesses, notes={"classes": challenge.classes})
 
     def samples(self, case: Any, outputs: AttackOutputs, runs: Any) -> list[Sample]:

@@ -61,7 +61,7 @@ class Reconstruction(Goal):
                 member=experiment.secret(run.column).member,
                 n_candidates=case.knowledge["n_candidates"],
                 clip=runs.facts(run).get("clip"),
-                rng=rng_for("informed", run.key),
+                rng=rng_for("informed", run.lineage),
             )
         notes = {"positions": task.positions}
         return Question(task.challenge, task, notes=notes, facts={"ages": task.age.tolist()})
