@@ -1,6 +1,8 @@
 """From YAML to class: only what is allowed, read without importing where possible."""
 
 import hashlib
+import re
+import sys
 
 import pytest
 
@@ -8,6 +10,8 @@ from medleak.api import ConfigError, ThreatModel
 from medleak.config import catalogue, plugins
 from medleak.config import instantiate as components
 from medleak.engine import plan as grid
+from medleak.engine.executors import Executor
+from medleak.training.run_spec import RunSpec, build_model, make_trainer
 
 
 @pytest.mark.parametrize("target", ["os.system", "builtins.eval", "subprocess.Popen", "torch.load"])
@@ -142,3 +146,37 @@ def test_identities_are_gathered_from_anywhere():
     config = {"a": [{"_target_": "toy.Steps"}], "b": {"c": {"_target_": "toy.Blobs"}}}
     names = [name.split("#")[0] for name in components.identities(config)]
     assert names == ["toy.Blobs", "toy.Steps"]
+
+
+@pytest.mark.parametrize("name", ["subprocess", "sys", "yaml"])
+def test_a_plugin_named_like_an_installed_module_opens_nothing(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(components, "_roots", set(components._roots))
+    monkeypatch.setattr(components, "_folders", dict(components._folders))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / f"{name}.py").write_text("class Popen:\n    pass\n")
+    components.add_plugin_folder(tmp_path)
+    for act in (components.static, components.load):
+        with pytest.raises(ConfigError, match=re.escape(str(tmp_path / name))):
+            act(f"{name}.Popen")
+
+
+@pytest.mark.parametrize("place", ["dataset", "model", "recipe"])
+def test_every_part_of_a_target_needs_its_base_class(toy_config, place):
+    config = toy_config()
+    config["target"][place] = {"_target_": "medleak.engine.executors.SerialExecutor"}
+    config["target"]["split"]["seed"] = 3  # not in memory
+
+    def made():
+        spec = RunSpec(config["target"], {}, None, "audit", 0)
+        return build_model(spec.target, spec.experiment, 0), make_trainer(spec)
+
+    with pytest.raises(ConfigError, match="is no "):
+        made()
+
+
+def test_an_executor_is_one():
+    assert isinstance(
+        components.build({"_target_": "medleak.engine.executors.LocalExecutor"}), Executor
+    )
+    with pytest.raises(ConfigError, match="is no Executor"):
+        components.build({"_target_": "toy.Steps"}, of=Executor)

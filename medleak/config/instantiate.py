@@ -20,6 +20,7 @@ from typing import Any
 from medleak.api import ConfigError, MedleakError, ThreatModel
 
 _roots: set[str] = {"medleak"}
+_folders: dict[str, set[Path]] = {}
 RESERVED = {"name", "summary", "knowledge", "policy", "_target_"}
 
 
@@ -136,6 +137,16 @@ def _source(module: str) -> Path:
     return Path(spec.origin)
 
 
+def _checked_source(module: str) -> Path:
+    """As `_source`; what a plugin folder lets be named must lie in that folder."""
+    path, root = _source(module), module.split(".")[0]
+    folders = _folders.get(root, set())
+    if folders and not any(path.resolve().is_relative_to(folder) for folder in folders):
+        mine = ", ".join(str(folder / root) for folder in sorted(folders))
+        raise ConfigError(f"plugin '{mine}' has the name of an installed module, {path}: rename it")
+    return path
+
+
 def static(target: str) -> Static:
     """Literals of the class that `target` names, its own and those it inherits (see `lineage`).
 
@@ -143,7 +154,7 @@ def static(target: str) -> Static:
         ConfigError: not allowed, not found, or not a class.
     """
     module, name = _split(target)
-    return _static(target, _source(module), name)
+    return _static(target, _checked_source(module), name)
 
 
 @functools.cache
@@ -367,8 +378,7 @@ def add_plugin_folder(folder: Path) -> None:
     """Make the modules of `folder` importable and nameable by `_target_`."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
-    for path in folder.glob("*.py"):
-        allow(path.stem)
-    for path in folder.iterdir():
-        if (path / "__init__.py").exists():
-            allow(path.name)
+    packages = (path.parent.name for path in folder.glob("*/__init__.py"))
+    for name in [*(path.stem for path in folder.glob("*.py")), *packages]:
+        allow(name)
+        _folders.setdefault(name, set()).add(folder.resolve())

@@ -16,7 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Challenge, DataError, Dataset, MembershipTruth, ProblemSpec, Records
+from medleak.api import (
+    Challenge,
+    DataError,
+    Dataset,
+    DatasetSource,
+    MembershipTruth,
+    ProblemSpec,
+    Records,
+)
 from medleak.config.instantiate import build
 from medleak.core.files import stamps
 from medleak.core.keys import array_digest, rng_for
@@ -136,7 +144,7 @@ def load_experiment_data(target: Mapping[str, Any], n_members: int | None) -> Ex
 
 @functools.lru_cache(maxsize=2)
 def _load_dataset(block: str, stamped: tuple[Any, ...]) -> Dataset:
-    return build(json.loads(block)).load()
+    return build(json.loads(block), of=DatasetSource).load()
 
 
 @functools.lru_cache(maxsize=8)

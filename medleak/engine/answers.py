@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Knowledge, MedleakError, Output, Records
+from medleak.api import Attack, Knowledge, MedleakError, Output, Records
 from medleak.api.goal import Question
 from medleak.api.knowledge import Make
 from medleak.config.instantiate import build, identities
@@ -138,7 +138,7 @@ def _attack(cell: Cell, shadowed: ShadowedTarget, question: Question, runs: Stor
         network=_network(cell),
         keep=partial(_kept, runs.store, experiment),
     )
-    attack = build(cell.config["attack"])  # nothing that was learnt on one target serves another
+    attack = build(cell.config["attack"], of=Attack)  # nothing that was learnt on one target serves another
     release = runs.release(shadowed.target).granting(access)
     return attack.execute(release, question.challenge, knowledge)
 

@@ -262,7 +262,7 @@ class Cell:
     @functools.cached_property
     def guarantees(self) -> list[Guarantee]:
         """Everything that the defense formally promises."""
-        recipe = build(self.config["target"]["recipe"])
+        recipe = build(self.config["target"]["recipe"], of=Trainer)
         return self.pipeline.guarantees(recipe, self.experiment.problem)
 
     @property

@@ -117,7 +117,12 @@ def _model_fault(block: str, problem: ProblemSpec) -> str:
         import torch
 
         with torch.random.fork_rng(devices=[]):
-            build(json.loads(block), in_shape=problem.in_shape, n_outputs=problem.n_outputs)
+            build(
+                json.loads(block),
+                of=torch.nn.Module,
+                in_shape=problem.in_shape,
+                n_outputs=problem.n_outputs,
+            )
     except Exception as error:  # whatever a layer says to sizes that it cannot have
         return str(error) if isinstance(error, MedleakError) else f"building it {raised(error)}"
     return ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -31,7 +32,30 @@ GPU_JOBS = 2
 """Processes that share a GPU where nobody says how many: one feeds it while the other computes."""
 
 
-class LocalExecutor(Component):
+class Executor(Component, ABC):
+    """Base of what runs tasks.
+
+    Attributes:
+        slots: how many tasks it takes at once.
+    """
+
+    slots: int
+
+    def suit(self, *, tasks: int, device: str) -> None:
+        """Learn what it will be used for, before the first task."""
+
+    def start(self) -> None:
+        """Start its workers ahead of the first task."""
+
+    @abstractmethod
+    def submit(self, function: Callable[..., Any], *args: Any) -> Future:
+        """Run `function(*args)`."""
+
+    def shutdown(self, *, kill: bool = False) -> None:
+        """Stop its workers: after their task, or at once."""
+
+
+class LocalExecutor(Executor):
     """Processes of one thread each that live as long as the grid.
 
     Args:
@@ -78,16 +102,10 @@ class LocalExecutor(Component):
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-class SerialExecutor(Component):
+class SerialExecutor(Executor):
     """This process, one task at a time: for debugging, and under other people's schedulers."""
 
     slots = 1
-
-    def suit(self, *, tasks: int, device: str) -> None:
-        """One at a time suits all work."""
-
-    def start(self) -> None:
-        """Nothing to start."""
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future:
         """Run `function(*args)` now."""
@@ -100,9 +118,6 @@ class SerialExecutor(Component):
             except BaseException as error:  # a plugin may call sys.exit
                 future.set_exception(error)
         return future
-
-    def shutdown(self, *, kill: bool = False) -> None:
-        """Nothing to stop."""
 
 
 def _start(workers: int) -> ProcessPoolExecutor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from medleak.api import NotApplicable
+from medleak.api import Metric, NotApplicable
 from medleak.api.goal import Answered, AttackOutputs, Sample
 from medleak.config.instantiate import build
 from medleak.core.store import Store
@@ -60,7 +60,7 @@ def score(
     cell: Cell, samples: Sequence[Sample], shared: dict[str, Any], keys: dict[str, list[str]]
 ) -> list[Row]:
     """The rows of a cell, from what its goal made of the answers."""
-    metrics = {name: build(block) for name, block in cell.metrics.items()}
+    metrics = {name: build(block, of=Metric) for name, block in cell.metrics.items()}
     rows = []
     for sample in samples:
         parts = {**shared, "controls": {**shared["controls"], **sample.controls}}

@@ -167,7 +167,12 @@ def build_model(target: Mapping[str, Any], experiment: ExperimentData, seed: int
     problem = experiment.problem
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed % 2**63)
-        return build(target["model"], in_shape=problem.in_shape, n_outputs=problem.n_outputs)
+        return build(
+            target["model"],
+            of=torch.nn.Module,
+            in_shape=problem.in_shape,
+            n_outputs=problem.n_outputs,
+        )
 
 
 def with_weights(
@@ -185,5 +190,5 @@ def with_weights(
 def make_trainer(spec: RunSpec) -> Trainer:
     """The target's trainer under the training slots of `spec`."""
     return DefensePipeline(spec.slots).trainer(
-        build(spec.target["recipe"]), spec.experiment.problem
+        build(spec.target["recipe"], of=Trainer), spec.experiment.problem
     )
