@@ -1,5 +1,6 @@
 """Plans and their execution: nothing twice, nothing lost, failures as rows."""
 
+import contextlib
 import json
 import os
 import signal
@@ -396,3 +397,22 @@ def test_ctrl_c_stops_cleanly_and_the_next_command_resumes(outside):
     trained, _, _ = stopped.finish()
     assert int(trained) < 7
     assert {row.status for row in stopped.plan().rows()} == {"ok"}
+
+
+def test_ctrl_c_that_a_callback_swallows_is_noticed(toy_config, tmp_path):
+    class Swallowing(SerialExecutor):
+        count = 0
+
+        def submit(self, function, *args):
+            self.count += 1
+            with contextlib.suppress(KeyboardInterrupt):  # as callbacks of futures do
+                signal.raise_signal(signal.SIGINT)
+            return super().submit(function, *args)
+
+    before, executor = signal.getsignal(signal.SIGINT), Swallowing()
+    plan = grid.plan(
+        [Job((), {}, toy_config())], metrics={}, out=tmp_path / "out", store=tmp_path / "store"
+    )
+    assert grid.execute(plan, executor=executor).interrupted
+    assert executor.count == 1
+    assert signal.getsignal(signal.SIGINT) is before

@@ -7,6 +7,8 @@ way. Two grids may work on the same store: a run that another process is trainin
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -126,7 +128,9 @@ def execute(
     plan.store.ready()
     state = _prepare(plan, options)
     interrupted = False
+    signals = _Interrupts()
     try:
+        signals.observer()
         if state.cells or not (plan.folder / MANIFEST).exists():
             plan.device = pick_device(plan.device)
             executor.suit(tasks=len(state), device=plan.device)
@@ -134,11 +138,14 @@ def execute(
                 executor.start()
             save_manifest(plan, plan.device)
         with bar(progress) as report:
-            _work(plan, state, executor, options, partial(report, total=len(state)))
+            _work(plan, state, executor, options, partial(report, total=len(state)), signals)
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        executor.shutdown(kill=bool(state.flying))
+        try:
+            executor.shutdown(kill=bool(state.flying))
+        finally:
+            signals.release()
     reason = "interrupted" if interrupted else state.stopped
     rows = plan.rows(reason)
     if (plan.folder / MANIFEST).exists():  # else stopped before there was a grid to speak of
@@ -152,6 +159,40 @@ def execute(
         trained=state.trained,
         measured=state.measured,
     )
+
+
+class _Interrupts:
+    """Remembers Ctrl-C while a grid is at work.
+
+    Python raises KeyboardInterrupt wherever the main thread happens to be. In a callback of a future,
+    of a weak reference or of garbage collection it is printed and dropped: the loop that looks here
+    notices all the same. Only the main thread may watch, and only what raises is replaced.
+    """
+
+    def __init__(self) -> None:
+        self.seen, self._before = False, None
+
+    def observer(self) -> None:
+        """Note every interruption from here on, and let it act as before."""
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is threading.main_thread() and callable(before):
+            self._before = before
+            signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.seen = True
+        self._before(number, frame)
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where there was one."""
+        if self.seen:
+            raise KeyboardInterrupt
+
+    def release(self) -> None:
+        """Give the handler back."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None
 
 
 def save_rows(plan: Plan, rows: list[Any]) -> None:
@@ -177,11 +218,17 @@ def _prepare(plan: Plan, options: Options) -> _State:
 
 
 def _work(
-    plan: Plan, state: _State, executor: Any, options: Options, report: Callable[..., None]
+    plan: Plan,
+    state: _State,
+    executor: Any,
+    options: Options,
+    report: Callable[..., None],
+    signals: _Interrupts,
 ) -> None:
     start = time.monotonic()
     report(0, what="")
     while state.queue or state.suspects or state.flying or state.again:
+        signals.check()
         late = options.budget is not None and time.monotonic() - start > options.budget
         if late or (options.fail_fast and state.failed):
             state.stopped = "budget" if late else "stopped at a failure"
