@@ -84,7 +84,7 @@ class ImprintServer(ServerPolicy):
     paper = "Fowl et al. 2022, Robbing the Fed, ICLR"
 
     def __init__(
-        self, *, bins: int = 128, sparse: bool = False, gain: float = 100.0, reach: float = 1e-4
+        self, *, bins: int = 256, sparse: bool = False, gain: float = 100.0, reach: float = 1e-4
     ):
         self.bins = bins
         self.sparse = sparse

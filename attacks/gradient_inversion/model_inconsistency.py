@@ -28,7 +28,7 @@ class InconsistentServer(ImprintServer):
         self,
         *,
         victims: int = 1,
-        bins: int = 128,
+        bins: int = 256,
         sparse: bool = True,
         gain: float = 100.0,
         reach: float = 1e-4,

@@ -61,7 +61,7 @@ class Ensemble(Attack):
     )
     paper = "Wolpert 1992, Stacked Generalization, Neural Networks"
 
-    def __init__(self, *, attacks: Sequence[Attack], targets: int = 4, nonnegative: bool = True):
+    def __init__(self, *, attacks: Sequence[Attack], targets: int = 3, nonnegative: bool = True):
         self.attacks = attacks
         self.targets = targets
         self.nonnegative = nonnegative

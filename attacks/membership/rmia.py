@@ -78,7 +78,7 @@ class RMIA(Attack):
         *,
         mode: Literal["online", "offline"] = "online",
         temperature: float = 2.0,
-        gamma: float = 2.0,
+        gamma: float = 1.0,
         a: float | Literal["tuned"] = "tuned",
         max_population: int = 10000,
         queries: Literal["identity", "flip", "all"] = "identity",

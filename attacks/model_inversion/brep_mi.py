@@ -66,7 +66,7 @@ class BREPMI(ModelInversion):
         points: int = 32,
         radius: float = 2.0,
         growth: float = 1.3,
-        agree: float = 1.0,
+        agree: float = 0.75,
         iterations: int = 60,
         patience: int = 1000,
     ):

@@ -51,9 +51,9 @@ class PlugAndPlay(GuidedInversion):
         first: Selection,
         last: Selection,
         descent: Walk,
-        starts: int = 4,
+        starts: int = 2,
         loss: str = "poincare",
-        prior_weight: float = 0.0,
+        prior_weight: float = 0.03,
         crops: RandomCrops | None = None,
     ):
         self.prior = prior

@@ -25,7 +25,7 @@ class WeightDecay(RecipeFilling):
     paper = "Shokri et al., Membership Inference Attacks Against Machine Learning Models, S&P 2017"
     needs = ("weight_decay",)
 
-    def __init__(self, *, weight_decay: float = 1.0):
+    def __init__(self, *, weight_decay: float = 3.0):
         self.weight_decay = weight_decay
 
     def invalid_parameters(self) -> list[str]:
