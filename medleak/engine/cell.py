@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, ConfigError, Guarantee
+from medleak.api import Attack, ConfigError, Guarantee, Trainer
 from medleak.api.goal import Goal
 from medleak.config.instantiate import RESERVED, build, identities
 from medleak.config.plugins import folders_of

@@ -27,7 +27,7 @@ from medleak.metrics.privacy.audit import (
     trials_epsilon,
     trials_gaussian,
 )
-from medleak.metrics.privacy.epsilon import OneRunEpsilon, by_run
+from medleak.metrics.privacy.epsilon import MOST, OneRunEpsilon, by_run
 
 DELTA = 1e-5
 EPSILONS = (0.0, 1.0, 4.0)
@@ -512,3 +512,14 @@ def test_settings_that_make_no_sense():
     assert OneRunEpsilon(shares=()).invalid_parameters() == [
         "shares are empty: give at least one pair"
     ]
+
+
+def test_a_bound_that_no_attack_could_raise_says_so():
+    member = np.random.default_rng(0).random(120) < 0.5
+    patients = np.arange(120)
+    perfect = OneRunEpsilon()(MembershipScores(member * 1.0, patients), MembershipTruth(member))
+    assert perfect.flag == f"{MOST}, {perfect.value:.2f}"
+    noisy = member + np.random.default_rng(1).normal(size=120)
+    found = OneRunEpsilon()(MembershipScores(noisy, patients), MembershipTruth(member))
+    assert 0 <= found.value < perfect.value
+    assert found.flag == ""

@@ -46,6 +46,10 @@ def by_run(
     return np.stack([part[0] for part in parts]), np.stack([part[2] for part in parts])
 
 
+MOST = "the most that these guesses can show"
+"""Flags a bound that a perfect attack would not have raised: epsilon may be far larger."""
+
+
 class AuditedEpsilon(Metric):
     r"""Base: a one-sided lower bound on epsilon at `level`, for the claim's `delta`.
 
@@ -88,7 +92,10 @@ class AuditedEpsilon(Metric):
         if why:
             return Estimate(None, None, None, n, self.level, self.method, why)
         bound = self.audited(scores, member).epsilon
-        return Estimate(bound, bound, None, n, self.level, self.method)
+        # An attack that knew everybody would have shown this much: what stops there is the plan.
+        most = self.audited(member.astype(float), member).epsilon
+        flag = f"{MOST}, {most:.2f}" if 0 < most <= bound else ""
+        return Estimate(bound, bound, None, n, self.level, self.method, flag)
 
     def lower_bound(
         self, output: MembershipScores, secret: MembershipTruth, level: float = VIOLATION_LEVEL
