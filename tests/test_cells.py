@@ -64,12 +64,19 @@ def test_attacks_that_bring_their_own_first_layer_read_any():
 
 
 def test_a_network_of_which_no_first_layer_is_declared_is_not_refused(tmp_path, monkeypatch):
-    own = "from medleak.targets.architectures.cnn import SmallCNN\nclass OwnCNN(SmallCNN): version = 1\n"
+    own = (
+        "from medleak.targets.architectures.cnn import SmallCNN\nimport torch\n"
+        "class Derived(SmallCNN): version = 1\n"
+        "class OwnCNN(torch.nn.Module):\n    def __init__(self, **sizes):\n        super().__init__()\n"
+    )
     (tmp_path / "own_network_of_mine.py").write_text(own)
     (tmp_path / "conf").mkdir()
     monkeypatch.setenv(plugins.VARIABLE, str(tmp_path))
     model = "target.model._target_=own_network_of_mine.OwnCNN"
-    assert reasons(cell("target=phantom_cnn", "defense=fedsgd", "attack=linear_layer", model)) == []
+    words = ("target=phantom_cnn", "defense=fedsgd", "attack=linear_layer")
+    assert reasons(cell(*words, model)) == []
+    inherited = reasons(cell(*words, model.replace("OwnCNN", "Derived")))
+    assert len(inherited) == 1
 
 
 @pytest.mark.parametrize(
