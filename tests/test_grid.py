@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -351,15 +352,14 @@ def outside(toy_config, tmp_path):
     return make
 
 
-def test_killed_at_twenty_random_moments_the_table_is_that_of_an_undisturbed_grid(outside):
-    import random
-
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_the_table_is_that_of_an_undisturbed_grid(outside, kills):
     calm, victim = outside("calm"), outside("victim")
     start = time.monotonic()
     calm.finish()
     whole = time.monotonic() - start
     rng = random.Random(0)
-    for _ in range(20):
+    for _ in range(kills):
         process = victim.start()
         time.sleep(rng.uniform(0.3, 1.0) * whole)
         if process.poll() is None:
