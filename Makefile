@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# A worker that computes is one thread: two of many threads each stand in each other's way.
+export OMP_NUM_THREADS ?= 1
+
 .PHONY: demo test bench slow check clean
 .DEFAULT_GOAL := demo
 
@@ -10,13 +13,13 @@ demo: $(READY)
 	$(BIN)/medleak grid demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 bench: $(READY)
-	$(BIN)/python -m pytest -m bench tests --benchmark-columns=min,median,max,rounds
+	$(BIN)/python -m pytest -m bench tests --benchmark-enable --benchmark-columns=min,median,max,rounds
 
 check: $(READY)
 	$(BIN)/ruff check .
