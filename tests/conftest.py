@@ -1,6 +1,8 @@
 """Shared fixtures: a toy target, and where the real images are."""
 
 import os
+import sys
+import textwrap
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch reads it: workers share the cores
@@ -9,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch reads it: workers share 
 import pytest
 
 from medleak.config import instantiate as components
+from medleak.config import plugins
 
 TOYS = Path(__file__).parent / "toys"
 components.add_plugin_folder(TOYS)
@@ -52,3 +55,35 @@ def toy_config():
         }
 
     return make
+
+
+@pytest.fixture
+def one_thread():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def own_folder(tmp_path, monkeypatch):
+    """The working directory is a folder of the test's own, and no plugin is asked for."""
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    monkeypatch.delenv("MEDLEAK_DEBUG", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A function that writes a plugin's module and returns the `_target_` of its class."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(components, "_roots", set(components._roots))
+
+    def write(name, source):
+        (tmp_path / f"{name}.py").write_text(textwrap.dedent(source))
+        components.add_plugin_folder(tmp_path)
+        return f"{name}.Mine"
+
+    return write

@@ -138,7 +138,9 @@ def _attack(cell: Cell, shadowed: ShadowedTarget, question: Question, runs: Stor
         network=_network(cell),
         keep=partial(_kept, runs.store, experiment),
     )
-    attack = build(cell.config["attack"], of=Attack)  # nothing that was learnt on one target serves another
+    attack = build(
+        cell.config["attack"], of=Attack
+    )  # nothing that was learnt on one target serves another
     release = runs.release(shadowed.target).granting(access)
     return attack.execute(release, question.challenge, knowledge)
 

@@ -12,14 +12,6 @@ from medleak.targets.recipes import SGD
 
 
 @pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
 def small(one_thread):
     """Images of noise (`records`), a `network`, a `recipe`, and `fit` under a list of defenses."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from scipy.stats import norm
+from rebuilt_images import EVERY, game, smooth_images, with_images
 
 from medleak.api import DataError, Reconstructions, ReconstructionTruth
 from medleak.config.instantiate import build
@@ -20,49 +20,9 @@ from medleak.metrics.image_matching import (
     standardised,
 )
 from medleak.metrics.reconstruction import MSE, PSNR, SSIM, Identified, Recovered, chance
-from medleak.metrics.statistics.clustered import (
-    Sample,
-    mean_interval,
-    share_interval,
-    share_lower_bound,
-)
 
 CONF = Path(__file__).parents[2] / "conf" / "metric"
 NAMES = ["psnr", "ssim", "mse", "identified", "recovered"]
-EVERY = [PSNR(), SSIM(), MSE(), Identified(), Recovered()]
-
-
-def smooth_images(n, seed=0, size=16):
-    """Images with some structure, in 0..1, all different."""
-    from scipy.ndimage import gaussian_filter
-
-    noise = np.random.default_rng(seed).normal(size=(n, 1, size, size))
-    rough = gaussian_filter(noise, 1.5, axes=(2, 3))
-    low, high = rough.min(axis=(2, 3), keepdims=True), rough.max(axis=(2, 3), keepdims=True)
-    return (rough - low) / (high - low)
-
-
-def game(n_trials=6, batch=4, n_gallery=60, seed=0):
-    """An exact reconstruction: shuffled originals, batches of unequal size."""
-    rng = np.random.default_rng(seed)
-    gallery = smooth_images(n_gallery, seed)
-    counts = np.array([batch - (t % 2 if batch > 1 else 0) for t in range(n_trials)])
-    positions = np.full((n_trials, batch), -1)
-    images = np.full((n_trials, batch, *gallery.shape[1:]), 7.0)  # padding, never to be read
-    drawn = rng.permutation(n_gallery)
-    for t, n in enumerate(counts):
-        positions[t, :n], drawn = drawn[:n], drawn[n:]
-        images[t, :n] = gallery[rng.permutation(positions[t, :n])]
-    return Reconstructions(images, counts, gallery, np.arange(n_gallery)), ReconstructionTruth(
-        positions
-    )
-
-
-def with_images(output, images):
-    return Reconstructions(images, output.n_records, output.gallery, output.patients)
-
-
-# --------------------------------------------------------------------------- matching
 
 
 def test_assignment_is_the_best_of_all_permutations():
@@ -129,9 +89,6 @@ def test_pixels_that_are_no_numbers_are_an_error_and_padding_is_not_read(bad):
     images[1, 2, 0, 0, 0] = bad
     with pytest.raises(DataError, match="observation 1"):
         MSE()(with_images(output, images), secret)
-
-
-# --------------------------------------------------------------------------- values
 
 
 def test_an_exact_reconstruction():
@@ -254,9 +211,6 @@ def test_one_observation_has_no_interval_of_a_mean_and_a_wide_one_of_a_share():
     assert share.low < 0.06
 
 
-# --------------------------------------------------------------------------- identification
-
-
 def test_brightness_and_contrast_name_nobody():
     output, secret = game(12, 2)
     faint = with_images(output, 0.45 + 0.1 * output.images)
@@ -322,189 +276,6 @@ def test_naming_many_for_a_batch_pays_at_most_their_number():
         output = Reconstructions(images, np.array([5]), gallery, np.arange(40))
         values.append(Identified()(output, ReconstructionTruth(positions)).value)
     assert 2 / 40 < np.mean(values) <= 5 / 40 + 3 * np.std(values) / np.sqrt(150)
-
-
-# --------------------------------------------------------------------------- baselines
-
-
-def test_mean_image_by_label():
-    output, _ = game(2, 2)
-    auxiliary = np.stack([np.full((1, 16, 16), v) for v in (0.0, 0.2, 0.8)])
-    y = np.array([0, 0, 1])
-    found = baselines.mean_image(output, auxiliary, y=y, labels=[np.array([0, 1]), np.array([7])])
-    assert found.images[0, :, 0, 0, 0] == pytest.approx([0.1, 0.8])
-    assert found.images[1, 0, 0, 0, 0] == pytest.approx(1 / 3)
-    plain = baselines.mean_image(output, auxiliary)
-    assert plain.images == pytest.approx(1 / 3)
-
-
-def test_the_typical_image_has_the_least_error_to_the_others():
-    output, _ = game(2, 2)
-    auxiliary = smooth_images(9, seed=3)
-    best = min(auxiliary, key=lambda x: ((auxiliary - x) ** 2).mean())
-    assert (baselines.typical_image(output, auxiliary).images == best).all()
-
-
-def test_other_observations_never_return_their_own():
-    for n_trials, batch in ((2, 3), (5, 4)):
-        output, secret = game(n_trials, batch)
-        shifted = baselines.other_observations(output)
-        for t, n in enumerate(output.n_records):
-            own = output.gallery[secret.positions[t, :n]]
-            assert squared_distances(shifted.images[t, :n], own).min() > 1e-4
-            elsewhere = output.gallery[secret.positions[secret.positions >= 0]]
-            assert squared_distances(shifted.images[t, :n], elsewhere).min(axis=1).max() < 1e-12
-    with pytest.raises(DataError, match="at least 2"):
-        baselines.other_observations(game(1)[0])
-
-
-@pytest.mark.parametrize("control", [baselines.mean_image, baselines.typical_image])
-def test_a_baseline_without_auxiliary_images_is_an_error(control):
-    with pytest.raises(DataError, match="no auxiliary image"):
-        control(game(2)[0], np.zeros((0, 1, 16, 16)))
-
-
-def test_reach_is_what_the_best_auxiliary_image_scores():
-    auxiliary, gallery = smooth_images(12, seed=1), smooth_images(5, seed=2)
-    want = [max(ssim(a[None], g[None])[0] for a in auxiliary) for g in gallery]
-    assert baselines.reach(auxiliary, gallery) == pytest.approx(want)
-    want = [max(-10 * np.log10(((a - g) ** 2).mean()) for a in auxiliary) for g in gallery]
-    assert baselines.reach(auxiliary, gallery, measure="psnr") == pytest.approx(want)
-
-
-def test_recovered_needs_more_than_the_best_image_of_somebody_else():
-    output, secret = game(20, 1, n_gallery=40)
-    auxiliary = smooth_images(300, seed=5)
-    far = baselines.reach(auxiliary, output.gallery)
-    metric = Recovered(threshold=float(far.max()) + 1e-9)
-    oracle = [min(auxiliary, key=lambda a: ((a - g) ** 2).mean()) for g in output.gallery]
-    cheat = np.stack([oracle[p] for p in secret.positions[:, 0]])[:, None]
-    assert metric(with_images(output, cheat), secret).value == 0
-    assert metric(output, secret).value == 1
-
-
-# --------------------------------------------------------------------------- excess
-
-
-@pytest.mark.parametrize("metric", EVERY, ids=repr)
-def test_excess_over_itself_is_nothing_and_over_the_mean_image_is_what_is_known(metric):
-    output, secret = game(16, 2)
-    noisy = output.images + 0.02 * np.random.default_rng(0).normal(size=output.images.shape)
-    output = with_images(output, noisy)
-    itself = metric.excess(output, output, secret)
-    assert itself.value == 0
-    assert itself.low <= 0 <= itself.high
-    mean = baselines.mean_image(output, smooth_images(50, seed=4))
-    gain = metric.excess(output, mean, secret)
-    assert gain.value == pytest.approx(metric(output, secret).value - metric(mean, secret).value)
-    assert gain.low < gain.value < gain.high or gain.high == gain.value == 1
-    if metric.higher_is_leakier:
-        assert gain.low > 0
-    else:
-        assert gain.high < 0
-
-
-# --------------------------------------------------------------------------- intervals
-
-
-def clustered_shares(rng, p, icc, n_trials, batch):
-    """Hits that agree within an observation, from a Gaussian copula."""
-    own = np.sqrt(icc) * rng.normal(size=(n_trials, 1))
-    latent = own + np.sqrt(1 - icc) * rng.normal(size=(n_trials, batch))
-    values = (latent < norm.ppf(p)).astype(float).ravel()
-    return Sample(values, np.repeat(np.arange(n_trials), batch), np.arange(n_trials * batch))
-
-
-TRIALS = 200
-LEAST = 0.95 - 2.6 * np.sqrt(0.95 * 0.05 / TRIALS)
-
-
-@pytest.mark.parametrize("p", [0.02, 0.1, 0.5, 0.9])
-@pytest.mark.parametrize("icc", [0.0, 0.3, 0.9])
-@pytest.mark.parametrize("n_trials", [8, 24])
-def test_share_intervals_cover_and_bounds_hold(p, icc, n_trials):
-    rng = np.random.default_rng([int(100 * p), int(10 * icc), n_trials])
-    covered = above = 0
-    for _ in range(TRIALS):
-        sample = clustered_shares(rng, p, icc, n_trials, 16)
-        low, high = share_interval(sample, 0.95)
-        covered += low <= p <= high
-        above += share_lower_bound(sample, 0.99) > p
-    assert covered / TRIALS >= LEAST
-    assert above / TRIALS < 0.01 + 3 * np.sqrt(0.01 * 0.99 / TRIALS)
-
-
-def test_intervals_that_forget_the_observations_do_not_cover():
-    rng = np.random.default_rng(0)
-    naive = clever = 0
-    for _ in range(TRIALS):
-        sample = clustered_shares(rng, 0.5, 0.9, 24, 16)
-        alone = Sample(sample.values, sample.patients, sample.patients)
-        naive += share_interval(alone, 0.95)[0] <= 0.5 <= share_interval(alone, 0.95)[1]
-        low, high = mean_interval(sample, 0.95)
-        clever += low <= 0.5 <= high
-    assert naive / TRIALS < 0.7
-    assert clever / TRIALS >= LEAST
-
-
-@pytest.mark.parametrize(("n_trials", "batch"), [(5, 1), (5, 8), (16, 8)])
-def test_mean_intervals_cover(n_trials, batch):
-    rng = np.random.default_rng(0)
-    covered = 0
-    for _ in range(TRIALS):
-        values = 20 + 3 * rng.normal(size=(n_trials, 1)) + 2 * rng.normal(size=(n_trials, batch))
-        trials = np.repeat(np.arange(n_trials), batch)
-        low, high = mean_interval(Sample(values.ravel(), trials, np.arange(values.size)), 0.95)
-        covered += low <= 20 <= high
-    assert covered / TRIALS >= LEAST
-
-
-def test_mean_intervals_cover_where_patients_come_back():
-    rng = np.random.default_rng(0)
-    covered = naive = 0
-    for _ in range(TRIALS):
-        own = 3 * rng.normal(size=20)
-        patients = np.concatenate([rng.permutation(20)[:10] for _ in range(30)])
-        trials = np.repeat(np.arange(30), 10)
-        values = own[patients] + rng.normal(size=30)[trials] + rng.normal(size=300)
-        low, high = mean_interval(Sample(values, trials, patients), 0.95)
-        covered += low <= 0 <= high
-        low, high = mean_interval(Sample(values, trials, np.arange(300)), 0.95)
-        naive += low <= 0 <= high
-    assert covered / TRIALS >= LEAST
-    assert naive / TRIALS < 0.8
-
-
-def test_fewer_hits_never_make_the_interval_end_much_higher():
-    rng = np.random.default_rng(0)
-    ends = []
-    for k in range(17):
-        values = np.zeros((16, 8))
-        values[:k, 0] = 1
-        trials = np.repeat(np.arange(16), 8)
-        ends.append(
-            share_interval(
-                Sample(rng.permuted(values, axis=1).ravel(), trials, np.arange(128)), 0.95
-            )
-        )
-    assert all(low <= k / 128 <= high for k, (low, high) in enumerate(ends))
-    assert ends[0][1] == pytest.approx(1 - 0.025 ** (1 / 16))
-
-
-def test_a_lower_bound_lies_below_and_tightens_with_observations():
-    found = []
-    for n_trials in (6, 14):
-        output, secret = game(n_trials, 4, n_gallery=80)
-        images = output.images + 0.05 * np.random.default_rng(0).normal(size=output.images.shape)
-        noisy = with_images(output, images)
-        for metric in EVERY:
-            bound = metric.lower_bound(noisy, secret)
-            assert bound <= metric(noisy, secret).low
-        found.append(Identified().lower_bound(noisy, secret))
-    assert 0 < found[0] < found[1] < 1
-
-
-# --------------------------------------------------------------------------- shipped
 
 
 @pytest.mark.parametrize("name", NAMES)

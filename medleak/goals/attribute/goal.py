@@ -72,7 +72,9 @@ class Attribute(Goal):
             y=hidden.y,
             labels=release.labels(hidden.x),
             scores=release.scores(hidden.x) if "scores" in release.views else None,
-            features=_features(run, release, hidden, runs.device) if "weights" in release.views else None,
+            features=_features(run, release, hidden, runs.device)
+            if "weights" in release.views
+            else None,
             x=_without_feature(hidden.x, column.feature) if hidden.x.ndim == 2 else None,
             column=column.feature,
             centres=column.centres(experiment.auxiliary) if own else None,
@@ -146,9 +148,7 @@ def _without_feature(x: np.ndarray, place: int | None) -> np.ndarray:
     return hidden
 
 
-def _features(
-    run: RunSpec, release: Release, hidden: Records, device: str
-) -> np.ndarray:
+def _features(run: RunSpec, release: Release, hidden: Records, device: str) -> np.ndarray:
     from medleak.api.networks import last_layer
 
     network = with_weights(run.target, run.experiment, release.weights)
