@@ -13,7 +13,7 @@ demo: $(READY)
 	$(BIN)/medleak grid demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist worksteal
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow
