@@ -1,4 +1,4 @@
-"""From overrides to resolved configurations: with `medleak.config.overrides` all that knows Hydra.
+"""From overrides to resolved configurations: with `overrides` and `hydra_search` all that knows Hydra.
 
 Every axis of Hydra's override grammar is a sweep, and the product of all axes is the list of jobs.
 Hydra needs tens of milliseconds per composition, so each option of a group is composed once, jobs
@@ -7,20 +7,19 @@ are put together from these parts, and plain values are set without composing ag
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import functools
 import itertools
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medleak.api import ConfigError
 from medleak.config import plugins
+from medleak.config.hydra_search import expanding, hydra_started
 from medleak.config.override_types import put, refit
 from medleak.config.overrides import (
     GROUPS,
@@ -35,6 +34,7 @@ from medleak.config.overrides import (
     refuse_twice,
 )
 from medleak.config.plugins import options, search_path
+from medleak.config.presets import PARTS, expanded
 from medleak.core.suggestions import unknown
 from medleak.core.validation import whole
 
@@ -64,7 +64,7 @@ class Job:
     Attributes:
         overrides: what repeats its numbers on the command line; not where and how it ran.
         axes: coordinate -> value: target, defense, attack, seed, n_members, and whatever else was
-            given ("target.recipe.epochs").
+            given ("model", "target.recipe.epochs").
         config: resolved; target, defense, attack, executor, runtime (blocks), seed, n_members,
             n_shadows, metrics. Blocks are shared between jobs: read only.
         not_run: why the cell is listed without being measured, where a saved grid says so.
@@ -108,7 +108,7 @@ def expand_all(products: Iterable[Sequence[str]]) -> list[list[Job]]:
         refuse_twice([axis[0] for axis in product])
     if sum(math.prod(map(len, product)) for product in axes) > MOST_JOBS:
         raise ConfigError(TOO_MANY)
-    with _hydra():
+    with hydra_started():
         composer = _Composer()
         for product in axes:
             composer.prepare(product)
@@ -121,30 +121,35 @@ def metrics() -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: a YAML that does not parse, or has no `_target_`.
     """
-    return {name: _read_metric(name, option.file) for name, option in options("metric").items()}
+    return {
+        name: {"name": name, **_read(option.file, resolve=True)}
+        for name, option in options("metric").items()
+    }
 
 
-def _read_metric(name: str, file: Path) -> dict[str, Any]:
+def _read(file: Path, *, resolve: bool = False) -> dict[str, Any]:
+    """The YAML of a component; `resolve` fills interpolations in, which can then name its own keys."""
     from omegaconf import OmegaConf
 
     try:
         loaded = OmegaConf.load(file)
         refuse_resolvers(OmegaConf.to_container(loaded), str(file))
-        block = OmegaConf.to_container(loaded, resolve=True)
+        block = OmegaConf.to_container(loaded, resolve=resolve)
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(f"{file}: {one_line(error)}") from None
     if not isinstance(block, dict) or "_target_" not in block:
         raise ConfigError(f"{file} names no _target_")
-    return {"name": name, **block}
+    return block
 
 
 class _Composer:
     """Puts jobs together; remembers what Hydra composed while it lives."""
 
     def __init__(self) -> None:
-        self._composed: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._composed: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._options: dict[tuple[str, str], dict[str, Any]] = {}
         self._parts: dict[tuple[str, str], dict[str, Any]] = {}
         self._blocks: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._alone: dict[tuple[str, str], bool] = {}
@@ -153,7 +158,7 @@ class _Composer:
 
     def job(self, point: Sequence[Override]) -> Job:
         """The job at `point`."""
-        choices = {p.key: p.value for p in point if p.plain and p.key in GROUPS}
+        choices = {p.key: p.value for p in point if p.plain and p.key in (*GROUPS, *PARTS)}
         scalars = {p.key: p.value for p in point if p.key in SCALARS}
         nested = [p for p in point if p.key not in choices and p.key not in scalars]
         config = self._blocks_for(choices, nested)
@@ -161,9 +166,7 @@ class _Composer:
         config = _resolved(config)
         for p in nested:
             if p.settable and "${" in str(p.value):
-                refit(
-                    config[p.root], p.key, f"{p.root}={choices.get(p.root, self._chosen[p.root])}"
-                )
+                refit(config[p.root], p.key, _origin(p.key, {**self._chosen, **choices}))
         _check_keys(config)
         _check_runtime(config)
         # How and where it runs changes no number, and paths have no place in published rows.
@@ -193,20 +196,37 @@ class _Composer:
 
     def _blocks_for(self, choices: Mapping[str, str], nested: Sequence[Override]) -> dict[str, Any]:
         chosen = {**self._chosen, **choices}
+        options_of = {group: chosen[group] for group in GROUPS}
+        parts = tuple((part, chosen[part]) for part in PARTS if part in chosen)
         simple = all(p.settable for p in nested)
-        if simple and all(self._stands_alone(*item) for item in chosen.items()):
-            whole_of = {group: self._part(group, chosen) for group in GROUPS}
+        if simple and all(self._stands_alone(*item) for item in options_of.items()):
+            whole_of = {group: self._part(group, options_of) for group in GROUPS}
+            whole_of["target"] = self._with_parts(whole_of["target"], parts)
         else:
             # Hydra alone knows what additions, removals, packages and defaults lists do.
             hard = [p.text for p in nested if not p.settable]
-            composed = self._compose((*(f"{g}={n}" for g, n in choices.items()), *hard))
-            whole_of = dict.fromkeys(GROUPS, composed)
-        return {
-            group: self._block(group, chosen[group], whole_of[group], nested) for group in GROUPS
-        }
+            named = [f"{g}={n}" for g, n in choices.items() if g in GROUPS]
+            whole_of = dict.fromkeys(GROUPS, self._compose((*named, *hard), parts))
+        return {group: self._block(group, chosen, whole_of[group], nested) for group in GROUPS}
+
+    def _with_parts(
+        self, composed: Mapping[str, Any], parts: tuple[tuple[str, str], ...]
+    ) -> Mapping[str, Any]:
+        """`composed` with the chosen `parts` in place of the target's own."""
+        if not parts or "target" not in composed:
+            return composed
+        key = (id(composed), parts)
+        if key not in self._composed:
+            target = expanded(composed["target"], self._option, chosen=dict(parts))
+            self._composed[key] = {**composed, "target": target}
+        return self._composed[key]
 
     def _block(
-        self, group: str, option: str, composed: Mapping[str, Any], nested: Sequence[Override]
+        self,
+        group: str,
+        chosen: Mapping[str, str],
+        composed: Mapping[str, Any],
+        nested: Sequence[Override],
     ) -> dict[str, Any]:
         if group not in composed:
             raise ConfigError(f"{group} cannot be left out (choices: {', '.join(options(group))})")
@@ -215,8 +235,8 @@ class _Composer:
         if key not in self._blocks:
             block = copy.deepcopy(composed[group])
             for override in mine:
-                put(block, override.key, override.value, f"{group}={option}")
-            self._blocks[key] = _named(block, group, option)
+                put(block, override.key, override.value, _origin(override.key, chosen))
+            self._blocks[key] = _named(block, group, chosen[group])
         return self._blocks[key]
 
     def _stands_alone(self, group: str, option: str) -> bool:
@@ -227,10 +247,31 @@ class _Composer:
             self._alone[group, option] = reaches_out is None
         return self._alone[group, option]
 
-    def _compose(self, overrides: tuple[str, ...]) -> dict[str, Any]:
-        if overrides not in self._composed:
-            self._composed[overrides] = _compose(overrides)
-        return self._composed[overrides]
+    def _option(self, group: str, name: str) -> Mapping[str, Any]:
+        """The YAML of a target's part."""
+        if (group, name) not in self._options:
+            known = options(group)
+            if name not in known:
+                raise ConfigError(unknown(group, name, known))
+            self._options[group, name] = _named(_read(known[name].file), group, name)
+        return self._options[group, name]
+
+    def _compose(
+        self, overrides: tuple[str, ...], parts: tuple[tuple[str, str], ...] = ()
+    ) -> dict[str, Any]:
+        key = (overrides, parts)
+        if key not in self._composed:
+            with expanding(lambda target: expanded(target, self._option, chosen=dict(parts))):
+                self._composed[key] = _compose(overrides)
+        return self._composed[key]
+
+
+def _origin(key: str, chosen: Mapping[str, str]) -> str:
+    """The option that the block around the dotted `key` came from: ``target=phantom_cnn``."""
+    group, _, inner = key.partition(".")
+    part = inner.partition(".")[0]
+    owner = part if group == "target" and part in PARTS and part in chosen else group
+    return f"{owner}={chosen[owner]}"
 
 
 def _compose(overrides: tuple[str, ...]) -> dict[str, Any]:
@@ -258,7 +299,7 @@ def _named(block: Any, group: str, option: str) -> dict[str, Any]:
     """`block` with its name, which must be the name of its file."""
     if not isinstance(block, dict):
         raise ConfigError(f"{group}={option}: the YAML is not a block of keys")
-    if group not in SUBJECTS:
+    if group not in (*SUBJECTS, *PARTS):
         return block
     name = block.setdefault("name", option)
     if name != option:
@@ -308,7 +349,7 @@ def _axes(config: Mapping[str, Any], point: Sequence[Override]) -> dict[str, Any
     axes |= {"seed": config["seed"], "n_members": config["n_members"] or own}
     aside = (*GROUPS, *SCALARS)
     for override in point:
-        if override.key not in aside and override.root in SUBJECTS:
+        if override.key not in aside and override.root in (*SUBJECTS, *PARTS):
             value = "removed" if override.prefix == "~" else override.value
             axes[f"{override.key}@{override.package}" if override.package else override.key] = value
     if (config["n_targets"] or 1) > 1:
@@ -318,38 +359,3 @@ def _axes(config: Mapping[str, Any], point: Sequence[Override]) -> dict[str, Any
     if config["n_shadows"] and (config["attack"].get("knowledge") or {}).get("n_shadows"):
         axes["n_shadows"] = config["n_shadows"]
     return axes
-
-
-@contextlib.contextmanager
-def _hydra() -> Iterator[None]:
-    """Hydra on our search path while the context lasts; one that the caller started is kept."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.plugins import Plugins
-    from hydra.version import VersionBase
-
-    Plugins.instance().register(_search_path_plugin())
-    callers, base = GlobalHydra.instance().hydra, VersionBase.instance().version_base
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(search_path()[0]), job_name="medleak", version_base="1.3"):
-            yield
-    finally:
-        GlobalHydra.instance().hydra = callers
-        VersionBase.instance().version_base = base
-
-
-@functools.cache
-def _search_path_plugin() -> type:
-    from hydra.plugins.search_path_plugin import SearchPathPlugin
-
-    class MedleakPlugins(SearchPathPlugin):
-        """Adds the YAMLs of plugins, for medleak's own configuration only."""
-
-        def manipulate_search_path(self, search_path: Any) -> None:
-            main = [item.path for item in search_path.get_path() if item.provider == "main"]
-            own, *others = map(str, plugins.search_path())
-            for conf in others if main == [own] else ():
-                search_path.append("medleak", f"file://{conf}")
-
-    return MedleakPlugins

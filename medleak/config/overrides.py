@@ -1,7 +1,6 @@
 """Reading overrides: each text of the command line becomes the points of one axis.
 
-With `medleak.config.compose`, which puts the points together, the only module that knows Hydra: here its
-grammar, there its composition.
+Here Hydra's grammar; its composition, which puts the points together, is in `medleak.config.compose`.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import Any
 
 from medleak.api import ConfigError
 from medleak.config.plugins import options
+from medleak.config.presets import PARTS, full_key
 from medleak.core.suggestions import unknown
 from medleak.core.validation import share, whole
 
@@ -61,6 +61,7 @@ def read_axis(text: str) -> list[Override]:
     refuse_resolvers(text, "override")
     if not text.startswith("~") and "=" not in text:
         raise ConfigError(f"'{text}' is no override: write key=value")
+    text = full_key(text)
     parsed = _parse(text)
     if parsed.is_hydra_override():
         raise ConfigError(f"'{text}': Hydra's own settings have no effect here")
@@ -88,12 +89,14 @@ def _point(parsed: Any, text: str) -> Override:
     key = parsed.key_or_group
     prefix = parsed.get_key_element().partition(key)[0]
     point = Override(text, prefix, key, parsed.package, value)
-    if key in GROUPS and not parsed.is_delete():
+    if key in PARTS and not point.plain:
+        raise ConfigError(f"'{point.text}': the target has a {key}: write {key}=NAME for another")
+    if key in (*GROUPS, *PARTS) and not parsed.is_delete():
         return _option(point)
     if key in SCALARS:
         return replace(point, value=_scalar(point))
     if not parsed.package and key.split(".")[0].split("/")[0] not in GROUPS:
-        raise ConfigError(unknown("key", key, [*GROUPS, *SCALARS]))
+        raise ConfigError(unknown("key", key, [*GROUPS, *PARTS, *SCALARS]))
     return point
 
 
@@ -139,15 +142,34 @@ def _metric_names(value: Any) -> list[str] | None:
 
 
 def _parse(text: str) -> Any:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        return OverridesParser.create().parse_overrides([text])[0]
+        return _parsed(text)
     except HydraException as error:
         reason = re.sub(r"LexerNoViableAlt.*", "a character out of place", one_line(error))
         reason = re.sub(r" expecting {.*", "", reason.replace("'<EOF>'", "the end"))
-        raise ConfigError(f"cannot read '{text}': {reason}") from None
+        raise ConfigError(f"cannot read '{text}': {reason}{_quoted(text)}") from None
+
+
+def _parsed(text: str) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_overrides([text])[0]
+
+
+def _quoted(text: str) -> str:
+    """What to type instead, where the value is one word that only lacks quotes; else nothing."""
+    from hydra.errors import HydraException
+
+    key, _, value = text.partition("=")
+    if not value or re.search(r"""[,'"`$!\\(){}\[\]]""", value):
+        return ""
+    try:
+        _parsed(f"{key}='{value}'")
+    except HydraException:
+        return ""
+    return f""": write "{key}='{value}'\""""
 
 
 def _refuse_sweep(parsed: Any, text: str) -> None:
@@ -168,8 +190,9 @@ def _values(parsed: Any, text: str) -> list[Any]:
 
     key, value = parsed.key_or_group, parsed.value()
     if isinstance(value, Glob):
-        if key not in GROUPS:
-            raise ConfigError(f"{text}: glob(..) chooses options of {', '.join(SUBJECTS)} only")
+        if key not in (*GROUPS, *PARTS):
+            groups = ", ".join((*SUBJECTS, *PARTS))
+            raise ConfigError(f"{text}: glob(..) chooses options of {groups} only")
         values = value.filter(list(options(key)))
         if not values:
             raise ConfigError(f"{text} matches nothing (choices: {', '.join(options(key))})")

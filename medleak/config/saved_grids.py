@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import ConfigError
+from medleak.config.presets import full_key
 from medleak.core.suggestions import unknown
+from medleak.engine.session import _refuse_spaces
 
 if TYPE_CHECKING:
     pass
@@ -51,8 +53,9 @@ def gather(words: Sequence[str]) -> Request:
     does not keep its name.
 
     Raises:
-        ConfigError: unknown grid, two grids, or a YAML that is not a grid.
+        ConfigError: unknown grid, two grids, a YAML that is not a grid, or an override with a space in it.
     """
+    _refuse_spaces(words)
     names = [word.removeprefix("grid=") for word in words if _names_grid(word)]
     given = [word for word in words if not _names_grid(word)]
     if not names:
@@ -111,7 +114,7 @@ def _names_grid(word: str) -> bool:
 
 
 def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]
+    return full_key(word).lstrip("+~").partition("=")[0]
 
 
 def duration(text: str) -> float:
