@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from medleak.cli.arguments import ARGUMENTS, COMMANDS
+from medleak.config.plugins import GROUPS
 
 BASH = """_medleak() {
     local line="${COMP_LINE:0:COMP_POINT}" word
@@ -36,9 +37,9 @@ end
 complete -c medleak -f -a '(__medleak)'
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
-KINDS = ("attacks", "defenses", "grids", "metrics", "targets")
-GROUPS = ("attack", "defense", "executor", "grid", "target")
-KEYS = ("attack", "defense", "executor", "metrics", "n_members", "n_shadows", "seed", "target")
+LISTED = tuple(group for group in GROUPS if group not in ("executor", "runtime"))
+SCALARS = ("metrics", "n_members", "n_shadows", "n_targets", "seed")
+KEYS = tuple(group for group in GROUPS if group not in ("metric", "goal", "runtime")) + SCALARS
 
 
 def main(arguments: Namespace) -> int:
@@ -76,7 +77,7 @@ def candidates(words: list[str]) -> list[str]:
     if command in ("run", "grid", "check"):
         return _overrides(word, saved=command == "grid")
     fixed = {
-        "list": KINDS,
+        "list": tuple(f"{group}s" for group in LISTED),
         "cache": ("size", "verify", "prune"),
         "completion": tuple(SCRIPTS),
         "new": ("attack",),

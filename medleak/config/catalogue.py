@@ -10,8 +10,10 @@ from typing import Any
 from medleak.api import ConfigError, ThreatModel
 from medleak.config.instantiate import Static, static
 from medleak.config.plugins import BUILT_IN, Option, options
+from medleak.config.presets import expanded
+from medleak.core.suggestions import unknown
 
-GROUPS = ("target", "defense", "attack", "metric", "grid")
+GROUPS = ("target", "dataset", "model", "recipe", "defense", "attack", "metric", "grid")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def with_first_layer(kind: str) -> list[str]:
     found = []
     for name, option in options("target").items():
         try:
-            classes = [static(path) for path in _targets(_read(option.file).get("model"))]
+            target = expanded(_read(option.file), _part)
+            classes = [static(path) for path in _targets(target.get("model"))]
         except ConfigError:
             continue  # listed with its problem elsewhere
         if any(c.literals.get("first_layer") == kind for c in classes):
@@ -95,6 +98,14 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
+def _part(group: str, name: str) -> dict[str, Any]:
+    """The YAML of what a target names."""
+    known = options(group)
+    if name not in known:
+        raise ConfigError(unknown(group, name, known))
+    return _read(known[name].file)
+
+
 def _described(group: str, content: Mapping[str, Any]) -> dict[str, Any]:
     if group == "defense":
         blocks = {
@@ -107,6 +118,8 @@ def _described(group: str, content: Mapping[str, Any]) -> dict[str, Any]:
             if names
         }
         return {**_words(content, classes), "slots": slots}
+    if group == "target":
+        content = expanded(content, _part)
     classes = [static(name) for name in _targets(content)]
     found = _words(content, classes if "_target_" in content else [])
     if group == "attack" and classes:

@@ -19,6 +19,11 @@ from typing import NamedTuple
 ENTRY_POINTS = "medleak.plugins"
 VARIABLE = "MEDLEAK_PLUGINS"
 BUILT_IN = "built in"
+GROUPS = (
+    "target", "dataset", "model", "recipe", "defense", "attack", "goal", "metric", "grid",
+    "executor", "runtime",
+)  # fmt: skip
+"""The folders of a `conf/`; a plugin may bring options of any of them."""
 
 
 class Source(NamedTuple):

@@ -14,6 +14,7 @@ from medleak.api.goal import Goal
 from medleak.config.instantiate import RESERVED, build, identities
 from medleak.config.plugins import folders_of
 from medleak.core.files import contents
+from medleak.config.presets import PARTS
 from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.core.store import Store
 from medleak.core.suggestions import unknown
@@ -250,6 +251,7 @@ class Cell:
         """What the command that repeats the cell has to name."""
         groups = ("target", "defense", "attack")
         chosen = [(group, self.config[group]["name"]) for group in groups]
+        chosen += [(part, self.axes[part]) for part in PARTS if part in self.axes]
         folders = folders_of([*chosen, *(("metric", name) for name in self.metrics)])
         return {"overrides": tuple(self.overrides), "plugins": tuple(folders)}
 

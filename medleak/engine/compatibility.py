@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def _unread(cell: Cell) -> list[str]:
         return []
     choices = ", ".join(catalogue.with_first_layer(wanted)) or "none"
     return [
-        f"needs a {wanted} first layer: that of target={target['name']} is {has} "
+        f"needs a {wanted} first layer: that of {_origin(cell, 'model')} is {has} "
         f"({wanted}: {choices})"
     ]
 
@@ -88,12 +88,13 @@ def _refuse_faults(cell: Cell, recipe: Trainer) -> None:
         parts.append(("attack", ".policy", cell.target_spec.adversary))
     for group, place, component in parts:
         if invalid_parameters := component.invalid_parameters():
-            name = cell.config[group]["name"]
-            raise ConfigError(f"{group}{place} of {group}={name}: {'; '.join(invalid_parameters)}")
+            origin = f"{group}={cell.config[group]['name']}"
+            origin = _origin(cell, "recipe") if component is recipe else origin
+            raise ConfigError(f"{group}{place} of {origin}: {'; '.join(invalid_parameters)}")
     # Shipped pairs of data and architecture are tested; only what was changed takes torch here.
     keys = (text.lstrip("+~").partition("=")[0] for text in cell.overrides)
-    if any(key.startswith(("target.model", "target.dataset")) for key in keys):
-        _check_model(cell.config["target"], cell.target_spec.experiment)
+    if any(key.removeprefix("target.").startswith(("model", "dataset")) for key in keys):
+        _check_model(cell)
 
 
 def _policy_views(cell: Cell) -> Sequence[str]:
@@ -101,14 +102,24 @@ def _policy_views(cell: Cell) -> Sequence[str]:
     return static(cell.policy["_target_"]).literals.get("exposes", ()) if cell.policy else ()
 
 
-def _check_model(target: Mapping[str, Any], experiment: ExperimentData) -> None:
-    """Build the model of `target` once for these data, and throw it away.
+def _origin(cell: Cell, part: str) -> str:
+    """The option that a part of the target came from: ``model=cnn`` where it was chosen, else the target."""
+    if part in cell.axes:
+        return f"{part}={cell.axes[part]}"
+    return f"target={cell.config['target']['name']}"
+
+
+def _check_model(cell: Cell) -> None:
+    """Build the model of the target once for its data, and throw it away.
 
     Raises:
         ConfigError: it cannot be built, with the reason.
     """
-    if fault := _model_fault(json.dumps(target["model"]), experiment.problem):
-        raise ConfigError(f"target.model of target={target['name']}: {fault}")
+    block, problem = cell.config["target"]["model"], cell.target_spec.experiment.problem
+    if fault := _model_fault(json.dumps(block), problem):
+        chosen = [f"{part}={cell.axes[part]}" for part in ("dataset", "model") if part in cell.axes]
+        target = f"target={cell.config['target']['name']}"
+        raise ConfigError(f"target.model of {' with '.join([target, *chosen])}: {fault}")
 
 
 @functools.lru_cache(maxsize=64)

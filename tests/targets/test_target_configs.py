@@ -1,12 +1,13 @@
 """Every shipped target: its YAML builds, and where the data are at hand they load and split."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from medleak.api import DatasetSource, Trainer
+from medleak.config import compose
 from medleak.config import instantiate as components
 from medleak.data.experiment import load_experiment_data
 
@@ -16,8 +17,18 @@ OFFLINE = ["breast_cancer_lr", "breast_cancer_mlp", "phantom_cnn", "phantom_mlp"
 REAL = ["covid_cnn", "pneumonia_cnn", "pneumonia_resnet18"]
 
 
+BLOCKS = json.loads((Path(__file__).parent / "blocks.json").read_text())
+"""What each target came to when its YAML spelt every block out: run keys are made of it."""
+
+
 def read(name):
-    return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    [job] = compose.expand([f"target={name}"])
+    return job.config["target"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_comes_to_the_blocks_that_stored_runs_are_keyed_by(name):
+    assert {key: value for key, value in read(name).items() if key != "summary"} == BLOCKS[name]
 
 
 @pytest.mark.parametrize("name", NAMES)
