@@ -148,9 +148,11 @@ def test_refusals_name_value_and_choices(override):
 
 
 def test_the_option_that_was_chosen_is_named():
-    with pytest.raises(ConfigError, match="unknown key of target.model in model=resnet18 'widht'"):
+    with pytest.raises(
+        ConfigError, match=r"unknown key of target\.model in model=resnet18 'widht'"
+    ):
         compose.expand(["model=resnet18", "model.widht=3"])
-    with pytest.raises(ConfigError, match="recipe.epochs is given twice"):
+    with pytest.raises(ConfigError, match=r"recipe\.epochs is given twice"):
         compose.expand(["recipe.epochs=3", "target.recipe.epochs=4"])
 
 
