@@ -6,6 +6,10 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+CHOSEN = ("target", "dataset", "model", "recipe", "defense", "attack")
+"""Groups of which a configuration holds one option; of metrics it holds several."""
+KINDS = (*CHOSEN, "metric")
+
 
 def main(arguments: Namespace) -> int:
     from medleak import testing
@@ -14,35 +18,54 @@ def main(arguments: Namespace) -> int:
         "attack": testing.check_attack,
         "defense": testing.check_defense,
         "target": testing.check_target,
+        "dataset": testing.check_dataset,
+        "model": testing.check_model,
+        "recipe": testing.check_recipe,
+        "metric": testing.check_metric,
     }
     failed = False
-    for group, config in subjects(arguments.overrides):
+    for group, name, config in subjects(arguments.overrides):
         problems = checks[group](config)
         failed |= bool(problems)
         count = f"{len(problems)} problem{'s' * (len(problems) > 1)}" if problems else "ok"
-        print(f"{group}={config['name']}: {count}")
+        print(f"{group}={name}: {count}")
         for problem in problems:
             print(f"  {problem}")
     return int(failed)
 
 
-def subjects(overrides: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every component that the overrides choose, once, with its group.
+def subjects(overrides: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Group, name and YAML of every component that the overrides choose, once.
 
     Raises:
         ConfigError: none is chosen.
     """
     from medleak.api import ConfigError
-    from medleak.config.compose import SUBJECTS, expand
+    from medleak.config.compose import expand, metrics
 
-    groups = [g for g in SUBJECTS if any(word.startswith(f"{g}=") for word in overrides)]
+    groups = [g for g in KINDS if any(word.startswith(f"{g}=") for word in overrides)]
     if not groups:
-        choices = " or ".join(f"{group}=NAME" for group in SUBJECTS)
+        choices = " or ".join(f"{group}=NAME" for group in KINDS)
         raise ConfigError(f"nothing to check: write {choices}")
-    jobs = expand(overrides)
+    for word in overrides:
+        if word.startswith("metric="):
+            yield from _metrics(word, metrics())
+    jobs = expand([word for word in overrides if not word.startswith("metric=")])
     for group in groups:
         seen: list[Any] = []
-        for job in jobs:
-            if job.config[group] not in seen:
-                seen.append(job.config[group])
-                yield group, job.config[group]
+        for job in jobs if group in CHOSEN else ():
+            own = job.config["target"] if group in ("dataset", "model", "recipe") else job.config
+            found = (group, job.axes[group], own[group])
+            if found not in seen:
+                seen.append(found)
+                yield found
+
+
+def _metrics(word: str, known: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    from medleak.api import ConfigError
+    from medleak.core.suggestions import unknown
+
+    for name in word.removeprefix("metric=").split(","):
+        if name not in known:
+            raise ConfigError(unknown("metric", name, known))
+        yield "metric", name, known[name]

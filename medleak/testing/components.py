@@ -1,4 +1,4 @@
-"""The contract of plugins: `check_attack`, `check_defense`, `check_target`, and a synthetic world.
+"""The contract of plugins: a check for each kind of component, and a synthetic world.
 
 Each check returns problems, one line each; none means that the plugin passes::
 
@@ -20,14 +20,11 @@ from medleak.api import (  # fmt: skip
     VIEWS,
     Attack,
     ConfigError,
-    Dataset,
-    DatasetSource,
     Defense,
     Guarantee,
     ProblemSpec,
     Records,
     Release,
-    Task,
     ThreatModel,
     Trainer,
     View,
@@ -36,6 +33,15 @@ from medleak.config.instantiate import build, static
 from medleak.testing.attack_check import AttackCheck
 from medleak.testing.contract import attempt, generic, made_from, strings
 from medleak.testing.membership_world import membership_world
+from medleak.testing.parts import (
+    SHAPES,
+    check_dataset,
+    check_metric,
+    check_model,
+    check_recipe,
+    loaded,
+    records_problems,
+)
 from medleak.training.pipeline import stage_blocks
 
 KNOWLEDGE = {"pool": "audit", "n_shadows": 16, "reference": True}
@@ -124,7 +130,7 @@ def check_defense(
         if result is not None and not isinstance(result, kind):
             problems.append(f"apply returned {type(result).__name__}: a {kind.__name__} is needed")
         elif isinstance(result, Records):
-            problems += _records_problems(result, problem.n_outputs, problem.task)
+            problems += records_problems(result, problem.n_outputs, problem.task)
     return problems
 
 
@@ -208,8 +214,7 @@ def _answer_problems(served: Release, plain: Release, view: View, x: np.ndarray)
 def check_target(target: Mapping[str, Any], *, need_data: bool = False) -> list[str]:
     """What keeps a target's YAML from being one; empty where it passes.
 
-    The data set loads into consistent arrays; the model maps ``(N, *in_shape)`` to finite
-    ``(N, n_outputs)``; the recipe is a `Trainer`; medleak's own components have a version.
+    Its parts keep `check_dataset`, `check_model` and `check_recipe`; medleak's own have a version.
 
     Args:
         target: the YAML as a mapping.
@@ -219,93 +224,21 @@ def check_target(target: Mapping[str, Any], *, need_data: bool = False) -> list[
     missing = [name for name in ("dataset", "model", "recipe", "split") if name not in target]
     if missing:
         return [f"block '{name}' is missing" for name in missing]
-    problems: list[str] = []
-    for name in ("dataset", "model", "recipe"):
-        problems += _version_problems(target[name])
-    in_shape, n_outputs = (3, 64, 64), 2
-    source = made_from(target["dataset"], DatasetSource, problems)
-    if source is not None:
-        problems += generic(source, target["dataset"], (), DatasetSource)
-        unread: list[str] = []
-        dataset = attempt(unread, "dataset.load", source.load)
-        problems += [p for p in unread if need_data or " raised DataError" not in p]
-        if isinstance(dataset, Dataset):
-            problems += _dataset_problems(dataset)
-            in_shape, n_outputs = dataset.records.x.shape[1:], len(dataset.classes)
-        elif dataset is not None:
-            problems.append(f"dataset.load returned {type(dataset).__name__}: a Dataset is needed")
-    problems += _model_problems(target["model"], tuple(in_shape), n_outputs)
-    recipe = made_from(target["recipe"], Trainer, problems)
-    return problems if recipe is None else problems + generic(recipe, target["recipe"], (), Trainer)
+    data, problems = loaded(target["dataset"], need_data=need_data)
+    shape, n_outputs = SHAPES[0], 2
+    if data is not None:
+        shape, n_outputs = tuple(data.records.x.shape[1:]), len(data.classes)
+    problems += check_model(target["model"], in_shape=shape, n_outputs=n_outputs)
+    return problems + check_recipe(target["recipe"])
 
 
-def _version_problems(block: Any) -> list[str]:
-    try:
-        read = static(block["_target_"])
-    except (ConfigError, KeyError, TypeError):
-        return []  # building it says so
-    if read.builtin and not isinstance(read.literals.get("version", 1), int):
-        return [f"{read.target}: `version` is {read.literals['version']!r}: an integer is needed"]
-    return []
-
-
-def _records_problems(records: Records, n_outputs: int, task: Task) -> list[str]:
-    """Where arrays do not fit each other, or `medleak.api.Records`."""
-    x, y, n = records.x, records.y, len(records)
-    problems = []
-    columns = {"x": x, "patients": records.patients, **records.groups}
-    lengths = {name: len(column) for name, column in columns.items() if len(column) != n}
-    if lengths:
-        return [f"{name} has {length} rows, y has {n}" for name, length in lengths.items()]
-    if x.ndim not in (2, 4):
-        problems.append(f"x has shape {x.shape}: (N, C, H, W) or (N, F) is needed")
-    if x.dtype not in ((np.uint8, np.float32) if x.ndim == 4 else (np.float32,)):
-        problems.append(f"x is {x.dtype}: uint8 or float32 images, or float32 tables, are needed")
-    elif not np.isfinite(x).all():
-        problems.append("x holds NaN or infinity")
-    elif x.ndim == 4 and x.dtype == np.float32 and n and not (x.min() >= 0 and x.max() <= 1):
-        problems.append(f"float images lie in {x.min():.3g}..{x.max():.3g}: 0..1 is needed")
-    wanted = (n, n_outputs) if task == "multilabel" else (n,)
-    top = 2 if task == "multilabel" else n_outputs
-    if y.shape != wanted or y.dtype != np.int64:
-        problems.append(f"y is {y.dtype} {y.shape}: int64 {wanted} is needed")
-    elif n and not 0 <= y.min() <= y.max() < top:
-        problems.append(f"y lies in {y.min()}..{y.max()}: 0..{top - 1} is needed")
-    if records.patients.dtype != np.int64:
-        problems.append(f"patients is {records.patients.dtype}: int64 is needed")
-    return problems
-
-
-def _dataset_problems(dataset: Dataset) -> list[str]:
-    problems = _records_problems(dataset.records, len(dataset.classes), dataset.task)
-    if len(dataset.source) != len(dataset.records):
-        problems.append(f"source has {len(dataset.source)} rows, y has {len(dataset.records)}")
-    problems += [
-        f"dataset.{n} is empty" for n in ("name", "fingerprint") if not getattr(dataset, n)
-    ]
-    return [f"dataset: {problem}" for problem in problems]
-
-
-def _model_problems(block: Any, in_shape: tuple[int, ...], n_outputs: int) -> list[str]:
-    import torch
-
-    problems: list[str] = []
-
-    def answer() -> Any:
-        with torch.random.fork_rng(devices=[]), torch.inference_mode():
-            torch.manual_seed(0)
-            model = build(block, in_shape=in_shape, n_outputs=n_outputs).eval()
-            return model(torch.rand(3, *in_shape))
-
-    found = attempt(problems, f"model on {in_shape}", answer)
-    if found is not None and tuple(getattr(found, "shape", ())) != (3, n_outputs):
-        shape = tuple(getattr(found, "shape", ()))
-        problems.append(
-            f"model answers {shape} to 3 records of {in_shape}: (3, {n_outputs}) is needed"
-        )
-    elif found is not None and not torch.isfinite(found).all():
-        problems.append(f"model answers NaN or infinity to records of {in_shape}")
-    return problems
-
-
-__all__ = ["check_attack", "check_defense", "check_target", "membership_world"]
+__all__ = [
+    "check_attack",
+    "check_dataset",
+    "check_defense",
+    "check_metric",
+    "check_model",
+    "check_recipe",
+    "check_target",
+    "membership_world",
+]
