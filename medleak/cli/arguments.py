@@ -12,14 +12,16 @@ COMMANDS = {
     "grid": "measure every combination of what is given; issued again, only what is missing",
     "report": "tables, plots and page of a grid; or publish them",
     "audit": "membership scores, or stored logits of shadows, of any model: no training",
-    "list": "targets, defenses, attacks, metrics and saved grids to choose from",
+    "list": "targets and their parts, defenses, attacks, metrics and saved grids to choose from",
     "explain": "one row in words, with the command that repeats it",
     "doctor": "environment, devices, data found, store",
-    "check": "hold an attack, defense or target to the contract of plugins",
-    "new": "start an attack of your own: code, YAML and test",
+    "check": "hold attacks, defenses, targets, their parts and metrics to the contract of plugins",
+    "new": "start an attack, defense, data set, network, recipe or metric: code, YAML and test",
     "cache": "size, check or prune the store",
     "completion": "print the completion script of a shell",
 }
+NEW = ("attack", "defense", "dataset", "model", "recipe", "metric")
+"""Kinds of plugin that ``medleak new`` starts."""
 _OVERRIDES = (("overrides",), {"nargs": "*", "metavar": "KEY=VALUE"})
 _OUT = (("--out",), {"metavar": "DIR", "help": "folder of grids (default: results/grids)"})
 _STORE = (("--store",), {"metavar": "DIR", "help": "store (default: MEDLEAK_STORE, results/store)"})
@@ -71,8 +73,10 @@ ARGUMENTS: dict[str, Sequence[Any]] = {
     "doctor": (_STORE,),
     "check": ((("overrides",), {"nargs": "+", "metavar": "attack=NAME"}),),
     "new": (
-        (("kind",), {"metavar": "attack"}),
+        (("kind",), {"metavar": "KIND", "help": ", ".join(NEW)}),
         (("name",), {"metavar": "NAME"}),
+        (("--goal",), {"metavar": "GOAL", "help": "of an attack or metric (default: membership)"}),
+        (("--slot",), {"metavar": "SLOT", "help": "of a defense (default: serve)"}),
         (("--dir",), {"default": ".", "metavar": "DIR", "help": "plugin folder (default: here)"}),
     ),
     "cache": (
@@ -89,14 +93,15 @@ ARGUMENTS: dict[str, Sequence[Any]] = {
 }
 DETAILS = {
     "grid": "NAME is a saved grid (medleak list grids). Every axis is a sweep: attack=yeom,lira, "
-    "attack=glob(*), seed=range(0,3), target.recipe.epochs=5,10.",
+    "attack=glob(*), seed=range(0,3). dataset=, model= and recipe= replace the target's own, and "
+    "recipe.epochs=5,10 reaches into them.",
     "audit": "FILE holds scores (N,), higher for members, and member (N,), 0 or 1; maybe patients (N,), "
     "so that a patient's records count once, and group_NAME (N,). DIR holds target.npz and shadow_*.npz "
     "(4 or more), each with logits (N, C) and member (N,) for the same N records in the same order, and "
     "labels.npz with y (N,), or (N, C) of 0 and 1 for several labels; maybe patients, group_NAME, and "
     "population (N,), 1 for records that the target never saw, which RMIA compares with. Exit status 1: "
     "more was found than is claimed, or the shadows are no replicas of the target.",
-    "list": "KIND: targets, defenses, attacks, metrics, grids.",
+    "list": "KIND: targets, datasets, models, recipes, defenses, attacks, metrics, grids.",
 }
 
 

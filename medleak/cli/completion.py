@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
-from medleak.cli.arguments import ARGUMENTS, COMMANDS
+from medleak.cli.arguments import ARGUMENTS, COMMANDS, NEW
 from medleak.config.plugins import GROUPS
 
 BASH = """_medleak() {
@@ -80,7 +80,7 @@ def candidates(words: list[str]) -> list[str]:
         "list": tuple(f"{group}s" for group in LISTED),
         "cache": ("size", "verify", "prune"),
         "completion": tuple(SCRIPTS),
-        "new": ("attack",),
+        "new": NEW,
     }
     return _starting(word, fixed.get(command, ()))
 

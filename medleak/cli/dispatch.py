@@ -76,3 +76,7 @@ def _explanation(error: Exception) -> str | None:
         place = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{place}"
     return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

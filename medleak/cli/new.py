@@ -1,4 +1,7 @@
-"""``medleak new attack NAME``: a plugin that passes `check` at once, to be filled with an idea."""
+"""``medleak new KIND NAME``: a plugin that passes `check` at once, to be filled with an idea.
+
+Each kind has a folder of templates, real files in which a few words stand for what is asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,98 +10,88 @@ import re
 from argparse import Namespace
 from importlib.util import find_spec
 from pathlib import Path
-from string import Template
 
 from medleak.api import ConfigError
+from medleak.cli import NEW
 from medleak.config.plugins import options
 from medleak.core.suggestions import unknown
 
-CODE = Template('''"""$title: say here what it exploits."""
-
-from __future__ import annotations
-
-import numpy as np
-
-from medleak.api import Attack, Challenge, Release, ThreatModel
-
-
-class $cls(Attack):
-    """Scores a record by the log-probability that the model gives to its label.
-
-    Args:
-        weight: what the score is multiplied with; the YAML sets it.
-    """
-
-    requires = ThreatModel(goal="membership", access="scores", knowledge=("labels",))
-    paper = "unpublished"
-
-    def __init__(self, *, weight: float = 1.0):
-        self.weight = weight
-
-    def run(self, release: Release, challenge: Challenge) -> np.ndarray:
-        """One score for each record, higher for members, ``(N,)``."""
-        scores = np.maximum(release.scores(challenge.x), -50.0)  # a defense may round to -inf
-        y = challenge.y
-        if y.ndim == 2:  # several labels: add up the log-probability of each
-            found = np.take_along_axis(scores, y[..., None], axis=2)[..., 0].sum(axis=1)
-        else:
-            found = scores[np.arange(len(y)), y]
-        return self.weight * found
-''')
-YAML = Template("""# What `attack=$name` means; every key below is a parameter that a grid can sweep.
-name: $name
-summary: say in one line what it exploits
-_target_: $name.$cls
-weight: 1.0
-knowledge: {pool: audit, n_shadows: 0}   # n_shadows: 16 for shadow models in `fit`
-""")
-TEST = Template('''"""The contract of plugins, held against $cls."""
-
-from pathlib import Path
-
-from medleak.config import compose
-from medleak.testing import check_attack
-
-
-def test_contract():
-    compose.initialise([Path(__file__).parent])
-    [job] = compose.expand(["attack=$name"])
-    assert check_attack(job.config["attack"]) == []
-''')
+TEMPLATES = Path(__file__).parent / "templates"
+VARIANTS = {
+    "attack": ("goal", "membership"),
+    "metric": ("goal", "membership"),
+    "defense": ("slot", "serve"),
+}
+"""Kind -> the option that chooses among its templates, and the default; other kinds have one."""
 
 
 def main(arguments: Namespace) -> int:
-    if arguments.kind != "attack":
-        raise ConfigError(unknown("kind of plugin", arguments.kind, ["attack"]))
     folder = Path(arguments.dir)
-    files = scaffold(arguments.name, folder)
+    given = {"goal": arguments.goal, "slot": arguments.slot}
+    variant = chosen_variant(arguments.kind, given)
+    files = scaffold(arguments.kind, arguments.name, folder, variant)
     write(files)
     for path in files:
         print(f"wrote {path}")
-    print(f"next: medleak --plugins {folder} check attack={arguments.name}")
+    print(f"next: medleak --plugins {folder} check {arguments.kind}={arguments.name}")
     return 0
 
 
-def scaffold(name: str, folder: Path) -> dict[Path, str]:
-    """Path -> content of a new attack.
+def chosen_variant(kind: str, given: dict[str, str | None]) -> str:
+    """Which template of `kind` is asked for: a goal, a slot, or the only one.
+
+    Raises:
+        ConfigError: an unknown kind or variant, or an option that the kind does not have.
+    """
+    if kind not in NEW:
+        raise ConfigError(unknown("kind of plugin", kind, NEW))
+    option, default = VARIANTS.get(kind, ("", kind))
+    for name, value in given.items():
+        if value is not None and name != option:
+            raise ConfigError(f"--{name} {value}: a {kind} has no {name}")
+    variant = given.get(option) or default
+    choices = [path.stem for path in (TEMPLATES / kind).glob("*.py")]
+    if variant not in choices:
+        raise ConfigError(unknown(option, variant, choices))
+    return variant
+
+
+def scaffold(kind: str, name: str, folder: Path, variant: str) -> dict[Path, str]:
+    """Path -> content of a new plugin: module, YAML and test.
 
     Raises:
         ConfigError: a name that cannot be one, or is taken.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-        raise ConfigError(f"'{name}' cannot name an attack: lower case letters, digits and _ only")
-    known = options("attack")
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise ConfigError(
+            f"'{name}' cannot name {article} {kind}: lower case letters, digits and _ only"
+        )
+    known = options(kind)
     if name in known:
-        raise ConfigError(f"attack '{name}' exists already: {known[name].file}")
+        raise ConfigError(f"{kind} '{name}' exists already: {known[name].file}")
     if find_spec(name) is not None:
         raise ConfigError(f"'{name}' is the name of an installed module: choose another")
     title = name.replace("_", " ").capitalize()
-    words = {"name": name, "cls": title.title().replace(" ", ""), "title": title}
-    return {
-        folder / f"{name}.py": CODE.substitute(words),
-        folder / "conf" / "attack" / f"{name}.yaml": YAML.substitute(words),
-        folder / f"test_{name}.py": TEST.substitute(words),
+    words = {
+        "plugin_name": name,
+        "plugin_kind": kind,
+        "PluginName": title.title().replace(" ", ""),
+        "Plugin title": title,
     }
+    place = TEMPLATES / kind / variant
+    return {
+        folder / f"{name}.py": _filled(place.with_suffix(".py"), words),
+        folder / "conf" / kind / f"{name}.yaml": _filled(place.with_suffix(".yaml"), words),
+        folder / f"test_{name}.py": _filled(TEMPLATES / "test_plugin.py", words),
+    }
+
+
+def _filled(template: Path, words: dict[str, str]) -> str:
+    text = template.read_text()
+    for word, meant in words.items():
+        text = text.replace(word, meant)
+    return text
 
 
 def write(files: dict[Path, str]) -> None:
