@@ -71,15 +71,17 @@ def test_the_folder_of_what_was_chosen_is_named(folder):
 def test_an_installed_plugin_is_listed_with_its_source(medleak):
     done = medleak("list")
     assert done.returncode == 0, done.stderr
-    for name in ("example_confidence", "example_cap", "example_net", "example_gap"):
+    names = ("example_confidence", "example_cap", "example_net", "example_gap", "example_pooled")
+    for name in names:
         assert f"  {name} " in done.stdout
-    assert done.stdout.count("plugin example\n") == 4
+    assert done.stdout.count("plugin example\n") == len(names)
     assert "Salem et al. 2019" in done.stdout
     assert "serve: Cap" in done.stdout
 
 
 def test_an_installed_plugin_keeps_the_contract(medleak):
     names = ["attack=example_confidence", "defense=example_cap", "target=example_net"]
+    names += ["model=example_pooled", "metric=example_gap"]
     done = medleak("check", *names)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(done.stdout.split("\n")) == ["", *sorted(f"{name}: ok" for name in names)]
@@ -93,7 +95,7 @@ def test_completion_and_messages_know_an_installed_plugin(medleak):
     assert done.returncode == 2
     assert "did you mean 'example_confidence'?" in done.stderr
     done = medleak("doctor")
-    assert "example (attack, defense, metric, target)" in done.stdout
+    assert "example (attack, defense, metric, model, target)" in done.stdout
 
 
 def test_scores_alone_bring_metrics_tables_and_a_report(medleak, tmp_path):

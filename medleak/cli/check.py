@@ -47,9 +47,6 @@ def subjects(overrides: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any
     if not groups:
         choices = " or ".join(f"{group}=NAME" for group in KINDS)
         raise ConfigError(f"nothing to check: write {choices}")
-    for word in overrides:
-        if word.startswith("metric="):
-            yield from _metrics(word, metrics())
     jobs = expand([word for word in overrides if not word.startswith("metric=")])
     for group in groups:
         seen: list[Any] = []
@@ -59,6 +56,9 @@ def subjects(overrides: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any
             if found not in seen:
                 seen.append(found)
                 yield found
+    for word in overrides:
+        if word.startswith("metric="):
+            yield from _metrics(word, metrics())
 
 
 def _metrics(word: str, known: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
