@@ -6,7 +6,9 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-CHOSEN = ("target", "dataset", "model", "recipe", "defense", "attack")
+from medleak.config.presets import PARTS
+
+CHOSEN = ("target", *PARTS, "defense", "attack")
 """Groups of which a configuration holds one option; of metrics it holds several."""
 KINDS = (*CHOSEN, "metric")
 
@@ -51,7 +53,7 @@ def subjects(overrides: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any
     for group in groups:
         seen: list[Any] = []
         for job in jobs if group in CHOSEN else ():
-            own = job.config["target"] if group in ("dataset", "model", "recipe") else job.config
+            own = job.config["target"] if group in PARTS else job.config
             found = (group, job.axes[group], own[group])
             if found not in seen:
                 seen.append(found)
