@@ -125,6 +125,19 @@ def test_a_row_names_what_was_chosen_and_its_plugin_folder(add, tmp_path):
     assert row.provenance["plugins"] == (str(folder),)
 
 
+def test_a_folder_whose_option_a_target_names_is_repeated(add, tmp_path):
+    folder = add("recipe", "quick", "_target_: medleak.targets.recipes.SGD\nepochs: 1\n")
+    text = "dataset: phantom\nmodel: {base: mlp, hidden: 8}\nrecipe: quick\n"
+    other = tmp_path / "other"
+    (other / "conf" / "target").mkdir(parents=True)
+    split = "split: {n_members: 9, n_auxiliary: 9, n_validation: 9, n_evaluation: 9, seed: 0}\n"
+    (other / "conf" / "target" / "theirs.yaml").write_text(text + split)
+    compose.initialise([other])
+    made = plan(compose.expand(["target=theirs"]), store=tmp_path / "store")
+    row = made.cells[0].row("not_run", "why")
+    assert set(row.provenance["plugins"]) == {str(folder), str(other)}
+
+
 REFUSED = {
     "model=resnet8": "unknown model 'resnet8': did you mean 'resnet18'?",
     "recipe=adam": "unknown recipe 'adam': did you mean 'adamw'?",

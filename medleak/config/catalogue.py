@@ -10,7 +10,7 @@ from typing import Any
 from medleak.api import ConfigError, ThreatModel
 from medleak.config.instantiate import Static, static
 from medleak.config.plugins import BUILT_IN, Option, options
-from medleak.config.presets import expanded
+from medleak.config.presets import expanded, named
 from medleak.core.suggestions import unknown
 
 GROUPS = ("target", "dataset", "model", "recipe", "defense", "attack", "metric", "grid")
@@ -76,6 +76,12 @@ def with_first_layer(kind: str) -> list[str]:
         if any(c.literals.get("first_layer") == kind for c in classes):
             found.append(name)
     return found
+
+
+def parts_of(target: str) -> list[tuple[str, str]]:
+    """The options (group, name) that the YAML of `target` names; none where there is no such YAML."""
+    option = options("target").get(target)
+    return named(_read(option.file)) if option else []
 
 
 def _entry(group: str, name: str, option: Option) -> Entry:
@@ -149,4 +155,4 @@ def _targets(value: Any) -> Iterator[str]:
             yield from _targets(inner)
 
 
-__all__ = ["BUILT_IN", "GROUPS", "Entry", "entries", "with_first_layer"]
+__all__ = ["BUILT_IN", "GROUPS", "Entry", "entries", "parts_of", "with_first_layer"]

@@ -90,9 +90,13 @@ def options(group: str) -> dict[str, Option]:
 
 
 def folders_of(chosen: Iterable[tuple[str, str]]) -> list[str]:
-    """The plugin folders that offer the `chosen` (group, name), for a command to name again."""
-    pairs = list(chosen)
-    offered = {folder: (folder / "conf").glob("*/*.yaml") for folder in _folders()}
+    """The plugin folders that offer the `chosen` (group, name), for a command to name again.
+
+    `chosen` is not read where there are no folders.
+    """
+    folders = _folders()
+    pairs = list(chosen) if folders else []
+    offered = {folder: (folder / "conf").glob("*/*.yaml") for folder in folders}
     return [
         str(folder)
         for folder, files in offered.items()

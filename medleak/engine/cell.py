@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from medleak.api import Attack, ConfigError, Guarantee, Trainer
 from medleak.api.goal import Goal
+from medleak.config.catalogue import parts_of
 from medleak.config.instantiate import RESERVED, build, identities
 from medleak.config.plugins import folders_of
 from medleak.core.files import contents
@@ -249,11 +250,16 @@ class Cell:
     @property
     def _repeat(self) -> dict[str, tuple[str, ...]]:
         """What the command that repeats the cell has to name."""
-        groups = ("target", "defense", "attack")
-        chosen = [(group, self.config[group]["name"]) for group in groups]
-        chosen += [(part, self.axes[part]) for part in PARTS if part in self.axes]
-        folders = folders_of([*chosen, *(("metric", name) for name in self.metrics)])
+        folders = folders_of(self._options())
         return {"overrides": tuple(self.overrides), "plugins": tuple(folders)}
+
+    def _options(self) -> Iterator[tuple[str, str]]:
+        """Every option (group, name) that the cell is made of."""
+        for group in ("target", "defense", "attack"):
+            yield group, self.config[group]["name"]
+        yield from ((part, self.axes[part]) for part in PARTS if part in self.axes)
+        yield from (("metric", name) for name in self.metrics)
+        yield from parts_of(self.config["target"]["name"])
 
     def named(self, row: Row) -> Row:
         """A stored row under this cell's coordinates: another grid may have measured it."""
