@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from medleak.cli.arguments import ARGUMENTS, COMMANDS, NEW
-from medleak.config.plugins import GROUPS
+from medleak.config.plugins import GROUPS, LISTED
 
 BASH = """_medleak() {
     local line="${COMP_LINE:0:COMP_POINT}" word
@@ -37,9 +37,10 @@ end
 complete -c medleak -f -a '(__medleak)'
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
-LISTED = tuple(group for group in GROUPS if group not in ("executor", "runtime"))
 SCALARS = ("metrics", "n_members", "n_shadows", "n_targets", "seed")
-KEYS = tuple(group for group in GROUPS if group not in ("metric", "goal", "runtime")) + SCALARS
+KEYS = (
+    tuple(group for group in GROUPS if group not in ("metric", "goal", "grid", "runtime")) + SCALARS
+)
 
 
 def main(arguments: Namespace) -> int:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from medleak.api import ConfigError
-from medleak.cli import NEW
+from medleak.cli.arguments import NEW
 from medleak.config.plugins import options
 from medleak.core.suggestions import unknown
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from medleak.api import ConfigError, ThreatModel
 from medleak.config.instantiate import Static, static
-from medleak.config.plugins import BUILT_IN, Option, options
+from medleak.config.plugins import BUILT_IN, LISTED, Option, options
 from medleak.config.presets import expanded, named
 from medleak.core.suggestions import unknown
 
-GROUPS = ("target", "dataset", "model", "recipe", "defense", "attack", "metric", "grid")
+GROUPS = LISTED
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ GROUPS = (
     "executor", "runtime",
 )  # fmt: skip
 """The folders of a `conf/`; a plugin may bring options of any of them."""
+UNLISTED = ("goal", "executor", "runtime")
+LISTED = tuple(group for group in GROUPS if group not in UNLISTED)
+"""What `medleak list` shows."""
 
 
 class Source(NamedTuple):

@@ -14,8 +14,8 @@ from medleak.api.goal import Goal
 from medleak.config.catalogue import parts_of
 from medleak.config.instantiate import RESERVED, build, identities
 from medleak.config.plugins import folders_of
-from medleak.core.files import contents
 from medleak.config.presets import PARTS
+from medleak.core.files import contents
 from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.core.store import Store
 from medleak.core.suggestions import unknown

@@ -13,7 +13,6 @@ from medleak.api import Component, ConfigError, MedleakError, NotApplicable, Pro
 from medleak.config import catalogue
 from medleak.config.instantiate import build, raised, static
 from medleak.core.suggestions import unknown
-from medleak.data.experiment import ExperimentData
 from medleak.goals import known_goals
 
 if TYPE_CHECKING:
