@@ -1,6 +1,6 @@
 """Saved grids of conf/grid/: sums of products of overrides."""
 
-from __future__ import annotations
+from __future__ import itertools
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from medleak.api import ConfigError
 from medleak.config.presets import full_key
 from medleak.core.suggestions import unknown
-from medleak.engine.session import _refuse_spaces
 
 if TYPE_CHECKING:
     pass
@@ -68,6 +67,18 @@ def gather(words: Sequence[str]) -> Request:
     )
     changed = any(_key(word).split(".")[0] not in _ASIDE for word in given)
     return Request(tuple(parts), None if changed else names[0], saved.budget)
+
+
+def _refuse_spaces(words: Sequence[str]) -> None:
+    """Refuse an override that the shell has cut at a space, with what was meant."""
+    for i, (word, *rest) in enumerate(itertools.pairwise(words)):
+        cut = [word, *rest]
+        if rest == ["="] or (word.endswith("=") and "=" not in rest[0]) or rest[0].startswith("="):
+            cut += words[i + 2 : i + 3] if rest == ["="] else []
+            raise ConfigError(f"'{' '.join(cut)}': no space around '=': write {''.join(cut)}")
+        if "=" in word and word.endswith(",") and "=" not in rest[0]:
+            cut += itertools.takewhile(lambda later: "=" not in later, words[i + 2 :])
+            raise ConfigError(f"'{' '.join(cut)}': no space after a comma: write {''.join(cut)}")
 
 
 def _replace(words: Iterable[str], given: Iterable[str]) -> tuple[str, ...]:

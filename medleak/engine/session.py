@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,18 +13,6 @@ from medleak.config.saved_grids import gather
 
 if TYPE_CHECKING:
     from medleak.engine.plan import Plan, Result
-
-
-def _refuse_spaces(words: Sequence[str]) -> None:
-    """Refuse an override that the shell has cut at a space, with what was meant."""
-    for i, (word, *rest) in enumerate(itertools.pairwise(words)):
-        cut = [word, *rest]
-        if rest == ["="] or (word.endswith("=") and "=" not in rest[0]) or rest[0].startswith("="):
-            cut += words[i + 2 : i + 3] if rest == ["="] else []
-            raise ConfigError(f"'{' '.join(cut)}': no space around '=': write {''.join(cut)}")
-        if "=" in word and word.endswith(",") and "=" not in rest[0]:
-            cut += itertools.takewhile(lambda later: "=" not in later, words[i + 2 :])
-            raise ConfigError(f"'{' '.join(cut)}': no space after a comma: write {''.join(cut)}")
 
 
 @dataclass(frozen=True)
