@@ -1,18 +1,15 @@
 """Saved grids of conf/grid/: sums of products of overrides."""
 
-from __future__ import itertools
+from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medleak.api import ConfigError
 from medleak.config.presets import full_key
 from medleak.core.suggestions import unknown
-
-if TYPE_CHECKING:
-    pass
-
 
 _ASIDE = ("executor", "runtime")
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medleak.api import ConfigError
 from medleak.core.suggestions import unknown
 from medleak.results.row import Row
-
-if TYPE_CHECKING:
-    pass
-
 
 MANIFEST, FAILURES = "grid.json", "failures"
 
