@@ -37,10 +37,11 @@ MARKER, FORMAT = ".medleak-store", 1
 """The file that makes a folder a store, and the version of the layout that it names."""
 
 KINDS = (
-    "runs", "signals", "cells", "costs", "utility", "controls",
-    "kept", "scores", "rebuilt", "pictured", "messages",
+    "runs", "messages", "signals", "answers", "cells", "utility", "controls", "kept", "costs",
+    "scores", "rebuilt", "pictured",
 )  # fmt: skip
-"""What a store holds. Folders of other names are left alone, whatever is asked."""
+"""What a store holds; the last three are those of earlier versions, which kept answers in parts. Folders of
+other names are left alone, whatever is asked."""
 
 _ASIDE = ("tmp", "locks", "corrupt")
 _UNFINISHED = re.compile(r"[0-9a-f]{32}")
