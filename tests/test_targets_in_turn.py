@@ -12,7 +12,8 @@ from medleak.engine.measure import ask
 from medleak.metrics.membership import AUC, TPRAtFPR
 from medleak.release.stored_runs import StoredRuns
 from medleak.report import aggregate, risk, tables
-from medleak.report.risking import scores_of
+from medleak.report.patient_risk import scores_of
+from medleak.report.specs import spec_of
 from medleak.training.train import train
 
 METRICS = {
@@ -68,7 +69,7 @@ def test_one_target_has_no_spread(run):
     plan, result = run(1)
     assert result.rows[0].spread == {}
     assert scores_of(plan.cells[0], plan.store) is None
-    assert tables.targets(aggregate(result.rows)).lines == ()
+    assert tables.targets(spec_of("membership"), aggregate(result.rows)).lines == ()
 
 
 def test_the_patients_at_risk_stay_in_the_local_folder(run):
@@ -82,7 +83,7 @@ def test_the_patients_at_risk_stay_in_the_local_folder(run):
     gaps = [float(line.split(",")[7]) for line in lines[1:]]
     assert gaps == sorted(gaps, reverse=True)
     assert lines[0].split(",")[7] == "gap"
-    assert tables.targets(aggregate(result.rows)).lines
+    assert tables.targets(spec_of("membership"), aggregate(result.rows)).lines
 
 
 def test_without_targets_in_turn_nobody_is_listed(run):

@@ -22,7 +22,7 @@ def describe(plan: Plan) -> str:
     """Cells, what is stored, what is not applicable and why, and the estimated time."""
     from medleak.core.devices import pick_device
     from medleak.engine.executors import LocalExecutor
-    from medleak.report.naming import count
+    from medleak.report.formatting import count
 
     wanted, missing = plan.wanted(), plan.missing_runs()
     aside = plan.refused.keys() | plan.left_out.keys()

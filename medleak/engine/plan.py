@@ -18,7 +18,8 @@ from medleak.core.store import Store, write_atomically
 from medleak.core.suggestions import unknown
 from medleak.engine.cell import Cell, load_rows
 from medleak.engine.compatibility import reasons
-from medleak.results.row import Row, to_frame
+from medleak.results.frame import to_frame
+from medleak.results.row import Row
 from medleak.results.saved import FAILURES, MANIFEST, OUT
 from medleak.training.run_spec import RunSpec
 

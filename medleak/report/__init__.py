@@ -1,4 +1,4 @@
-"""Rows to something that people read: tables, plots, one HTML page, words, and publishing.
+"""Rows to something that people read: tables, plots, one HTML page, narrative, and publishing.
 
 ``terminal``, ``write``, ``publish``, ``risk``, ``scan``, ``explain`` and ``aggregate`` are loaded on first use.
 """
@@ -9,14 +9,15 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "Aggregate": "aggregated",
-    "aggregate": "aggregated",
-    "explain": "explained",
-    "publish": "publishing",
-    "risk": "risking",
-    "scan": "scanning",
-    "terminal": "texts",
-    "write": "publishing",
+    "Aggregate": "medleak.results.aggregate",
+    "aggregate": "medleak.results.aggregate",
+    "tidy": "medleak.results.frame",
+    "explain": "medleak.report.row_narrative",
+    "publish": "medleak.report.publishing",
+    "risk": "medleak.report.patient_risk",
+    "scan": "medleak.report.publish_check",
+    "terminal": "medleak.report.text_tables",
+    "write": "medleak.report.publishing",
 }
 __all__ = [
     "Aggregate",
@@ -27,6 +28,7 @@ __all__ = [
     "risk",
     "scan",
     "terminal",
+    "tidy",
     "write",
 ]
 
@@ -41,4 +43,4 @@ def prepare() -> None:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import Estimate
-from medleak.report import curves, drawing, naming, pages, tables
-from medleak.report.aggregated import Aggregate, aggregate
+from medleak.report import curves, drawing, formatting, pages, tables
+from medleak.report.specs import spec_of
+from medleak.results.aggregate import Aggregate, aggregate
 from medleak.results.row import Row
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ METHOD = (
 )
 
 
+_SPEC = spec_of("membership")
 BELOW = "Below chance: a higher score must mean a likelier member. Were losses given?"
 
 
@@ -57,7 +59,7 @@ def page(audit: Audit, provenance: Mapping[str, Any]) -> str:
     from markupsafe import Markup
 
     aggregates = aggregate(audit.rows)
-    groups = tables.subgroups(aggregates)
+    groups = tables.subgroups(_SPEC, aggregates)
     return pages.rendered(
         "audit.html.j2",
         title=audit.name,
@@ -80,7 +82,7 @@ def page(audit: Audit, provenance: Mapping[str, Any]) -> str:
 def _facts(audit: Audit) -> list[tuple[str, str]]:
     row = audit.rows[0]
     claim = next(iter(row.guarantees), None)
-    told = f"{naming.epsilon(claim['epsilon'])}, {claim['unit']}, add/remove" if claim else ""
+    told = f"{formatting.epsilon(claim['epsilon'])}, {claim['unit']}, add/remove" if claim else ""
     facts = [
         ("Source", audit.source),
         ("Counted", _counted(row)),
@@ -95,7 +97,7 @@ def _facts(audit: Audit) -> list[tuple[str, str]]:
 def _counted(row: Row) -> str:
     noun = "patient" if row.unit == "patient" else "record"
     n = max((e.n for e in row.leakage.values()), default=0)
-    return f"{naming.count(n, noun)}, {row.n_members:,} of them members"
+    return f"{formatting.count(n, noun)}, {row.n_members:,} of them members"
 
 
 def _metrics(rows: Sequence[Row]) -> list[list[str]]:
@@ -103,21 +105,23 @@ def _metrics(rows: Sequence[Row]) -> list[list[str]]:
     names = dict.fromkeys(
         name for row in rows for name, e in row.leakage.items() if isinstance(e, Estimate)
     )
-    return [[naming.metric(name), *(_figure(row, name) for row in rows)] for name in names]
+    return [
+        [formatting.metric(name, _SPEC), *(_figure(row, name) for row in rows)] for name in names
+    ]
 
 
 def _figure(row: Row, name: str) -> str:
     estimate = row.leakage.get(name)
     if row.status != "ok" or not isinstance(estimate, Estimate):
-        return naming.NONE
+        return formatting.NONE
     if estimate.value is None:
         return f"not measured: {estimate.flag}"
     one_sided = estimate.high is None
     told = f"≥ {estimate.value:.3f}" if one_sided else f"{estimate.value:.3f}"
-    parts = [told, naming.interval(estimate.low, estimate.high)]
+    parts = [told, formatting.interval(estimate.low, estimate.high)]
     if row.guarantees:
         upper_bound = row.ceilings.get(name)
-        allowed = naming.VACUOUS if upper_bound is None else f"at most {upper_bound:.4g}"
+        allowed = formatting.VACUOUS if upper_bound is None else f"at most {upper_bound:.4g}"
         parts.append(f"(claim: {allowed})")
     parts.append(f"({estimate.flag})" if estimate.flag else "")
     return " ".join(part for part in parts if part)
@@ -130,7 +134,7 @@ def _bound(one: Mapping[str, Any]) -> str:
 
 def _violations(rows: Sequence[Row]) -> list[str]:
     return [
-        f"{row.attack}, {naming.metric(name)}: {_figure(row, name)}"
+        f"{row.attack}, {formatting.metric(name, _SPEC)}: {_figure(row, name)}"
         for row in rows
         for name in row.violations
         if row.status == "ok"

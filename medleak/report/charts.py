@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from medleak.api import Estimate
-from medleak.goals.reconstruction.goal import AGES
-from medleak.report import naming
-from medleak.report.aggregated import Aggregate
-from medleak.report.drawing import FAINT, INK, SOFT, subject
-from medleak.report.gains import without
-from medleak.report.rebuilt_tables import headline
-from medleak.report.rebuilt_words import VOID
+from medleak.api.goal_report import GoalReport
+from medleak.report import formatting
+from medleak.report.drawing import AGES, FAINT, INK, SOFT, subject
+from medleak.report.narrative import VOID
+from medleak.report.specs import headline
+from medleak.results.aggregate import Aggregate, status_name
+from medleak.results.frame import without
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,29 +43,15 @@ def chunks(aggregates: Sequence[Aggregate]) -> list[list[str]]:
     return made
 
 
-MESSAGE = ("with the message", "without it (best baseline)", "share of images")
-MODEL = ("with the model", "without it (best baseline)", "")
-"""What a dot is, what a tick is, and what is added to the name of the metric."""
-
-
-def identified(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Figure:
-    """The chart of reconstruction, a panel per age of the attacked model."""
-    return gained(aggregates, headline(aggregates), MESSAGE, tint=tint)
-
-
-def gained(
-    aggregates: Sequence[Aggregate],
-    metric: str,
-    wording: tuple[str, str, str],
-    *,
-    tint: Mapping[str, str],
-) -> Figure:
+def gained(aggregates: Sequence[Aggregate], spec: GoalReport, *, tint: Mapping[str, str]) -> Figure:
     """A line per attack under its defense, a panel per kind of question.
 
-    A dot with its interval is what was found, a dark tick what is found without; what the guarantee rules
-    out is shaded. What was not measured says so.
+    A dot with its interval is what was found, a dark tick the best baseline; what the guarantee rules out
+    is shaded. What was not measured says so.
     """
     from matplotlib.figure import Figure
+
+    metric = headline(spec, aggregates)
 
     ages = [one.row.records for one in aggregates if one.row.records]
     panels = sorted(
@@ -79,7 +65,7 @@ def gained(
     places = {place: -i for i, place in enumerate(lines)}
     for axis, age in zip(axes, panels, strict=True):
         axis.set_title(age, loc="left", fontsize=10, fontweight="bold")
-        axis.set_xlabel(", ".join(filter(None, (naming.metric(metric), wording[2]))))
+        axis.set_xlabel(", ".join(filter(None, (formatting.metric(metric, spec), spec.axis))))
         axis.grid(True, axis="x", color=FAINT, linewidth=0.5)
         axis.tick_params(axis="y", length=0)
         for one in aggregates:
@@ -88,12 +74,12 @@ def gained(
             if one.row.records == age and one.status == "ok":
                 _dot(axis, one, metric, y, colour)
             elif one.row.records in (age, ""):
-                words = naming.STATUS[one.status]
+                words = status_name(one.status)
                 axis.text(0.012, y, words, fontsize=7.5, color=SOFT, va="center", style="italic")
     axes[0].set_xlim(-0.02, 1.02)
     axes[0].set_ylim(-len(lines) + 0.4, 0.6)
     _names(axes, lines, tint)
-    _legend(figure, aggregates, metric, wording)
+    _legend(figure, aggregates, metric, spec.source)
     return figure
 
 
@@ -136,16 +122,14 @@ def _dot(axis: Axes, one: Aggregate, metric: str, y: float, colour: str) -> None
         )
 
 
-def _legend(
-    figure: Figure, aggregates: Sequence[Aggregate], metric: str, wording: tuple[str, str, str]
-) -> None:
+def _legend(figure: Figure, aggregates: Sequence[Aggregate], metric: str, source: str) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles = [
-        Line2D([], [], color=SOFT, marker="o", linewidth=1.6, label=wording[0]),
+        Line2D([], [], color=SOFT, marker="o", linewidth=1.6, label=f"with the {source}"),
         Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, markeredgewidth=1.5,
-               label=wording[1]),
+               label="without it (best baseline)"),
     ]  # fmt: skip
     if any((one.ceilings.get(metric) or 1) <= VOID for one in aggregates):
         handles.append(Patch(color=SOFT, alpha=0.2, label="ruled out by the guarantee"))

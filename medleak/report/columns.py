@@ -1,243 +1,241 @@
-"""What tables are made of: cells, columns, and how they are filled from aggregates."""
+"""The columns of a goal's tables, filled from the measures of each result."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from medleak.api import Curve, Estimate
-from medleak.report import naming
-from medleak.report.aggregated import Aggregate
+from medleak.api.goal_report import GoalReport, ReportColumn
+from medleak.report import formatting
+from medleak.report.cells import Cell, Column, coordinate, estimate, text
+from medleak.report.specs import headline
+from medleak.results.aggregate import Aggregate, metric_names, status_name
+from medleak.results.frame import without
+from medleak.results.measures import Measure
 
-
-@dataclass(frozen=True)
-class Cell:
-    """`text`, a `detail` beside it, what to `sort` by, a `tone`, and the `bounds` of a value.
-
-    `digits` is the number of decimals of the bounds.
-    """
-
-    text: str
-    detail: str = ""
-    sort: float | str | None = None
-    tone: str = ""
-    bounds: tuple[float, float] | None = None
-    digits: int = 3
-
-    @property
-    def full(self) -> str:
-        shown = naming.interval(*self.bounds, self.digits) if self.bounds else ""
-        return " ".join(part for part in (self.text, shown, self.detail) if part)
-
-    @property
-    def span(self) -> str:
-        """The bounds without brackets: ``0.541–0.591``."""
-        if not self.bounds:
-            return ""
-        low, high = (naming.number(bound, self.digits) for bound in self.bounds)
-        return f"{low} to {high}" if self.bounds[0] < 0 else f"{low}–{high}"
+Lines = Sequence[Aggregate]
 
 
-@dataclass(frozen=True)
-class Line:
-    """Cells in order; a `span` stands in place of the cells that were not measured."""
-
-    cells: tuple[Cell, ...]
-    span: str = ""
+def _asked_axes(spec: GoalReport) -> list[str]:
+    """Axes of the attack that have a column of their own."""
+    return [shown.measure for shown in spec.coordinates if shown.what == "asked"]
 
 
-@dataclass(frozen=True)
-class Column:
-    """A header and how an aggregate fills it.
-
-    Attributes:
-        measured: empty where nothing was measured; such columns give way to the reason.
-        fold: told once in the caption when every line says the same.
-        brief: left out of the terminal's detail; `terminal` False leaves out the column.
-    """
-
-    header: str
-    cell: Callable[[Aggregate], Cell]
-    measured: bool = True
-    fold: bool = False
-    brief: bool = True
-    terminal: bool = True
+def _attack(spec: GoalReport) -> Callable[[Aggregate], str]:
+    hidden = _asked_axes(spec)
+    return lambda one: one.labelled(one.row.attack, "attack", hidden=hidden)
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table ready to print: `measured` marks the columns that a line's span covers."""
-
-    title: str
-    caption: str
-    columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
-
-    @property
-    def span_at(self) -> tuple[int, int]:
-        """First column that a span covers, and how many."""
-        covered = [i for i, column in enumerate(self.columns) if column.measured]
-        return (covered[0], len(covered)) if covered else (len(self.columns), 0)
-
-
-# --------------------------------------------------------------------------- cells
-
-
-def text(value: object, tone: str = "") -> Cell:
-    return Cell(str(value) if value not in (None, "") else naming.NONE, sort=value, tone=tone)
+def coordinates(spec: GoalReport) -> list[Column]:
+    """The columns that say where a line stands."""
+    getters: Mapping[str, Callable[[Aggregate], object]] = {
+        "target": lambda one: one.target,
+        "members": lambda one: one.row.n_members,
+        "defense": lambda one: one.defense,
+        "attack": _attack(spec),
+        "records": lambda one: formatting.kind(one.row.records, spec),
+        "unit": lambda one: one.row.unit,
+        "asked": lambda one: formatting.asked(one.row),
+    }
+    return [
+        replace(
+            coordinate(shown.label or shown.measure or shown.what, getters[shown.what]),
+            fold=shown.fold,
+            terminal=shown.terminal,
+        )
+        for shown in spec.coordinates
+    ]
 
 
-def estimate(found: Estimate | Curve | None, tone: str = "", digits: int = 3) -> Cell:
-    if not isinstance(found, Estimate) or found.value is None:
-        return Cell(naming.NONE)
-    known = None not in (found.low, found.high)
-    few = " *" if naming.coarse(found.flag) else ""
-    one_sided = found.high is None and found.low == found.value
-    return Cell(
-        naming.bound(found.value) if one_sided else naming.number(found.value, digits) + few,
-        sort=found.value,
-        tone=tone,
-        bounds=(found.low, found.high) if known else None,
-        digits=digits,
-    )
+def measure(name: str, spec: GoalReport, header: str = "") -> Column:
+    """A figure with its interval; red where it lies above its bound."""
 
-
-def metric(name: str) -> Callable[[Aggregate], Cell]:
     def cell(one: Aggregate) -> Cell:
-        tone = "alarm" if name in one.violations else ""
-        return estimate(one.leakage.get(name), tone, naming.digits(name))
+        found = one.find("leakage", name)
+        tone = "alarm" if found and found.violated else ""
+        return estimate(found, tone, formatting.label_of(name, spec).digits)
 
-    return cell
+    header = header or formatting.metric(name, spec)
+    return Column(header, cell, short=formatting.short(name, spec))
 
 
-def upper_bound(name: str) -> Callable[[Aggregate], Cell]:
+def bound(name: str, spec: GoalReport) -> Column:
+    """The most that the guarantees allow; a dash where none speaks of this attacker."""
+
     def cell(one: Aggregate) -> Cell:
-        told = one.upper_bound(name)
-        number = one.ceilings.get(name)
-        return Cell(told, sort=number if told not in (naming.NONE, naming.VACUOUS) else None)
+        shown = bound_text(one.find("leakage", name))
+        known = shown not in (formatting.NONE, formatting.VACUOUS)
+        return Cell(shown, sort=one.ceilings[name] if known else None)
 
-    return cell
+    return Column(formatting.metric(name, spec, "bound"), cell, short="bound")
 
 
-def epsilon(one: Aggregate) -> Cell:
+def bound_text(found: Measure | None) -> str:
+    """A bound as printed: a number, ``vacuous``, or a dash where no guarantee binds."""
+    if found is None or found.bound_status not in ("limited", "vacuous"):
+        return formatting.NONE
+    return formatting.limit(found.name, found.bound)
+
+
+def gain(name: str, spec: GoalReport, header: str = "gain") -> Column:
+    """The excess over the best baseline, in bold where its whole interval lies above 0."""
+    digits = formatting.label_of(name, spec).digits
+
+    def cell(one: Aggregate) -> Cell:
+        found = one.find("excess", name)
+        tone = "strong" if found is not None and found.sure else ""
+        return estimate(rounded(found, digits), tone, digits)
+
+    return Column(header, cell)
+
+
+def rounded(found: Measure | None, digits: int) -> Measure | None:
+    """Rounded, and without -0.0, which would read as a loss."""
+    if found is None:
+        return None
+    parts = {name: getattr(found, name) for name in ("value", "low", "high")}
+    known = {k: round(v, digits) + 0.0 for k, v in parts.items() if v is not None}
+    return replace(found, **known)
+
+
+def best_baseline(name: str, spec: GoalReport) -> Column:
+    """What is known without the attack's source."""
+    digits = formatting.label_of(name, spec).digits
+
+    def cell(one: Aggregate) -> Cell:
+        value = without(one, name)
+        return Cell(formatting.number(value, digits), sort=value)
+
+    return Column(f"without the {spec.source}", cell, short="without")
+
+
+def worst_group(name: str, spec: GoalReport) -> Column:
+    def cell(one: Aggregate) -> Cell:
+        if name not in one.worst_group:
+            return Cell(formatting.NONE)
+        group, found = one.worst_group[name]
+        digits = formatting.label_of(name, spec).digits
+        return Cell(formatting.number(found.value, digits), group, found.value)
+
+    short = f"worst {formatting.short(name, spec)}"
+    return Column(f"worst-group {formatting.metric(name, spec)}", cell, short=short)
+
+
+def _promise(one: Aggregate) -> Cell:
     if not one.promises:
-        return Cell(naming.NONE)
+        return Cell(formatting.NONE)
     best = min(one.promises, key=lambda promise: promise["epsilon"])
     details = [] if best["unit"] == "record" else [best["unit"]]
     details += [] if one.binds(best) else [f"not against the {one.role}"]
     detail = f"({', '.join(details)})" if details else ""
-    return Cell(naming.epsilon(best["epsilon"]), detail, best["epsilon"])
+    return Cell(formatting.epsilon(best["epsilon"]), detail, best["epsilon"])
 
 
-def size(one: Aggregate, name: str) -> Cell:
-    found = one.leakage.get(name)
-    return text(found.n if found else None)
-
-
-def cost(name: str, told: Callable[[float | None], str] = naming.seconds) -> Callable:
-    """A cell of `Aggregate.cost`, printed by `told`."""
+def cost(name: str) -> Column:
+    """Seconds, bytes or a count."""
 
     def cell(one: Aggregate) -> Cell:
         value = one.cost.get(name)
-        return Cell(told(value), sort=value)
+        return Cell(formatting.cost(name)(value), sort=value)
+
+    return Column(formatting.cost_name(name), cell)
+
+
+def shadows(one: Aggregate) -> Cell:
+    if not one.row.n_shadows:
+        return Cell(formatting.NONE, sort=0)
+    return Cell(str(one.row.n_shadows), one.row.pool, one.row.n_shadows)
+
+
+def _size(name: str) -> Callable[[Aggregate], Cell]:
+    def cell(one: Aggregate) -> Cell:
+        found = one.find("leakage", name)
+        return text(found.n if found else None)
 
     return cell
 
 
-def utility(one: Aggregate) -> Cell:
-    return estimate(one.utility.get(naming.main_utility(one.utility) or ""))
+def utility(name: str | None = None) -> Callable[[Aggregate], Cell]:
+    """One utility metric, or the main one."""
+
+    def cell(one: Aggregate) -> Cell:
+        return estimate(one.find("utility", name or formatting.main_utility(one.utility) or ""))
+
+    return cell
 
 
-def utilities(aggregates: Sequence[Aggregate]) -> list[Column]:
-    """A column for each utility metric."""
-    names = dict.fromkeys(name for one in aggregates for name in one.utility)
-    return [
-        Column(naming.metric(name), lambda one, name=name: estimate(one.utility.get(name)))
-        for name in names
-    ]
-
-
-def utility_name(aggregates: Iterable[Aggregate]) -> str:
+def utility_name(lines: Iterable[Aggregate]) -> str:
     """The printed name of the main utility metric, where all have the same."""
-    names = {naming.main_utility(one.utility) for one in aggregates if one.utility}
-    return naming.metric(names.pop() or "utility") if len(names) == 1 else "utility"
+    names = {formatting.main_utility(one.utility) for one in lines if one.utility}
+    return formatting.metric(names.pop() or "utility") if len(names) == 1 else "utility"
 
 
-def status(one: Aggregate) -> Cell:
-    above = ", ".join(naming.metric(name) for name in one.violations)
+def _status(one: Aggregate) -> Cell:
+    above = ", ".join(formatting.metric(name) for name in one.violations)
     if above:
-        return Cell("ok", f"above the ceiling: {above}", "ok", "alarm")
-    short = "; ".join(
-        f"{count} of {len(one.asked)} seeds {naming.STATUS[status]}"
+        return Cell("ok", f"above the bound: {above}", "ok", "alarm")
+    missing = "; ".join(
+        f"{count} of {len(one.asked)} seeds {status_name(status)}"
         for status, _, count in one.missing
     )
-    return Cell(naming.STATUS[one.status], short if one.status == "ok" else "", one.status)
+    return Cell(status_name(one.status), missing if one.status == "ok" else "", one.status)
 
 
-def seeds(one: Aggregate) -> Cell:
-    told = f"{len(one.seeds)} of {len(one.asked)}" if one.missing else str(len(one.asked))
-    return Cell(told, sort=len(one.seeds))
+def _seeds(one: Aggregate) -> Cell:
+    shown = f"{len(one.seeds)} of {len(one.asked)}" if one.missing else str(len(one.asked))
+    return Cell(shown, sort=len(one.seeds))
 
 
-# --------------------------------------------------------------------------- columns and tables
+OUTCOME = (
+    Column("seeds", _seeds, measured=False, fold=True, terminal=False),
+    Column("status", _status, measured=False),
+)
 
 
-def coordinate(header: str, get: Callable[[Aggregate], object], *, fold: bool = True) -> Column:
-    """A column that says where a line stands, not what was measured."""
-    return Column(header, lambda one: text(get(one)), measured=False, fold=fold)
-
-
-def outcome(*, seeds_in_terminal: bool = True) -> list[Column]:
-    """The last columns of a main table."""
+def columns_for(spec: GoalReport, shown: ReportColumn, lines: Lines) -> list[Column]:
+    """The column that `shown` stands for; none where the lines have nothing for it."""
+    name = shown.measure
+    makers: Mapping[str, Callable[[], Column]] = {
+        "utility": lambda: Column(utility_name(lines), utility()),
+        "measure": lambda: measure(name, spec, shown.label),
+        "without": lambda: best_baseline(name, spec),
+        "gain": lambda: gain(name, spec),
+        "worst group": lambda: worst_group(name, spec),
+        "bound": lambda: bound(name, spec),
+        "promise": lambda: Column("ε", _promise),
+        "cost": lambda: cost(name),
+        "n": lambda: Column("n", _size(name)),
+        "shadows": lambda: Column("shadows", shadows),
+    }
+    head = headline(spec, lines)
+    there = {
+        "measure": name == head or name in metric_names(lines),
+        "bound": name == head or name in promised(lines),
+        "worst group": any(one.worst_group for one in lines),
+        "cost": any(name in one.cost for one in lines),
+    }
+    if not there.get(shown.what, True):
+        return []
+    made = makers[shown.what]()
+    header = shown.label or made.header
+    if shown.what in ("without", "gain") and sum(c.what == shown.what for c in spec.columns) > 1:
+        header = f"{formatting.metric(name, spec)} {header}"
     return [
-        Column("seeds", seeds, measured=False, fold=True, terminal=seeds_in_terminal),
-        Column("status", status, measured=False),
+        replace(made, header=header, fold=shown.fold, detail=shown.detail, terminal=shown.terminal)
     ]
 
 
-def build(
-    title: str,
-    columns: Sequence[Column],
-    aggregates: Sequence[Aggregate],
-    remarks: Sequence[str] = (),
-) -> Table:
-    """Fill `columns`, and fold those that say the same in every line into the caption.
-
-    `remarks` close the caption.
-    """
-    filled = [[column.cell(one) for column in columns] for one in aggregates]
-    told, kept = [], []
-    for i, column in enumerate(columns):
-        texts = {
-            cells[i].full
-            for cells, one in zip(filled, aggregates, strict=True)
-            if (one.status == "ok" or not column.measured) and cells[i].full != naming.NONE
-        }
-        if column.fold and len(texts) <= 1:
-            told += [f"{column.header} {found}" for found in texts]
-        elif texts or not column.fold:
-            kept.append(i)
-    lines = tuple(
-        Line(tuple(cells[i] for i in kept), one.note if one.status != "ok" else "")
-        for cells, one in zip(filled, aggregates, strict=True)
-    )
-    if any(column.header == "n" for column in columns):
-        told += ["n counts patients"] * any(one.row.unit == "record" for one in aggregates)
-        told += ["n counts clients"] * any(one.row.unit == "message" for one in aggregates)
-    starred = any(cell.text.endswith(" *") for line in lines for cell in line.cells)
-    few = ["* fewer than 10 false alarms behind the figure"] * starred
-    caption = " · ".join([*told, *_sayings(aggregates), *remarks, *few])
-    return Table(title, caption, tuple(columns[i] for i in kept), lines)
+def promised(lines: Lines) -> set[str]:
+    return {name for one in lines if one.row.guarantees for name in one.ceilings}
 
 
-def _sayings(aggregates: Sequence[Aggregate]) -> list[str]:
-    """What every caption has to say: the data, and that they are simulated."""
-    said = sorted({f"data {one.row.data}" for one in aggregates if one.row.data})
-    fixed = {k: v for one in aggregates for k, v in one.row.extra.items() if k not in one.axes}
-    said += [naming.extras(fixed)] * bool(fixed)
-    simulated = [one.row.simulated for one in aggregates]
-    if any(simulated):
-        names = sorted({one.target for one in aggregates if one.row.simulated})
-        word = naming.SIMULATED
-        said.append(word if all(simulated) else f"{word}: {', '.join(names)}")
-    return said
+def fitted(spec: GoalReport, lines: Lines) -> list[ReportColumn]:
+    """The spec's columns, with the headline that these lines have in place of its own."""
+    head = headline(spec, lines)
+    if head == spec.headline:
+        return list(spec.columns)
+    return [
+        replace(shown, measure=head) if shown.measure == spec.headline else shown
+        for shown in spec.columns
+        if shown.measure != head
+    ]

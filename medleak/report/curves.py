@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from medleak.report import naming
-from medleak.report.aggregated import Aggregate
+from medleak.report import formatting
 from medleak.report.drawing import ATTACKS, FAINT, INK, SOFT, colours, kinds, subject
+from medleak.report.specs import spec_of
+from medleak.results.aggregate import Aggregate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,12 +21,12 @@ def roc(
 ) -> Figure:
     """Log-log ROC: a row per kind of record, a column per defense, a band per attack.
 
-    Where the guarantee has a ceiling at some false-positive rate, a dash marks it. Axes begin at `floor`
+    Where the guarantee has a bound at some false-positive rate, a dash marks it. Axes begin at `floor`
     (None: at what the number of patients can tell).
     """
     from matplotlib.figure import Figure
 
-    panels = kinds(aggregates)
+    panels, spec = kinds(aggregates), spec_of(aggregates[0].row.goal)
     defenses = list(dict.fromkeys(one.defense for one in aggregates))
     line = colours([one.attack for one in aggregates], ATTACKS)
     figure = Figure(
@@ -46,7 +47,7 @@ def roc(
                 axis.set_title(defense, fontsize=9, color=tint[defense], fontweight="bold")
             if row == len(panels) - 1:
                 axis.set_xlabel("false-positive rate", fontsize=8)
-        axes[row, 0].set_ylabel(f"{naming.kind(records)}\ntrue-positive rate", fontsize=8)
+        axes[row, 0].set_ylabel(f"{formatting.kind(records, spec)}\ntrue-positive rate", fontsize=8)
     _roc_keys(figure, line, aggregates)
     return figure
 
@@ -65,7 +66,7 @@ def _roc_panel(
 
     axis.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.15))
     for scale in (axis.xaxis, axis.yaxis):
-        scale.set_major_formatter(lambda value, _: naming.percent(value))
+        scale.set_major_formatter(lambda value, _: formatting.percent(value))
     axis.minorticks_off()
     axis.set_box_aspect(1)
     axis.grid(True, color=FAINT, linewidth=0.5)
@@ -87,7 +88,7 @@ def _dashes(axis: Axes, aggregates: Sequence[Aggregate]) -> None:
     found = {
         fpr: one.ceilings[name]
         for one in aggregates
-        for fpr, name in naming.tpr_names(one.ceilings).items()
+        for fpr, name in formatting.tpr_names(one.ceilings).items()
         if one.ceilings[name] is not None and one.row.guarantees
     }
     for fpr, height in found.items():
@@ -103,7 +104,7 @@ def _roc_keys(figure: Figure, line: Mapping[str, str], aggregates: Sequence[Aggr
     handles = [Line2D([], [], color=c, linewidth=2, label=name) for name, c in line.items()]
     handles.append(Line2D([], [], color=SOFT, linestyle=(0, (2, 3)), label="guessing"))
     if any(v is not None for one in aggregates for v in one.ceilings.values()):
-        handles.append(Line2D([], [], color=INK, linewidth=1.8, label="ceiling"))
+        handles.append(Line2D([], [], color=INK, linewidth=1.8, label="bound"))
     size = aggregates[0].row.n_members
     figure.legend(
         handles=handles, loc="outside upper left", ncols=7, fontsize=8, frameon=False,

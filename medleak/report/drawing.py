@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import Estimate
-from medleak.report import naming
-from medleak.report.aggregated import Aggregate
+from medleak.report import formatting
+from medleak.results.aggregate import Aggregate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +25,8 @@ DEFENSES = (
     "#c2456b", "#6a4fa3", "#5b6f1e", "#0b6f7c", "#d9a21b", "#9a9fa6", "#d98a9e", "#8fb339",
 )  # fmt: skip
 ATTACKS = ("#1b4f72", "#d1662a", "#2f8f6b", "#9b5aa5", "#b8992a", "#5c6670", "#c2456b", "#3aa0c4")
+AGES = ("fresh model", "trained model")
+"""Kinds of record whose marks stand side by side; the first is hollow."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "p", "<", ">", "h", "d", "8")
 STYLE = {
     "font.family": "DejaVu Sans",
@@ -87,7 +89,7 @@ def colours(names: Sequence[str], palette: Sequence[str]) -> dict[str, str]:
 def subject(aggregates: Sequence[Aggregate]) -> str:
     """The target, and whether it is simulated: a plot is shown without its page."""
     first = aggregates[0]
-    return f"{first.target} – {naming.SIMULATED}" if first.row.simulated else first.target
+    return f"{first.target} – {formatting.SIMULATED}" if first.row.simulated else first.target
 
 
 def kinds(aggregates: Sequence[Aggregate]) -> list[tuple[str, str]]:
@@ -98,5 +100,5 @@ def kinds(aggregates: Sequence[Aggregate]) -> list[tuple[str, str]]:
 
 def useful(one: Aggregate) -> float | None:
     """The main utility of one aggregate."""
-    estimate = one.utility.get(naming.main_utility(one.utility) or "")
+    estimate = one.utility.get(formatting.main_utility(one.utility) or "")
     return estimate.value if isinstance(estimate, Estimate) else None

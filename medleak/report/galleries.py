@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medleak.api import Estimate, MedleakError, Reconstructions, ReconstructionTruth
-from medleak.report import naming
-from medleak.report.aggregated import RECONSTRUCTION, Aggregate
+from medleak.report import formatting
 from medleak.report.images import address
-from medleak.report.portraits import Portrait, portraits
-from medleak.report.rebuilt_tables import NAMED
+from medleak.report.inversion_gallery import Portrait, portraits
+from medleak.report.specs import spec_of
+from medleak.results.aggregate import Aggregate
 
 if TYPE_CHECKING:
     from medleak.core.store import Store
     from medleak.data.experiment import ExperimentData
     from medleak.results.row import Row
 
-SHOWN = (RECONSTRUCTION, "inversion")
+NAMED = "identified"
 MESSAGES, IMAGES = 8, 4
 """The first of them are shown: chosen before anything is seen."""
 
@@ -72,9 +72,10 @@ def galleries(
     find = world_of or experiment
     made = []
     for one in aggregates:
-        if one.status == "ok" and one.row.goal in SHOWN:
+        kind = spec_of(one.row.goal, [one]).gallery
+        if one.status == "ok" and kind:
             try:
-                if one.rebuilt:
+                if kind == "pairs":
                     made.append(Gallery(one, _messages(one.row, store, find)))
                 else:
                     made.append(Gallery(one, portraits=portraits(one.row, store, find)))
@@ -201,8 +202,9 @@ def _likeness(name: str) -> bool:
 
 
 def _alike(name: str, value: float) -> str:
-    shown = naming.number(value, naming.digits(name))
-    return f"{shown} dB" if name == "psnr" else f"{naming.metric(name)} {shown}"
+    spec = spec_of("reconstruction")
+    shown = formatting.number(value, formatting.label_of(name, spec).digits)
+    return f"{shown} dB" if name == "psnr" else f"{formatting.metric(name, spec)} {shown}"
 
 
 def _verdict(figures: Mapping[str, float]) -> str:

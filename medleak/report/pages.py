@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medleak.api import Estimate
-from medleak.report import (
-    budgets,
-    detectors,
-    drawing,
-    gains,
-    inferred_tables,
-    naming,
-    rebuilt_tables,
-    tables,
-    words,
-)
-from medleak.report.aggregated import Aggregate, by_goal
+from medleak.api.goal_report import GoalReport
+from medleak.report import drawing, epsilon_star, formatting, narrative, tables, tampering
+from medleak.report.cells import Table
+from medleak.report.columns import bound_text
+from medleak.report.specs import spec_of, specs
+from medleak.results.aggregate import Aggregate, status_name
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LABELS = {
     "leakage": "Leakage against accuracy",
     "tradeoff": "Leakage against accuracy and cost",
-    "rebuilt": "Who is named by what was rebuilt",
     "roc": "ROC curves",
-    **{look.slug: look.title for look in gains.LOOKS},
-    "detector": "How well clients tell a dishonest server",
+    "detector": "How well clients detect a dishonest server",
 }
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one goal: figures, the main table, and all others."""
+
+    spec: GoalReport
+    charts: tuple[Any, ...]
+    curves: tuple[Any, ...]
+    table: Table
+    more: tuple[Table, ...]
 
 
 def page(
@@ -43,8 +46,7 @@ def page(
 
     With `gallery` it links to the page of pictures beside it: it never holds one itself.
     """
-    context = _context(aggregates, drawn, manifest) | _rebuilt_context(by_goal(aggregates)[1])
-    return rendered("report.html.j2", gallery=gallery, told=_told(aggregates, drawn), **context)
+    return rendered("report.html.j2", gallery=gallery, **_context(aggregates, drawn, manifest))
 
 
 def rendered(template: str, **context: Any) -> str:
@@ -80,8 +82,16 @@ def _context(
     def plots(prefix: str) -> list[Markup]:
         return [svg for name, svg in drawings.items() if name.startswith(prefix)]
 
-    members = by_goal(aggregates)[0]
-    groups = tables.subgroups(members)
+    sections = [
+        Section(
+            spec,
+            tuple(plots(f"{spec.anchor}-")),
+            tuple(plots("roc-")) if "roc" in spec.figures else (),
+            tables.results(spec, lines),
+            tuple(tables.of_goal(spec, lines)),
+        )
+        for spec, lines in specs(aggregates)
+    ]
     return {
         "title": (manifest or {}).get("name") or "Privacy report",
         "facts": _facts(aggregates, manifest),
@@ -91,66 +101,26 @@ def _context(
         "violations": _violations(aggregates),
         "pictures": plots("leakage-"),
         "tradeoffs": plots("tradeoff-"),
-        "charts": plots("rebuilt-"),
-        "curves": plots("roc-"),
-        "detectors": plots("detector-"),
-        "detector": detectors.detector(aggregates),
-        "sayings": words.sayings(aggregates),
+        "measured": any(one.status == "ok" for one in aggregates),
+        "goals": sections,
+        "summaries": narrative.summaries(aggregates),
         "several_targets": len({one.target for one in aggregates}) > 1,
         "tint": tint,
-        "results": tables.results(members),
-        "further": tables.further(members),
-        "subgroups": groups if groups.lines else None,
-        "targets": tables.targets(members),
-        "inferred": [
-            *(table for table, _ in inferred_tables.main(aggregates)),
-            *(table for table in [inferred_tables.baselines(aggregates)] if table.lines),
-        ],
+        "detector": tampering.table(aggregates),
+        "detectors": plots("detector-"),
         "costs": tables.costs(aggregates),
-        "controls": tables.controls(members),
-        "stars": budgets.stars(aggregates),
-        "guarantees": words.guarantees(aggregates),
+        "stars": epsilon_star.table(aggregates),
+        "no_stars": epsilon_star.absent(aggregates),
+        "guarantees": narrative.guarantees(aggregates),
         "missing": _missing(aggregates),
         "intervals": intervals(aggregates),
-        "statuses": words.STATUS_MEANING,
-        "method": words.method(aggregates),
+        "statuses": narrative.STATUS_MEANING,
+        "method": narrative.method(aggregates),
         "manifest": {
             key: value for key, value in (manifest or {}).items() if value not in (None, "", {}, [])
         },
         "script": Markup((_TEMPLATES / "report.js").read_text()),
     }
-
-
-def _rebuilt_context(rebuilt: Sequence[Aggregate]) -> dict[str, Any]:
-    return {
-        "rebuilt": rebuilt_tables.results(rebuilt),
-        "baselines": rebuilt_tables.baselines(rebuilt),
-        "rebuilt_controls": rebuilt_tables.controls(rebuilt),
-        "rebuilt_further": rebuilt_tables.further(rebuilt),
-    }
-
-
-def _told(
-    aggregates: Sequence[Aggregate], drawn: Mapping[str, Mapping[str, bytes]]
-) -> list[dict[str, Any]]:
-    """A section for each goal that has no tables of its own."""
-    from markupsafe import Markup
-
-    return [
-        {
-            "id": look.slug,
-            "title": look.title,
-            "note": look.note,
-            "charts": [
-                Markup(inline(form["svg"], name))
-                for name, form in drawn.items()
-                if name.startswith(f"{look.slug}-")
-            ],
-            "table": gains.results(mine, look),
-            "more": [table for table in tables.beside(mine, look) if table.lines],
-        }
-        for look, mine in gains.looks(aggregates)
-    ]
 
 
 def inline(svg: bytes, name: str) -> str:
@@ -159,7 +129,7 @@ def inline(svg: bytes, name: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    label = _LABELS[name.partition("-")[0]]
+    label = _LABELS.get(name.partition("-")[0], "What the attack found, defense by defense")
     return re.sub(
         r'^<svg ([^>]*?)width="([\d.]+)pt" height="[\d.]+pt"',
         rf'<svg role="img" aria-label="{label}" style="max-width:calc(\2px * 1.7)" \1',
@@ -170,31 +140,36 @@ def inline(svg: bytes, name: str) -> str:
 def _facts(
     aggregates: Sequence[Aggregate], manifest: Mapping[str, Any] | None
 ) -> list[tuple[str, str]]:
-    def told(values: Any) -> str:
+    def listed(values: Any) -> str:
         return ", ".join(str(value) for value in dict.fromkeys(values) if value not in ("", None))
 
     sizes = sorted({one.row.n_members for one in aggregates})
     facts = [
-        ("Data", told(one.row.data for one in aggregates)),
-        ("Target", told(one.target for one in aggregates)),
-        ("Members in training", told(f"{size:,}" for size in sizes)),
-        ("Unit", told(one.row.unit for one in aggregates)),
-        ("Seeds", told(sorted({seed for one in aggregates for seed in one.asked}))),
+        ("Data", listed(one.row.data for one in aggregates)),
+        ("Target", listed(one.target for one in aggregates)),
+        ("Members in training", listed(f"{size:,}" for size in sizes)),
+        ("Unit", listed(one.row.unit for one in aggregates)),
+        ("Seeds", listed(sorted({seed for one in aggregates for seed in one.asked}))),
         ("Created", str((manifest or {}).get("created", ""))),
     ]
     return [(name, value) for name, value in facts if value]
 
 
 def _violations(aggregates: Sequence[Aggregate]) -> list[str]:
-    return [
-        f"{one.attack} against {one.defense} ({one.target}, {one.row.n_members:,} members, "
-        f"{naming.kind(one.row.records)}): {naming.metric(name)} "
-        f"{naming.limit(name, one.leakage[name].value)} above {one.upper_bound(name)}, "
-        f"in {count} of {len(one.seeds)} seeds"
-        for one in aggregates
-        for name, count in one.violations.items()
-        if isinstance(one.leakage.get(name), Estimate)
-    ]
+    found = []
+    for one in aggregates:
+        spec = spec_of(one.row.goal, [one])
+        for name, count in one.violations.items():
+            measure = one.find("leakage", name)
+            if measure is None:
+                continue
+            found.append(
+                f"{one.attack} against {one.defense} ({one.target}, {one.row.n_members:,} members, "
+                f"{formatting.kind(one.row.records, spec)}): {formatting.metric(name, spec)} "
+                f"{formatting.limit(name, measure.value)} above {bound_text(measure)}, "
+                f"in {count} of {len(one.seeds)} seeds"
+            )
+    return found
 
 
 def _missing(aggregates: Sequence[Aggregate]) -> list[tuple]:
@@ -205,7 +180,7 @@ def _missing(aggregates: Sequence[Aggregate]) -> list[tuple]:
             one.defense,
             one.attack,
             f"{one.row.n_members:,}",
-            naming.STATUS[status],
+            status_name(status),
             f"{count} of {len(one.asked)}",
             reason,
         )
@@ -219,9 +194,9 @@ def intervals(aggregates: Sequence[Aggregate]) -> list[str]:
     """How each metric's interval was made, as the metrics themselves say."""
     found: dict[str, dict[str, None]] = {}
     for one in aggregates:
-        blind = [("blind_auc", one.blind)] if one.blind else []
-        for name, value in [*one.leakage.items(), *one.utility.items(), *blind]:
-            if value.method:
-                method = f"{100 * value.level:g}% {value.method}"
-                found.setdefault(method, {})[naming.metric(name)] = None
+        spec = spec_of(one.row.goal, [one])
+        for measure in one.measures:
+            if measure.kind in ("leakage", "utility", "control") and measure.method:
+                method = f"{100 * measure.level:g}% {measure.method}"
+                found.setdefault(method, {})[formatting.metric(measure.name, spec)] = None
     return [f"{', '.join(names)}: {method}" for method, names in found.items()]

@@ -8,12 +8,13 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from medleak.api import Curve, Estimate
-from medleak.report import charts, curves, detectors, gains, naming
-from medleak.report.aggregated import Aggregate, by_goal
-from medleak.report.columns import utility_name
+from medleak.api.goal_report import GoalReport
+from medleak.report import charts, curves, formatting, tampering
+from medleak.report.columns import bound_text, utility_name
 from medleak.report.drawing import DEFENSES, MARKERS, SOFT, colours, kinds, saved, subject, useful
-from medleak.report.tables import headline
+from medleak.report.specs import headline, specs
 from medleak.report.tradeoffs import tradeoff
+from medleak.results.aggregate import Aggregate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
 def figures(
     aggregates: Sequence[Aggregate], forms: Sequence[str] = ("svg",)
 ) -> dict[str, dict[str, bytes]]:
-    """Plot name -> {form: bytes}: the pictures first, then what was rebuilt, then ROC figures, those
-    of clients who look at what they are sent last.
+    """Plot name -> {form: bytes}: the leakage figures first, then gains, then ROC figures, those of
+    clients who check what they receive last.
 
     Forms are "svg" and "pdf"; the latter takes as long as all the rest.
     """
     measured = [one for one in aggregates if one.status == "ok"]
-    members, rebuilt = by_goal(measured)
     drawn: dict[str, dict[str, bytes]] = {}
 
     def add(name: str, draw: Any, some: Sequence[Aggregate]) -> None:
@@ -38,44 +38,46 @@ def figures(
     def tint(target: str) -> dict[str, str]:
         return colours([one.defense for one in measured if one.target == target], DEFENSES)
 
-    for target in dict.fromkeys(one.target for one in members):
-        mine = [one for one in members if one.target == target]
-        add(f"leakage-{_slug(target)}", partial(picture, tint=tint(target)), mine)
-    gained = [*rebuilt, *(one for _, some in gains.looks(measured) for one in some)]
-    dear = [one for one in measured if one.cost.get("query_overhead")]
-    for target in dict.fromkeys(one.target for one in [*gained, *dear]):
+    def roc(name: str, some: Sequence[Aggregate], floor: float | None = None) -> None:
+        for target, size, mine in _places(some):
+            for names in _chunks([n for n in tint(target) if n in {one.defense for one in mine}]):
+                draw = partial(curves.roc, tint=tint(target), floor=floor)
+                add(f"{name}-{_slug(target)}-{size}", draw, [o for o in mine if o.defense in names])
+
+    goals = specs(measured)
+    for spec, lines in goals:
+        if "leakage" in spec.figures:
+            for target in dict.fromkeys(one.target for one in lines):
+                mine = [one for one in lines if one.target == target]
+                draw = partial(picture, spec=spec, tint=tint(target))
+                add(f"leakage-{_slug(target)}", draw, mine)
+    priced = [one for spec, lines in goals if "tradeoff" in spec.figures for one in lines]
+    priced += [one for one in measured if one.cost.get("query_overhead")]
+    for target in dict.fromkeys(one.target for one in priced):
         mine = [one for one in measured if one.target == target]
         add(f"tradeoff-{_slug(target)}", partial(tradeoff, tint=tint(target)), mine)
     # What a grid lists without running it is in its tables; a picture of it would hold little else.
-    everything = by_goal([one for one in aggregates if one.status != "not_run"])[1]
-    for target, size in _places(rebuilt):
-        mine = [one for one in everything if (one.target, one.row.n_members) == (target, size)]
-        for names in charts.chunks(mine):
-            some = [one for one in mine if one.defense in names]
-            draw = partial(charts.identified, tint=tint(target))
-            add(f"rebuilt-{_slug(target)}-{size}", draw, some)
-    for look, mine in gains.looks(aggregates):
-        for target, size in _places([one for one in mine if one.status == "ok"]):
-            some = [one for one in mine if (one.target, one.row.n_members) == (target, size)]
-            draw = partial(
-                charts.gained, metric=look.metrics(some)[0], wording=charts.MODEL, tint=tint(target)
-            )
-            for names in charts.chunks(some):
-                add(f"{look.slug}-{_slug(target)}", draw, [o for o in some if o.defense in names])
-    curved = [one for one in members if isinstance(one.leakage.get("roc"), Curve)]
-    seen = detectors.curved(measured)
-    for kind, drawable, floor in (("roc", curved, None), ("detector", seen, detectors.FLOOR)):
-        for target, size in _places(drawable):
-            mine = [one for one in drawable if (one.target, one.row.n_members) == (target, size)]
-            for names in _chunks([n for n in tint(target) if n in {one.defense for one in mine}]):
-                some = [one for one in mine if one.defense in names]
-                draw = partial(curves.roc, tint=tint(target), floor=floor)
-                add(f"{kind}-{_slug(target)}-{size}", draw, some)
+    there = [one for one in aggregates if one.status != "not_run"]
+    for spec, lines in specs(there):
+        for target, size, mine in _places(lines) if "gains" in spec.figures else ():
+            if any(one.status == "ok" for one in mine):
+                draw = partial(charts.gained, spec=spec, tint=tint(target))
+                for names in charts.chunks(mine):
+                    name = f"{spec.anchor}-{_slug(target)}-{size}"
+                    add(name, draw, [one for one in mine if one.defense in names])
+    for spec, lines in goals:
+        if "roc" in spec.figures:
+            roc("roc", [one for one in lines if isinstance(one.leakage.get("roc"), Curve)])
+    roc("detector", tampering.curved(measured), tampering.FLOOR)
     return drawn
 
 
-def _places(aggregates: Sequence[Aggregate]) -> list[tuple[str, int]]:
-    return list(dict.fromkeys((one.target, one.row.n_members) for one in aggregates))
+def _places(lines: Sequence[Aggregate]) -> list[tuple[str, int, list[Aggregate]]]:
+    """(target, members, its lines)."""
+    found: dict[tuple[str, int], list[Aggregate]] = {}
+    for one in lines:
+        found.setdefault((one.target, one.row.n_members), []).append(one)
+    return [(*place, mine) for place, mine in found.items()]
 
 
 def _chunks(names: Sequence[str]) -> list[Sequence[str]]:
@@ -91,14 +93,16 @@ def _slug(name: str) -> str:
 # --------------------------------------------------------------------------- the picture
 
 
-def picture(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Figure:
-    """Leakage against accuracy: a panel per kind of record, a line per defense, ceilings as roofs.
+def picture(
+    aggregates: Sequence[Aggregate], spec: GoalReport, *, tint: Mapping[str, str]
+) -> Figure:
+    """Leakage against accuracy: a panel per kind of record, a line per defense, bounds shaded.
 
     The line follows the strongest attack from size to size; every attack has its own mark.
     """
     from matplotlib.figure import Figure
 
-    metric = headline(aggregates)
+    metric = headline(spec, aggregates)
     panels = kinds(aggregates)
     across, down = min(2, len(panels)), -(-len(panels) // 2)
     figure = Figure(figsize=(0.9 + 4.3 * across, 0.8 + 3.3 * down), layout="constrained")
@@ -112,21 +116,22 @@ def picture(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Figu
     span = _accuracy_span(aggregates)
     for axis, (records, unit) in zip(axes, panels, strict=False):
         mine = [one for one in aggregates if (one.row.records, one.row.unit) == (records, unit)]
-        _guess(axis, metric)
+        if spec.guess is not None and metric == spec.headline:
+            _guess(axis, spec.guess)
         for defense in tint:
             points = [one for one in mine if one.defense == defense and _plottable(one, metric)]
             _roof(axis, points, metric, tint[defense], span)
             _defense(axis, points, metric, tint[defense], mark)
-        axis.set_title(naming.kind(records), loc="left", fontsize=10, fontweight="bold")
+        axis.set_title(formatting.kind(records, spec), loc="left", fontsize=10, fontweight="bold")
         if ", " not in records:  # a share of a kind: its panel stands beside that of the whole
             axis.set_title(f"unit: {unit}", loc="right", fontsize=8, color=SOFT)
         axis.set_xlabel(utility_name(aggregates))
     axes[0].set_xlim(span[0], span[1])
     for axis in grid[:, 0]:
-        axis.set_ylabel(f"leakage: {naming.metric(metric)} of the attack")
-    _limits(axes[0], aggregates, metric)
+        axis.set_ylabel(f"leakage: {formatting.metric(metric, spec)} of the attack")
+    _limits(axes[0], aggregates, metric, spec)
     _sizes(axes[0], aggregates, metric)
-    _keys(figure, aggregates, tint, mark)
+    _keys(figure, aggregates, metric, tint, mark)
     return figure
 
 
@@ -141,13 +146,12 @@ def _accuracy_span(aggregates: Sequence[Aggregate]) -> tuple[float, float]:
     return min(values) - pad, max(values) + pad
 
 
-def _guess(axis: Axes, metric: str) -> None:
-    if metric == "auc":
-        axis.axhline(0.5, color=SOFT, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
-        axis.annotate(
-            "guessing", (1, 0.5), xycoords=("axes fraction", "data"), xytext=(3, 0),
-            textcoords="offset points", va="center", fontsize=7, color=SOFT, annotation_clip=False,
-        )  # fmt: skip
+def _guess(axis: Axes, level: float) -> None:
+    axis.axhline(level, color=SOFT, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
+    axis.annotate(
+        "guessing", (1, level), xycoords=("axes fraction", "data"), xytext=(3, 0),
+        textcoords="offset points", va="center", fontsize=7, color=SOFT, annotation_clip=False,
+    )  # fmt: skip
 
 
 def _roof(
@@ -165,7 +169,7 @@ def _roof(
     axis.fill_between(x, y, 1.02, color=colour, alpha=0.13, linewidth=0, zorder=1)
     axis.plot(x, y, color=colour, linewidth=1.3, zorder=2)
     axis.annotate(
-        f"ceiling at ε = {naming.epsilon(known[0].epsilon)}", (x[0], y[0]), xytext=(3, 4),
+        f"bound at ε = {formatting.epsilon(known[0].epsilon)}", (x[0], y[0]), xytext=(3, 4),
         textcoords="offset points", fontsize=7, color=colour, va="bottom",
     )  # fmt: skip
 
@@ -201,13 +205,14 @@ def _defense(
         axis.plot(x, y, color=colour, linewidth=1.1, alpha=0.55, zorder=2)
 
 
-def _limits(axis: Axes, aggregates: Sequence[Aggregate], metric: str) -> None:
+def _limits(axis: Axes, aggregates: Sequence[Aggregate], metric: str, spec: GoalReport) -> None:
     lows = [
         e.low if e.low is not None else e.value
         for one in aggregates
         if _plottable(one, metric) and (e := one.leakage[metric])
     ]
-    floor = min([*lows, 0.5 if metric == "auc" else 0.0])
+    guess = spec.guess if metric == spec.headline else None
+    floor = min([*lows, guess or 0.0])
     axis.set_ylim(max(0.0, floor - 0.03), 1.005)
 
 
@@ -222,15 +227,14 @@ def _sizes(axis: Axes, aggregates: Sequence[Aggregate], metric: str) -> None:
 
 
 def _keys(
-    figure: Figure, aggregates: Sequence[Aggregate], tint: Mapping[str, str], mark: Mapping
+    figure: Figure, aggregates: Sequence[Aggregate], metric: str, tint: Mapping, mark: Mapping
 ) -> None:
     from matplotlib.lines import Line2D
 
     def promise(defense: str) -> str:
         one = next(one for one in aggregates if one.defense == defense)
-        metric = headline(aggregates)
-        vacuous = one.row.guarantees and one.upper_bound(metric) == naming.VACUOUS
-        return f"{defense} (ceiling vacuous)" if vacuous else defense
+        vacuous = bound_text(one.find("leakage", metric)) == formatting.VACUOUS
+        return f"{defense} (bound vacuous)" if vacuous else defense
 
     lines = [
         Line2D([], [], color=colour, linewidth=2.2, label=promise(name))

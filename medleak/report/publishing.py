@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from medleak.api import ConfigError, Curve
 from medleak.metrics.statistics.means import mean_curve
-from medleak.report import gains, galleries, pages, plots, tables, texts
-from medleak.report.aggregated import Aggregate, aggregate
-from medleak.report.scanning import GALLERY, redacted, scan
-from medleak.results.row import Row, to_frame
+from medleak.report import galleries, pages, plots, tables, text_tables
+from medleak.report.publish_check import GALLERY, redacted, scan
+from medleak.results.aggregate import Aggregate, aggregate
+from medleak.results.frame import save, tidy, to_frame
+from medleak.results.row import Row
 
 if TYPE_CHECKING:
     from medleak.core.store import Store
@@ -34,7 +36,8 @@ def write(
 ) -> Path:
     """Write the local report and return the path of its ``report.html``.
 
-    Each file is replaced whole or not at all. With the `store` that holds what was rebuilt,
+    ``rows.csv`` has a line for each row, ``measures.csv`` (and ``.parquet``, where pyarrow is installed)
+    one for each row and measure. Each file is replaced whole or not at all. With the `store` that holds what was rebuilt,
     ``gallery.html`` shows it beside the originals; without, one that is there stays.
     """
     folder, rows = Path(folder), list(rows)
@@ -42,9 +45,12 @@ def write(
     shown = galleries.galleries(aggregates, store) if store else []
     there = bool(shown) or (folder / GALLERY).is_file()
     files = _report(aggregates, manifest, gallery=there) | _pictures(shown, manifest)
-    files["rows.csv"] = _frame(rows).to_csv(index=False).encode()
+    files["rows.csv"] = to_frame(rows).to_csv(index=False).encode()
+    files["measures.csv"] = tidy(rows).to_csv(index=False).encode()
     for name, content in files.items():
         _put(folder / name, content)
+    if importlib.util.find_spec("pyarrow"):
+        os.replace(save(tidy(rows), folder / ".measures.parquet"), folder / "measures.parquet")
     return folder / "report.html"
 
 
@@ -109,8 +115,8 @@ def _report(
     printed = tables.printed(aggregates)
     files = {
         "report.html": pages.page(aggregates, drawn, manifest, gallery=gallery).encode(),
-        "tables.md": texts.markdown(printed).encode(),
-        "tables.tex": texts.latex(printed).encode(),
+        "tables.md": text_tables.markdown(printed).encode(),
+        "tables.tex": text_tables.latex(printed).encode(),
     }
     for name, forms in drawn.items():
         files |= {f"plots/{name}.{form}": content for form, content in forms.items()}
@@ -122,19 +128,6 @@ def _pictures(
 ) -> dict[str, bytes]:
     title = (manifest or {}).get("name") or "Privacy report"
     return {GALLERY: galleries.page(shown, title).encode()} if shown else {}
-
-
-def _frame(rows: Sequence[Row]) -> Any:
-    """Rows as a flat table, with what messages added where images were rebuilt from them."""
-    frame = to_frame(rows)
-    if not any(row.excess for row in rows):
-        return frame
-    return frame.assign(**_columns([gains.flat_gains(row) for row in rows]))
-
-
-def _columns(lines: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    names = dict.fromkeys(name for line in lines for name in line)
-    return {name: [line.get(name) for line in lines] for name in names}
 
 
 def _public(row: Row) -> Row:

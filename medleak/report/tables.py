@@ -1,227 +1,111 @@
-"""Tables as data: `texts` prints them as text, Markdown and LaTeX, `pages` as HTML.
-
-Those of membership, and those of every goal; `rebuilt_tables` has those of reconstruction, `gains` those of
-every other goal.
-"""
+"""Tables as data, made from the spec of each goal; `text_tables` prints them, `pages` as HTML."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from medleak.api import Estimate
-from medleak.report import (
-    budgets,
-    columns,
-    detectors,
-    gains,
-    inferred_tables,
-    naming,
-    rebuilt_tables,
+from medleak.api.goal_report import GoalReport
+from medleak.report import epsilon_star, formatting, tampering
+from medleak.report.cells import Cell, Column, Table, build, coordinate, estimate
+from medleak.report.columns import (
+    OUTCOME,
+    Lines,
+    bound,
+    columns_for,
+    coordinates,
+    cost,
+    fitted,
+    gain,
+    measure,
+    promised,
+    shadows,
+    utility,
+    worst_group,
 )
-from medleak.report.aggregated import Aggregate, by_goal, metric_names, one_kind
-from medleak.report.columns import Cell, Column, Table, build, coordinate
+from medleak.report.specs import headline, specs
+from medleak.results.aggregate import Aggregate, metric_names, one_kind, status_name
+from medleak.results.frame import gains
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-def headline(aggregates: Sequence[Aggregate]) -> str:
-    """The metric that stands for leakage in plots and ceilings: AUC, else the first estimate."""
-    names = [n for one in aggregates for n, e in one.leakage.items() if isinstance(e, Estimate)]
-    return "auc" if "auc" in names or not names else names[0]
+# --------------------------------------------------------------------------- tables of a goal
 
 
-def _shown(aggregates: Sequence[Aggregate]) -> list[str]:
-    head = headline(aggregates)
-    names = metric_names(aggregates)
-    return [head] * (head in names) + list(naming.tpr_names(names).values())
+def results(spec: GoalReport, lines: Lines) -> Table:
+    """The main table of a goal."""
+    shown = [column for one in fitted(spec, lines) for column in columns_for(spec, one, lines)]
+    remarks = _small_groups(spec, lines) if any(one.worst_group for one in lines) else []
+    name = f"results-{spec.anchor}"
+    return build(spec.title, [*coordinates(spec), *shown, *OUTCOME], lines, remarks, name)
 
 
-def _roofed(aggregates: Sequence[Aggregate]) -> list[str]:
-    """The metrics whose ceilings stand in the main table: the headline and the strictest TPR."""
-    shown = _shown(aggregates)
-    known = _promised(aggregates)
-    return shown[:1] + [name for name in shown[1:][-1:] if name in known]
-
-
-def _promised(aggregates: Sequence[Aggregate]) -> set[str]:
-    return {name for one in aggregates if one.row.guarantees for name in one.ceilings}
-
-
-def _worst(name: str) -> Callable[[Aggregate], Cell]:
-    def cell(one: Aggregate) -> Cell:
-        if name not in one.worst_group:
-            return Cell(naming.NONE)
-        group, estimate = one.worst_group[name]
-        return Cell(naming.number(estimate.value), group, estimate.value)
-
-    return cell
-
-
-def _shadows(one: Aggregate) -> Cell:
-    if not one.row.n_shadows:
-        return Cell(naming.NONE, sort=0)
-    return Cell(str(one.row.n_shadows), one.row.pool, one.row.n_shadows)
-
-
-def _coordinates() -> list[Column]:
+def main(spec: GoalReport, lines: Lines) -> list[Table]:
+    """The main table, or one for each block under a heading of its own."""
+    if not spec.split:
+        return [results(spec, lines)]
     return [
-        coordinate("target", lambda one: one.target),
-        coordinate("members", lambda one: one.row.n_members),
-        coordinate("defense", lambda one: one.defense, fold=False),
-        coordinate("attack", lambda one: one.attack, fold=False),
-        coordinate("records", lambda one: naming.kind(one.row.records)),
-        coordinate("unit", lambda one: one.row.unit),
+        replace(results(spec, block), title=f"{spec.title}: {_heading(spec, block)}")
+        for block in blocks(lines)
     ]
 
 
-def results(aggregates: Sequence[Aggregate]) -> Table:
-    """The main table of membership: utility, leakage, worst group, ceiling, promise, status."""
-    head, shown = headline(aggregates), _shown(aggregates)
-    grouped = any(one.worst_group for one in aggregates)
-    worst = Column(f"worst-group {naming.metric(head)}", _worst(head), brief=False)
-    audited = "epsilon" in metric_names(aggregates)
-    made = [
-        *_coordinates(),
-        Column(columns.utility_name(aggregates), columns.utility),
-        *(Column(naming.metric(n), columns.metric(n), brief=n != head) for n in shown),
-        *([worst] if grouped else []),
-        *(
-            Column(f"{naming.metric(n)} ceiling", columns.upper_bound(n), terminal=n == head)
-            for n in _roofed(aggregates)
-        ),
-        Column("ε", columns.epsilon),
-        *([Column("audited ε", columns.metric("epsilon"))] if audited else []),
-        Column("shadows", _shadows, terminal=False),
-        Column("n", lambda one: columns.size(one, head), fold=True),
-        *columns.outcome(),
+def _heading(spec: GoalReport, block: Lines) -> str:
+    one = next((one for one in block if one.row.records), block[0])
+    kind = f", {formatting.kind(one.row.records, spec)}" if one.row.records else ""
+    return f"{one.target}, {one.row.n_members:,} members{kind}"
+
+
+def blocks(lines: Iterable[Aggregate]) -> list[list[Aggregate]]:
+    """Aggregates of one goal by (target, members, kind of record, unit).
+
+    A cell without any figure stands in every block of its target and size, where there is one.
+    """
+    lines = list(lines)
+    places = {_block(one): None for one in lines if one.row.records}
+    lonely = {_block(one) for one in lines} - {(*place[:2], "", "") for place in places}
+    return [
+        [one for one in lines if _block(one) in (place, (*place[:2], "", ""))]
+        for place in [*places, *sorted(place for place in lonely if not place[2])]
     ]
-    return build("Results", made, aggregates, _small_groups(aggregates) if grouped else ())
 
 
-def further(aggregates: Sequence[Aggregate]) -> Table:
-    """Every other leakage metric and ceiling, and every utility metric."""
-    shown, roofed = _shown(aggregates), _roofed(aggregates)
-    more = [name for name in metric_names(aggregates) if name not in (*shown, "epsilon")]
-    known = _promised(aggregates)
-    roofs = [n for n in metric_names(aggregates) if n in known and n not in roofed]
-    made = [
-        *_coordinates(),
-        *(Column(naming.metric(name), columns.metric(name)) for name in more),
-        *(Column(f"{naming.metric(name)} ceiling", columns.upper_bound(name)) for name in roofs),
-        *columns.utilities(aggregates),
-    ]
-    return build("Further metrics", made, [one for one in aggregates if one.status == "ok"])
+def _block(one: Aggregate) -> tuple[str, int, str, str]:
+    unit = one.row.unit if one.row.records else ""
+    return one.target, one.row.n_members, one.row.records, unit
 
 
-def subgroups(aggregates: Sequence[Aggregate]) -> Table:
-    """Leakage of each subgroup, the most exposed one first."""
-    head = headline(aggregates)
-    kept = [one for one in aggregates if any(head in block for block in one.groups.values())]
+def subgroups(spec: GoalReport, lines: Lines) -> Table:
+    """The headline in each subgroup, the most exposed one in bold."""
+    head = headline(spec, lines)
+    kept = [one for one in lines if any(head in block for block in one.groups.values())]
     names = sorted({group for one in kept for group in one.groups})
+    digits = formatting.label_of(head, spec).digits
 
     def of(group: str) -> Callable[[Aggregate], Cell]:
         def cell(one: Aggregate) -> Cell:
             worst = one.worst_group.get(head, ("",))[0] == group
-            return columns.estimate(one.groups.get(group, {}).get(head), "strong" if worst else "")
+            return estimate(one.find("group", head, group=group), "strong" * worst, digits)
 
         return cell
 
-    made = [
-        *_coordinates(),
-        Column(f"worst-group {naming.metric(head)}", _worst(head)),
-        *(Column(group, of(group)) for group in names),
-    ]
-    return build(f"{naming.metric(head)} by subgroup", made, kept, _small_groups(kept))
+    columns = [worst_group(head, spec), *(Column(group, of(group)) for group in names)]
+    return build(
+        f"{spec.title}: {formatting.metric(head, spec)} by subgroup",
+        [*coordinates(spec), *columns],
+        kept,
+        _small_groups(spec, kept),
+        f"subgroups-{spec.anchor}",
+    )
 
 
-def costs(aggregates: Sequence[Aggregate]) -> Table:
-    """Seconds, bytes and queries, means over seeds."""
-    members, rebuilt = by_goal(aggregates)
-    wire = {
-        "a client sends": ("client_bytes", naming.size),
-        "the server sends": ("server_bytes", naming.size),
-        "a client computes": ("client_seconds", naming.seconds),
-        "the server computes": ("server_seconds", naming.seconds),
-        "an encrypted query takes": ("query_seconds", naming.seconds),
-        "times a plain one": ("query_overhead", naming.whole),
-        "it sends": ("query_bytes_in", naming.size),
-        "it returns": ("query_bytes_out", naming.size),
-    }
-    known = {name for one in aggregates for name in one.cost}
-    # Which records are asked about, or how old the attacked model is, changes no cost.
-    place = [column for column in _coordinates() if not rebuilt or column.header != "records"]
-    made = [
-        *place,
-        Column("training the target", columns.cost("train_seconds")),
-        *(Column(head, columns.cost(*how)) for head, how in wire.items() if how[0] in known),
-    ]
-    attacking = Column("attacking", columns.cost("attack_seconds"))
-    if members:
-        made += [
-            Column("training the shadows", columns.cost("shadow_seconds")),
-            attacking,
-            Column("queries", columns.cost("queries", naming.whole)),
-            Column("shadows", _shadows),
-        ]
-    else:
-        made.append(attacking)
-    return build("Cost", made, one_kind(aggregates))
-
-
-def targets(aggregates: Sequence[Aggregate]) -> Table:
-    """Where several runs served as the target in turn, from the first measured seed on."""
-    mine = [one for one in aggregates if one.row.spread]
-
-    def spread(name: str) -> Callable[[Aggregate], Cell]:
-        def cell(one: Aggregate) -> Cell:
-            told = one.row.spread.get(name)
-            if told is None:
-                return Cell(naming.NONE)
-            text = f"{naming.number(told['mean'])} ± {naming.number(told['sd'])}"
-            span = f"{naming.number(told['min'])} to {naming.number(told['max'])}"
-            return Cell(text, span, told["mean"])
-
-        return cell
-
-    made = [
-        *_coordinates(),
-        Column("targets", lambda one: Cell(str(one.row.n_targets), sort=one.row.n_targets)),
-        Column("from seed", lambda one: Cell(str(one.row.seed), sort=one.row.seed)),
-        *(
-            Column(f"{naming.metric(name)} over targets", spread(name))
-            for name in _shown(mine)
-            if any(name in one.row.spread for one in mine)
-        ),
-    ]
-    return build("Targets in turn", made, mine)
-
-
-def controls(aggregates: Sequence[Aggregate]) -> Table:
-    """The model-free baseline and the replica check."""
-
-    def replica(one: Aggregate) -> Cell:
-        if one.replica is None:
-            return Cell(naming.NONE)
-        ok, notes = one.replica
-        return Cell("passed" if ok else "failed", "; ".join(notes), ok, "" if ok else "alarm")
-
-    made = [
-        *_coordinates(),
-        Column("blind AUC (model never asked)", lambda one: columns.estimate(one.blind)),
-        Column("replica check", replica, brief=False),
-    ]
-    kept = [one for one in aggregates if one.blind is not None or one.replica is not None]
-    return build("Controls", made, kept)
-
-
-def _small_groups(aggregates: Sequence[Aggregate]) -> list[str]:
+def _small_groups(spec: GoalReport, lines: Lines) -> list[str]:
     """What a worst group was chosen from, where some groups were too small to be among them."""
-    head = headline(aggregates)
-    found = ([g[head] for g in one.groups.values() if head in g] for one in aggregates)
+    head = headline(spec, lines)
+    found = ([g[head] for g in one.groups.values() if head in g] for one in lines)
     counts = [(sum(e.value is not None for e in some), len(some)) for some in found if some]
     if all(measured == total for measured, total in counts):
         return []
@@ -231,76 +115,159 @@ def _small_groups(aggregates: Sequence[Aggregate]) -> list[str]:
     return [f"worst group: of {span} measured, {total} in all (the others are too small)"]
 
 
-# --------------------------------------------------------------------------- all of them
+def targets(spec: GoalReport, lines: Lines) -> Table:
+    """Where several runs served as the target in turn, from the first measured seed on."""
+    mine = [one for one in lines if one.row.spread]
+    names = dict.fromkeys(m.name for one in mine for m in one.measures if m.kind == "spread")
+
+    def spread(name: str) -> Callable[[Aggregate], Cell]:
+        def cell(one: Aggregate) -> Cell:
+            found = [one.find("spread", name, group=part) for part in ("mean", "sd", "min", "max")]
+            if None in found:
+                return Cell(formatting.NONE)
+            mean, sd, least, most = (formatting.number(part.value) for part in found)
+            return Cell(f"{mean} ± {sd}", f"{least} to {most}", found[0].value)
+
+        return cell
+
+    columns = [
+        Column("targets", lambda one: Cell(str(one.row.n_targets), sort=one.row.n_targets)),
+        Column("from seed", lambda one: Cell(str(one.row.seed), sort=one.row.seed)),
+        *(Column(f"{formatting.metric(n, spec)} over targets", spread(n)) for n in names),
+    ]
+    title = f"{spec.title}: targets in turn"
+    return build(title, [*coordinates(spec), *columns], mine, name=f"targets-{spec.anchor}")
 
 
-def printed(aggregates: Sequence[Aggregate]) -> list[Table]:
-    """The tables of the Markdown and LaTeX files: results by block, then everything else."""
-    members, rebuilt = by_goal(aggregates)
-    made = [targets(members), subgroups(members), further(members), controls(members)]
-    made += [make(rebuilt) for make in rebuilt_tables.MORE]
-    told = []
-    for look, mine in gains.looks(aggregates):
-        told += main(mine, partial(gains.results, look=look))
-        made += beside(mine, look)
+def baselines(spec: GoalReport, lines: Lines) -> Table:
+    """What each baseline reaches."""
+    mine = [one for one in lines if one.baselines]
+    names = list(dict.fromkeys(name for one in mine for name in one.baselines))
+    shown = dict.fromkeys([headline(spec, lines), *spec.compared])
+
+    def of(baseline: str, name: str) -> Callable[[Aggregate], Cell]:
+        digits = formatting.label_of(name, spec).digits
+        return lambda one: estimate(one.find("baseline", name, baseline=baseline), digits=digits)
+
+    columns = [
+        Column(f"{formatting.metric(measure, spec)}: {name}", of(name, measure))
+        for measure in shown
+        for name in names
+        if any(measure in one.baselines.get(name, {}) for one in mine)
+    ]
+    title = f"{spec.title}: without the {spec.source}"
+    return build(title, [*coordinates(spec), *columns], mine, name=f"baselines-{spec.anchor}")
+
+
+def further(spec: GoalReport, lines: Lines) -> Table:
+    """Every measure, gain, bound and utility that the main table leaves out."""
+    kept = [one for one in lines if one.status == "ok"]
+    names = metric_names(kept)
+    main = {(shown.what, shown.measure) for shown in fitted(spec, kept)}
+    gained = [name for name in names if any(name in one.excess for one in kept)]
+    limited = promised(kept)
+    utilities = dict.fromkeys(name for one in kept for name in one.utility)
+    columns = [measure(name, spec) for name in names if ("measure", name) not in main]
+    columns += [
+        gain(name, spec, formatting.metric(name, spec, "gain"))
+        for name in gained
+        if ("gain", name) not in main
+    ]
+    columns += [
+        replace(bound(name, spec), fold=True)
+        for name in names
+        if name in limited and ("bound", name) not in main
+    ]
+    columns += [Column(formatting.metric(name), utility(name)) for name in utilities]
+    title = f"{spec.title}: further measures"
+    remarks = _blank(spec, kept)
+    return build(title, [*coordinates(spec), *columns], kept, remarks, f"further-{spec.anchor}")
+
+
+def _blank(spec: GoalReport, lines: Lines) -> list[str]:
+    """Measures that are a number in no line: they are named, never dropped."""
+    known, names = metric_names(lines), {}
+    for one in lines:
+        names |= {m.name: m for m in one.measures if m.kind == "leakage" and m.name not in known}
+    drawn = {"roc"} if "roc" in spec.figures else set()
+    reasons = {n: "a curve" if m.points else m.flag.partition(";")[0] for n, m in names.items()}
     return [
-        *main(members, results),
-        *main(rebuilt, rebuilt_tables.results),
-        *told,
-        *(table for table, _ in inferred_tables.main(aggregates)),
-        budgets.stars(aggregates),
-        *made,
-        inferred_tables.baselines(aggregates),
-        detectors.detector(aggregates),
-        costs(aggregates),
+        f"no figure: {formatting.metric(name, spec)}" + f" ({reason})" * bool(reason)
+        for name, reason in reasons.items()
+        if name not in drawn
     ]
 
 
-def beside(aggregates: Sequence[Aggregate], look: gains.Look) -> list[Table]:
-    """What follows the main table of a goal: all baselines, all other metrics."""
-    head, shown = look.metrics(aggregates)
-    more = f"Further metrics of {look.slug}"
-    return [
-        gains.baselines(aggregates, look.priors, look.compared, gains.place()),
-        gains.further(aggregates, more, [head, *shown], gains.place()),
+def controls(spec: GoalReport, lines: Lines) -> Table:
+    """Every control that is a number, and the replica check."""
+
+    def replica(one: Aggregate) -> Cell:
+        if one.replica is None:
+            return Cell(formatting.NONE)
+        ok, notes = one.replica
+        return Cell("passed" if ok else "failed", "; ".join(notes), ok, "" if ok else "alarm")
+
+    kept = [one for one in lines if one.controls or one.replica is not None]
+    place = coordinates(spec)
+    # Where no kind of record has controls of its own, one line for each cell says it all.
+    alike = {}
+    for one in kept:
+        cell = (one.target, one.row.n_members, one.defense, one.attack, one.row.unit)
+        alike.setdefault(cell, []).append(one)
+    if all(one.controls == some[0].controls for some in alike.values() for one in some):
+        kept = [some[0] for some in alike.values()]
+        apart = {shown.label or "records" for shown in spec.coordinates if shown.what == "records"}
+        place = [column for column in place if column.header not in apart]
+    headers = {"blind_auc": "blind AUC (without the model)"}
+    names = dict.fromkeys(m.name for one in kept for m in one.measures if m.kind == "control")
+    columns = [
+        Column(
+            headers.get(name, formatting.metric(name)),
+            lambda one, name=name: estimate(one.find("control", name)),
+        )
+        for name in names
     ]
+    if any(one.replica for one in kept):
+        columns.append(Column("replica check", replica, detail=True))
+    title = f"{spec.title}: controls"
+    return build(title, [*place, *columns], kept, name=f"controls-{spec.anchor}")
 
 
-def main(
-    aggregates: Sequence[Aggregate], make: Callable[[Sequence[Aggregate]], Table]
-) -> list[Table]:
-    """The main table that `make` gives for each block, under a heading of its own."""
-    return [
-        replace(table, title=_heading(block))
-        for block in blocks(aggregates)
-        if (table := make(block)).lines
+def of_goal(spec: GoalReport, lines: Lines) -> list[Table]:
+    """What follows the main table of a goal, as far as there is anything to show."""
+    made = [make(spec, lines) for make in (targets, subgroups, baselines, further, controls)]
+    return [table for table in made if table.lines]
+
+
+# --------------------------------------------------------------------------- of all goals
+
+
+def costs(lines: Lines) -> Table:
+    """Seconds, bytes and queries, means over seeds."""
+    kept = one_kind(lines)
+    names = dict.fromkeys(name for one in kept for name in one.cost)
+    known = [n for n in formatting.COSTS if n in names]
+    known += [n for n in names if n not in formatting.COSTS]
+    columns = [
+        coordinate("target", lambda one: one.target),
+        coordinate("members", lambda one: one.row.n_members),
+        coordinate("defense", lambda one: one.defense, fold=False),
+        coordinate("attack", lambda one: one.attack, fold=False),
+        coordinate("unit", lambda one: one.row.unit),
+        *(replace(cost(name), fold=True) for name in known),
+        Column("shadows", shadows, fold=True),
     ]
+    return build("Cost", columns, kept, name="cost")
 
 
-def _heading(block: Sequence[Aggregate]) -> str:
-    told = next((one for one in block if one.row.records), block[0])
-    kind = f", {naming.kind(told.row.records)}" if told.row.records else ""
-    return f"{told.target}, {told.row.n_members:,} members{kind}"
-
-
-def blocks(aggregates: Iterable[Aggregate]) -> list[list[Aggregate]]:
-    """Aggregates of one goal by (target, members, kind of record, unit).
-
-    A cell without any figure stands in every block of its target and size, where there is one.
-    """
-    aggregates = list(aggregates)
-    places = {_block(one): None for one in aggregates if one.row.records}
-    lonely = {_block(one) for one in aggregates} - {(*place[:2], "", "") for place in places}
-    return [
-        [one for one in aggregates if _block(one) in (place, (*place[:2], "", ""))]
-        for place in [*places, *sorted(place for place in lonely if not place[2])]
-    ]
-
-
-def _block(one: Aggregate) -> tuple[str, int, str, str]:
-    if not one.row.records:
-        return one.target, one.row.n_members, "", ""
-    return one.target, one.row.n_members, one.row.records, one.row.unit
+def printed(aggregates: Lines) -> list[Table]:
+    """The tables of the Markdown and LaTeX files: the main ones, then everything else."""
+    found = specs(aggregates)
+    made = [table for spec, lines in found for table in main(spec, lines)]
+    made.append(epsilon_star.table(aggregates))
+    made += [table for spec, lines in found for table in of_goal(spec, lines)]
+    made += [tampering.table(aggregates), costs(aggregates)]
+    return [table for table in made if table.lines]
 
 
 # --------------------------------------------------------------------------- flat
@@ -311,17 +278,17 @@ def flat(aggregates: Iterable[Aggregate]) -> pd.DataFrame:
     import pandas as pd
 
     aggregates = list(aggregates)
-    kinds = budgets.series(aggregates)
-    return pd.DataFrame([_flat(one) | budgets.flat_star(one, kinds) for one in aggregates])
+    series = epsilon_star.series(aggregates)
+    return pd.DataFrame([_flat(one) | epsilon_star.flat(one, series) for one in aggregates])
 
 
 def _flat(one: Aggregate) -> dict[str, object]:
     row = one.row
     line: dict[str, object] = {
-        "target": row.target, "data": row.data, "simulated": row.simulated,
+        "goal": row.goal, "target": row.target, "data": row.data, "simulated": row.simulated,
         "n_members": row.n_members, "defense": row.defense, "attack": row.attack, **row.extra,
         "records": row.records, "unit": row.unit, "pool": row.pool, "n_shadows": row.n_shadows,
-        "status": naming.STATUS[one.status], "note": one.note,
+        "status": status_name(one.status), "note": one.note,
         "seeds": " ".join(map(str, one.seeds)), "seeds_asked": " ".join(map(str, one.asked)),
         "epsilon": one.epsilon,
     }  # fmt: skip
@@ -331,14 +298,13 @@ def _flat(one: Aggregate) -> dict[str, object]:
             line |= {f"{name}_n": value.n, f"{name}_flag": value.flag}
         if row.guarantees and name in one.ceilings:
             upper_bound = one.ceilings[name]
-            line[f"{name}_ceiling"] = naming.VACUOUS if upper_bound is None else upper_bound
+            line[f"{name}_ceiling"] = formatting.VACUOUS if upper_bound is None else upper_bound
         if name in one.worst_group:
             group, worst = one.worst_group[name]
             line |= {f"{name}_worst_group": group, f"{name}_worst": worst.value}
-    line |= gains.flat_gains(one)
     blind = {"blind_auc": one.blind.value} if one.blind else {}
     for name, found in one.tampering.items():
         if isinstance(found, Estimate):
             line |= {f"tampering_{name}": found.value, f"tampering_{name}_low": found.low}
             line |= {f"tampering_{name}_high": found.high, f"tampering_{name}_n": found.n}
-    return line | blind | {"violations": " ".join(one.violations)} | dict(one.cost)
+    return line | gains(one) | blind | {"violations": " ".join(one.violations)} | dict(one.cost)

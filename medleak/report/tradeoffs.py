@@ -6,15 +6,13 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from medleak.api import Estimate
-from medleak.goals.reconstruction.goal import AGES
-from medleak.report import gains, naming
-from medleak.report.aggregated import Aggregate, by_goal
+from medleak.api.goal_report import GoalReport
+from medleak.report import formatting
 from medleak.report.columns import utility_name
-from medleak.report.drawing import INK, SOFT, subject, useful
-from medleak.report.rebuilt_tables import headline
-from medleak.report.rebuilt_words import informed
-from medleak.report.words import typical
+from medleak.report.drawing import AGES, INK, SOFT, subject, useful
+from medleak.report.specs import headline, specs
+from medleak.results.aggregate import Aggregate, typical
+from medleak.results.measures import Measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +31,7 @@ class Panel(NamedTuple):
     label: str
     level: float
     said: str
-    points: list[tuple[Aggregate, Estimate]]
+    points: list[tuple[Aggregate, Measure]]
 
 
 def tradeoff(aggregates: Sequence[Aggregate], *, tint: Mapping[str, str]) -> Figure:
@@ -80,32 +78,31 @@ def numbered(names: Sequence[str]) -> dict[str, str]:
 
 
 def _panels(aggregates: Sequence[Aggregate]) -> list[Panel]:
-    members, rebuilt = by_goal(aggregates)
-    head = headline(rebuilt)
-    blind = [one for one in rebuilt if not informed(one)]
-    gained = _strongest(blind or rebuilt, lambda one: one.excess.get(head))
-    found = _strongest(typical(members), lambda one: one.leakage.get("auc"))
-    gain = f"gain of the message: {naming.metric(head)}"
-    made = [
-        Panel("reconstruction", gain, 0.0, "no gain", gained),
-        Panel("membership", "leakage: AUC of the attack", 0.5, "guessing", found),
-    ]
-    for look, mine in gains.looks(aggregates):
-        name = look.metrics(mine)[0]
-        told = _strongest(mine, lambda one, name=name: one.excess.get(name))
-        label = f"gain of the model: {naming.metric(name)}"
-        made.append(Panel(look.goal, label, 0.0, "no gain", told))
+    drawn = {"leakage", "tradeoff"}
+    made = [_panel(spec, lines) for spec, lines in specs(aggregates) if drawn & set(spec.figures)]
     return [panel for panel in made if panel.points]
 
 
+def _panel(spec: GoalReport, lines: Sequence[Aggregate]) -> Panel:
+    """The gain over the baselines, or the measure itself for a goal whose guess is known."""
+    name = headline(spec, lines)
+    label = formatting.metric(name, spec)
+    if spec.guess is not None:
+        points = _strongest(typical(lines), lambda one: one.find("leakage", name))
+        return Panel(spec.goal, f"leakage: {label} of the attack", spec.guess, "guessing", points)
+    same = [one for one in lines if spec.informed_by not in one.baselines] or lines
+    points = _strongest(same, lambda one: one.find("excess", name))
+    return Panel(spec.goal, f"gain of the {spec.source}: {label}", 0.0, "no gain", points)
+
+
 def _strongest(
-    aggregates: Sequence[Aggregate], of: Callable[[Aggregate], Estimate | None]
-) -> list[tuple[Aggregate, Estimate]]:
+    aggregates: Sequence[Aggregate], of: Callable[[Aggregate], Measure | None]
+) -> list[tuple[Aggregate, Measure]]:
     """The strongest attack on each defense, size and age of the model."""
-    best: dict[tuple, tuple[Aggregate, Estimate]] = {}
+    best: dict[tuple, tuple[Aggregate, Measure]] = {}
     for one in aggregates:
         found = of(one)
-        if not isinstance(found, Estimate) or None in (found.value, useful(one)):
+        if found is None or None in (found.value, useful(one)):
             continue
         place = (one.defense, one.row.n_members, one.row.records)
         if place not in best or found.value > best[place][1].value:
@@ -113,7 +110,7 @@ def _strongest(
     return list(best.values())
 
 
-def _mark(axis: Axes, one: Aggregate, found: Estimate, colour: str, diameter: float) -> None:
+def _mark(axis: Axes, one: Aggregate, found: Measure, colour: str, diameter: float) -> None:
     from matplotlib.transforms import ScaledTranslation
 
     figure = axis.get_figure()
@@ -138,7 +135,7 @@ def _aside(one: Aggregate, diameter: float) -> float:
     return max(4.0, 0.55 * diameter) * side * (one.row.records in AGES)
 
 
-def _number(axis: Axes, one: Aggregate, found: Estimate, name: str, diameter: float) -> None:
+def _number(axis: Axes, one: Aggregate, found: Measure, name: str, diameter: float) -> None:
     if name == one.defense:
         return
     beside = _aside(one, diameter) + 0.5 * diameter + 0.5

@@ -1,1 +1,1 @@
-"""The row, the tidy frame, and rows that were saved."""
+"""Results: the row with its schema version, means over seeds, and the tidy frame."""

@@ -3,21 +3,24 @@
 A row is plain JSON. Each cell of a grid yields one row per kind of challenge record ("natural",
 "mislabelled" canaries ...) and per unit; a cell that was not measured yields a single row that says
 why. Nothing in a row names a patient or an image.
+
+A row says the version of its schema. Rows of older versions are read through `RENAMED`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from medleak.api import Curve, Estimate
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 Status = Literal["ok", "not_applicable", "not_run", "failed", "invalid"]
+SCHEMA = 2
+"""Version of the rows written now. Version 1 had no key `schema`, and the same fields."""
+RENAMED: Mapping[int, Mapping[str, str]] = {2: {}}
+"""Version -> the fields that it renamed, old name -> new name: a rename is one entry here."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Row:
             federated training "client_bytes", "server_bytes", "client_seconds" and "server_seconds" of
             the messages, over all rounds; of encrypted inference "query_seconds", "query_bytes_in" ...
         provenance: overrides that repeat the row, run keys, versions, hardware.
+        schema: version of these fields.
     """
 
     key: str
@@ -96,6 +100,7 @@ class Row:
     controls: Mapping[str, Any] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
 
     def to_json(self) -> dict[str, Any]:
         """Plain dictionaries, lists, strings and numbers."""
@@ -103,9 +108,18 @@ class Row:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Row:
-        """The inverse of `to_json`; what only another version's rows have is left out."""
+        """The inverse of `to_json`, for rows of every version; unknown fields are left out."""
         known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**revive({name: value for name, value in data.items() if name in known}))
+        return cls(**revive({k: v for k, v in migrated(data).items() if k in known}))
+
+
+def migrated(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of any older version with the fields of this one; a newer one stays as it is."""
+    found, version = dict(data), data.get("schema", 1)
+    for step in range(version + 1, SCHEMA + 1):
+        names = RENAMED.get(step, {})
+        found = {names.get(name, name): value for name, value in found.items()}
+    return found | {"schema": SCHEMA}
 
 
 def revive(value: Any) -> Any:
@@ -120,29 +134,3 @@ def revive(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(revive(v) for v in value)
     return value
-
-
-COORDINATES = ("target", "n_members", "defense", "attack", "records", "unit", "seed")
-
-
-def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
-    """Rows as a flat table: coordinates, status, then ``<metric>``, ``<metric>_low``, ``_high``,
-    ``_n``, ``<metric>_upper_bound`` and ``<metric>_worst_group`` for every estimate, and utility."""
-    import pandas as pd
-
-    return pd.DataFrame([_flat(row) for row in rows])
-
-
-def _flat(row: Row) -> dict[str, Any]:
-    flat: dict[str, Any] = {"row": row.key, **{name: getattr(row, name) for name in COORDINATES}}
-    flat |= {"status": row.status, "reason": row.reason, "simulated": row.simulated}
-    flat |= {"pool": row.pool, "n_shadows": row.n_shadows, "n_targets": row.n_targets}
-    flat |= row.extra
-    for block in (row.leakage, row.utility):
-        for name, estimate in block.items():
-            if isinstance(estimate, Estimate):
-                flat[name] = estimate.value
-                flat |= {f"{name}_{part}": getattr(estimate, part) for part in ("low", "high", "n")}
-    flat |= {f"{name}_ceiling": value for name, value in row.ceilings.items()}
-    flat |= {f"{name}_worst_group": worst["value"] for name, worst in row.worst_group.items()}
-    return flat | {name: value for name, value in row.cost.items()}

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from medleak.report import aggregate, naming, pages, plots, words, write
+from medleak.report import aggregate, formatting, narrative, pages, plots, write
 
 EVIL = "<script>alert(1)</script>\"'"
 VOID = {"meta", "input", "link", "br", "img"}
@@ -62,8 +62,11 @@ def test_page_is_well_formed_and_opens_with_the_picture(page):
     kinds = [tag for tag, _ in tags]
     assert kinds.index("svg") < kinds.index("table")
     ids = [attrs["id"] for tag, attrs in tags if tag == "section" and "id" in attrs]
-    assert ids[:4] == ["picture", "words", "roc", "results"]
-    assert {"guarantees", "cost", "subgroups", "controls", "method", "provenance"} <= set(ids)
+    assert ids[:3] == ["picture", "words", "membership"]
+    assert {"missing", "guarantees", "cost", "method", "provenance"} <= set(ids)
+    tables = {attrs.get("id") for tag, attrs in tags if tag == "table"}
+    made = ("results", "subgroups", "further", "controls")
+    assert {f"table-{name}-membership" for name in made} <= tables
 
 
 def test_links_inside_the_page_lead_somewhere(page):
@@ -130,7 +133,7 @@ def test_names_and_reasons_are_escaped(make_row, bare_row):
 def test_violations_and_simulation_open_the_page(make_row):
     row = make_row("dp_sgd_eps1", "lira", 250, 0, violations=("auc",), simulated=True)
     text = pages.page(aggregate([row]), {}, None)
-    assert text.index("Above the ceiling") < text.index("Leakage against accuracy")
+    assert text.index("Above the bound") < text.index("Leakage against accuracy")
     assert "simulated (phantom)" in text
 
 
@@ -171,7 +174,7 @@ def test_plots_do_without_intervals_utility_or_curves(make_row):
 
 
 def sentences(rows, defense):
-    said = words.sayings(aggregate(rows))
+    said = narrative.summaries(aggregate(rows))
     return " ".join(next(one for one in said if one.defense == defense).sentences)
 
 
@@ -179,23 +182,23 @@ def test_plain_words_carry_the_numbers(make_row):
     row = make_row("dp_sgd_eps8", "lira", 1000, 0)
     tpr = row.leakage["tpr_at_1fpr"]
     told = sentences([row], "dp_sgd_eps8")
-    assert "With 1,000 images in training" in told
+    assert "1,000 images" in told
     assert "1 false alarm in 100" in told
     assert f"finds about {100 * tpr.value:.1f}" in told
-    assert f"between {naming.hundred(tpr.low)} and {naming.hundred(tpr.high)}" in told
-    assert "guessing would find 1" in told
+    assert f"between {formatting.hundred(tpr.low)} and {formatting.hundred(tpr.high)}" in told
+    assert "Guessing would find 1" in told
     assert "no attack find more than 35 of 100" in told
 
 
 def test_plain_words_hedge(make_row, bare_row):
     assert "no formal guarantee" in sentences([make_row("none", "lira", 1000, 0)], "none")
-    assert "vacuous" in sentences([make_row("dp_sgd_eps1e9", "lira", 1000, 0)], "dp_sgd_eps1e9")
+    assert "no limit" in sentences([make_row("dp_sgd_eps1e9", "lira", 1000, 0)], "dp_sgd_eps1e9")
     weak = make_row("dp_sgd_eps1", "yeom", 1000, 0)
-    assert "cannot be told from guessing" in sentences([weak], "dp_sgd_eps1")
+    assert "cannot be distinguished from guessing" in sentences([weak], "dp_sgd_eps1")
     few = make_row("none", "lira", 250, 0)
     assert "fewer than 10 false alarms" in sentences([few], "none")
     hidden = bare_row("label_only", "lira", 250, 0, "not_applicable", "labels only")
-    assert "not the same as nothing leaked" in sentences([hidden], "label_only")
+    assert "does not mean that nothing leaks" in sentences([hidden], "label_only")
     wrong = make_row("dp_sgd_eps1", "lira", 1000, 0, violations=("auc",))
     assert "do not rely on it" in sentences([wrong], "dp_sgd_eps1")
 

@@ -23,7 +23,7 @@ document.querySelectorAll("table.sortable").forEach((table) => {
 const filter = document.getElementById("filter");
 filter.addEventListener("input", () => {
   const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-  document.querySelectorAll("#table-results tbody tr, #table-rebuilt tbody tr").forEach((row) => {
+  document.querySelectorAll("table.sortable tbody tr").forEach((row) => {
     const text = row.textContent.toLowerCase();
     row.style.display = words.every((word) => text.includes(word)) ? "" : "none";
   });

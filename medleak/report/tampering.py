@@ -1,4 +1,4 @@
-"""How well clients tell a dishonest server: a table of their detector, and its ROC."""
+"""How well clients detect a dishonest server: a table of their detector, and its ROC."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from medleak.api import Curve
-from medleak.report import columns, naming
-from medleak.report.aggregated import Aggregate, one_kind
-from medleak.report.columns import Cell, Column, Table, build, coordinate
+from medleak.report import formatting
+from medleak.report.cells import Cell, Column, Table, build, coordinate, estimate, text
+from medleak.results.aggregate import Aggregate, one_kind
 
 SENT = "models sent to clients"
 """What stands in place of the kind of record in the detector's ROC."""
@@ -22,17 +22,17 @@ def observed_by(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
     return [one for one in one_kind(aggregates) if one.tampering]
 
 
-def detector(aggregates: Sequence[Aggregate]) -> Table:
-    """What a client's detector sees of a dishonest server, whose attack is told in the main tables."""
+def table(aggregates: Sequence[Aggregate]) -> Table:
+    """What a client's detector sees of a dishonest server, whose attack stands in the main tables."""
     mine = observed_by(aggregates)
-    shares = naming.tpr_names(name for one in mine for name in one.tampering)
+    shares = formatting.tpr_names(name for one in mine for name in one.tampering)
 
     def found(name: str) -> Callable[[Aggregate], Cell]:
-        return lambda one: columns.estimate(one.tampering.get(name))
+        return lambda one: estimate(one.find("tampering", name))
 
     def kept_shape(one: Aggregate) -> Cell:
-        told = one.row.controls["tampering"].get("architecture_kept")
-        return columns.text(None if told is None else "yes" if told else "no")
+        kept = one.row.controls["tampering"].get("architecture_kept")
+        return text(None if kept is None else "yes" if kept else "no")
 
     made = [
         coordinate("target", lambda one: one.target),
@@ -40,12 +40,12 @@ def detector(aggregates: Sequence[Aggregate]) -> Table:
         coordinate("defense", lambda one: one.defense, fold=False),
         coordinate("attack", lambda one: one.attack, fold=False),
         Column("AUC", found("auc")),
-        *(Column(naming.metric(name), found(name)) for name in shares.values()),
+        *(Column(formatting.metric(name), found(name)) for name in shares.values()),
         Column("architecture kept", kept_shape),
-        Column("n", lambda one: columns.text(one.tampering["auc"].n), fold=True),
+        Column("n", lambda one: text(one.tampering["auc"].n), fold=True),
     ]
     remark = "n counts clients; FPR: honest models taken for tampered ones"
-    return build("Tampering seen by clients", made, mine, [remark] * bool(mine))
+    return build("Tampering seen by clients", made, mine, [remark] * bool(mine), "tampering")
 
 
 def curved(aggregates: Sequence[Aggregate]) -> list[Aggregate]:

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from medleak.api import Curve, Estimate
 from medleak.metrics.statistics.means import mean_block, mean_nested, names_in
-from medleak.report import naming
+from medleak.results.measures import Measure, measures
 from medleak.results.row import Row
 
 _SEVERITY = ("failed", "invalid", "not_run", "not_applicable")
-RECONSTRUCTION = "reconstruction"
-INFERRED = ("attribute", "property")
-"""Goals that say something of patients, or of all of them, whoever was in training."""
+NATURAL = "natural"
+"""Records as they are, where others were planted among them."""
 _ATTACK = ("attack", "n_shadows", "pool", "knowledge", "budget")
 
 
@@ -28,17 +28,18 @@ class Aggregate:
     """One line of the printed tables.
 
     Attributes:
-        status: "ok" when a seed was measured; otherwise what befell them, the gravest first.
+        status: "ok" when a seed was measured; otherwise the gravest status of all seeds.
         seeds: the seeds in the means; `asked`: all that were asked for.
-        missing: (status, reason, number of seeds) of those that have no figure.
+        missing: (status, reason, number of seeds) of those that have no figure, the gravest first.
         row: a measured row (or the first one), for what does not vary over seeds.
         axes: of `row.extra`, what tells this line from others; the rest is the same everywhere.
         leakage, utility, groups, utility_groups, worst_group, cost: means over `seeds`.
         ceilings: the largest over seeds; None (vacuous) as soon as one seed's is.
         violations: metric -> number of seeds above the ceiling.
-        baselines, excess: means over `seeds`, of reconstruction.
-        tampering: how well clients tell a dishonest server's models from honest ones, by metric.
-        blind: the model-free baseline; `replica`: (ok, notes) of the replica check.
+        baselines, excess: means over `seeds`.
+        tampering: how well clients detect a dishonest server's models, by metric.
+        controls: every control that is a number, as "blind_auc"; `replica`: (ok, notes) of the
+            replica check.
     """
 
     status: str
@@ -58,34 +59,58 @@ class Aggregate:
     excess: Mapping[str, Estimate] = field(default_factory=dict)
     cost: Mapping[str, float] = field(default_factory=dict)
     tampering: Mapping[str, Estimate | Curve] = field(default_factory=dict)
-    blind: Estimate | None = None
+    controls: Mapping[str, Estimate | Curve] = field(default_factory=dict)
     replica: tuple[bool, tuple[str, ...]] | None = None
+
+    @classmethod
+    def of(cls, result: Row | Aggregate) -> Aggregate:
+        """A row as it is, its figures included whatever its status; an aggregate is returned."""
+        if isinstance(result, cls):
+            return result
+        row, ok = result, result.status == "ok"
+        missing = () if ok else ((row.status, row.reason, 1),)
+        blocks = ("leakage", "utility", "groups", "utility_groups", "baselines", "excess")
+        kept = {name: getattr(row, name) for name in blocks} | {"axes": row.extra}
+        kept |= {"status": row.status, "missing": missing, "seeds": (row.seed,) if ok else ()}
+        kept |= {"tampering": _figures(row.controls.get("tampering", {}))}
+        return replace(_measured([row]), controls=_figures(row.controls), **kept)
+
+    @cached_property
+    def measures(self) -> list[Measure]:
+        """Every figure, one line each."""
+        return measures(self)
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, str, str, str], Measure]:
+        return {(m.kind, m.name, m.group, m.baseline): m for m in self.measures}
+
+    def find(self, kind: str, name: str, *, group: str = "", baseline: str = "") -> Measure | None:
+        """One measure, or None."""
+        return self._index.get((kind, name, group, baseline))
+
+    @property
+    def blind(self) -> Estimate | None:
+        """The model-free baseline."""
+        found = self.controls.get("blind_auc")
+        return found if isinstance(found, Estimate) else None
 
     @property
     def target(self) -> str:
-        return self._labelled(self.row.target, "target")
+        return self.labelled(self.row.target, "target")
 
     @property
     def defense(self) -> str:
-        return self._labelled(self.row.defense, "defense")
+        return self.labelled(self.row.defense, "defense")
 
     @property
     def attack(self) -> str:
-        return self._labelled(self.row.attack, "attack")
+        return self.labelled(self.row.attack, "attack")
 
-    def _labelled(self, name: str, owner: str) -> str:
-        shown = naming.extras({k: v for k, v in self.axes.items() if _owner(k) == owner})
+    def labelled(self, name: str, owner: str, *, hidden: Iterable[str] = ()) -> str:
+        """`name` with those of the axes that are its `owner`'s ("target", "defense", "attack")."""
+        mine = {k: v for k, v in self.axes.items() if _owner(k) == owner}
+        shown = extras({k: v for k, v in mine.items() if k.rpartition(".")[2] not in hidden})
         return f"{name} ({shown})" if shown else name
-
-    @property
-    def rebuilt(self) -> bool:
-        """Whether images were to be rebuilt from messages."""
-        return self.row.goal == RECONSTRUCTION
-
-    @property
-    def inferred(self) -> bool:
-        """Whether an attribute or a property was to be told."""
-        return self.row.goal in INFERRED
 
     @property
     def role(self) -> str:
@@ -110,23 +135,26 @@ class Aggregate:
     def note(self) -> str:
         """What happened to seeds without a figure: ``1 of 2 seeds failed: ...``."""
         if self.status != "ok":
-            return "; ".join(_befell(status, reason) for status, reason, _ in self.missing)
+            return "; ".join(_reason(status, reason) for status, reason, _ in self.missing)
         total = len(self.asked)
         return "; ".join(
-            f"{count} of {total} seeds {_befell(status, reason)}"
+            f"{count} of {total} seeds {_reason(status, reason)}"
             for status, reason, count in self.missing
         )
 
-    def upper_bound(self, metric: str) -> str:
-        """The ceiling of `metric` as printed: a number, ``vacuous``, or a dash where no guarantee binds."""
-        if not any(map(self.binds, self.row.guarantees)) or metric not in self.leakage:
-            return naming.NONE
-        value = self.ceilings.get(metric)
-        return naming.VACUOUS if value is None else naming.limit(metric, value)
+
+def _reason(status: str, reason: str) -> str:
+    return f"{status_name(status)}: {reason}" if reason else status_name(status)
 
 
-def _befell(status: str, reason: str) -> str:
-    return f"{naming.STATUS[status]}: {reason}" if reason else naming.STATUS[status]
+def status_name(status: str) -> str:
+    """``not_run`` as ``not run``."""
+    return status.replace("_", " ")
+
+
+def extras(extra: Mapping[str, Any]) -> str:
+    """Further axes: ``n_shadows=16``; the last part of a dotted name is enough."""
+    return ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in extra.items())
 
 
 def _owner(axis: str) -> str:
@@ -135,7 +163,7 @@ def _owner(axis: str) -> str:
 
 
 def aggregate(rows: Iterable[Row]) -> list[Aggregate]:
-    """One aggregate per (target, n_members, defense, attack, other axes, records, unit), in order.
+    """One aggregate per (goal, target, n_members, defense, attack, other axes, records, unit), in order.
 
     Values and both bounds are means over the measured seeds; `n` is the smallest of them. A seed
     that yielded only a status row (no kind of record) counts against every kind of its cell.
@@ -146,10 +174,12 @@ def aggregate(rows: Iterable[Row]) -> list[Aggregate]:
         cells.setdefault(_cell(row), []).append(row)
     found = [one for members in cells.values() for one in _split(members)]
     varying = _varying(rows)
-    told = [
-        replace(one, axes={k: v for k, v in one.row.extra.items() if k in varying}) for one in found
-    ]
-    return _ordered(told)
+    return _ordered(
+        [
+            replace(one, axes={k: v for k, v in one.row.extra.items() if k in varying})
+            for one in found
+        ]
+    )
 
 
 def _varying(rows: Sequence[Row]) -> set[str]:
@@ -166,7 +196,7 @@ def _varying(rows: Sequence[Row]) -> set[str]:
 
 def _cell(row: Row) -> tuple:
     extra = tuple(sorted((k, str(v)) for k, v in row.extra.items()))
-    return row.target, row.n_members, row.defense, row.attack, extra
+    return row.goal, row.target, row.n_members, row.defense, row.attack, extra
 
 
 def _split(rows: Sequence[Row]) -> list[Aggregate]:
@@ -186,18 +216,28 @@ def _merge(rows: Sequence[Row]) -> Aggregate:
     seeds = tuple(sorted({row.seed for row in good}))
     asked = tuple(sorted({row.seed for row in rows}))
     lost = Counter((row.status, row.reason) for row in rows if row.status != "ok")
-    missing = sorted(lost.items(), key=lambda item: _SEVERITY.index(item[0][0]))
+    missing = sorted(lost.items(), key=lambda item: _severity(item[0][0]))
     status = "ok" if good else missing[0][0][0]
-    told = tuple((status, reason, count) for (status, reason), count in missing)
+    counted = tuple((status, reason, count) for (status, reason), count in missing)
     if not good:
-        return Aggregate(status, seeds, asked, told, rows[0])
+        return Aggregate(status, seeds, asked, counted, rows[0])
+    return replace(_measured(good), status=status, seeds=seeds, asked=asked, missing=counted)
+
+
+def _severity(status: str) -> int:
+    """A status that is not known here is graver than any other."""
+    return _SEVERITY.index(status) if status in _SEVERITY else -1
+
+
+def _measured(good: Sequence[Row]) -> Aggregate:
+    """The means of `good` rows."""
     groups = mean_nested([row.groups for row in good])
     return Aggregate(
-        status,
-        seeds,
-        asked,
-        told,
-        good[0],
+        status="ok",
+        seeds=(),
+        asked=tuple(sorted({row.seed for row in good})),
+        missing=(),
+        row=good[0],
         leakage=mean_block([row.leakage for row in good]),
         utility=mean_block([row.utility for row in good]),
         groups=groups,
@@ -209,9 +249,13 @@ def _merge(rows: Sequence[Row]) -> Aggregate:
         excess=mean_block([row.excess for row in good]),
         cost=_mean_numbers([row.cost for row in good]),
         tampering=mean_block([row.controls.get("tampering", {}) for row in good]),
-        blind=mean_block([row.controls for row in good]).get("blind_auc"),
+        controls=mean_block([row.controls for row in good]),
         replica=_replica(good),
     )
+
+
+def _figures(block: Mapping[str, Any]) -> dict[str, Estimate | Curve]:
+    return {name: value for name, value in block.items() if isinstance(value, Estimate | Curve)}
 
 
 def _mean_numbers(blocks: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -236,8 +280,8 @@ def _worst(rows: Sequence[Row], groups: Mapping[str, Mapping]) -> dict[str, tupl
     """
     worst = {}
     for name in names_in([row.worst_group for row in rows]):
-        told = [row.worst_group[name] for row in rows if name in row.worst_group]
-        named = dict.fromkeys(one["group"] for one in told)
+        worst_ones = [row.worst_group[name] for row in rows if name in row.worst_group]
+        named = dict.fromkeys(one["group"] for one in worst_ones)
         known = {group: groups[group][name] for group in named if name in groups.get(group, {})}
         measured = {g: e for g, e in known.items() if e.value is not None}
         if measured:
@@ -247,11 +291,13 @@ def _worst(rows: Sequence[Row], groups: Mapping[str, Mapping]) -> dict[str, tupl
 
 
 def _replica(rows: Sequence[Row]) -> tuple[bool, tuple[str, ...]] | None:
-    told = [row.controls["replica"] for row in rows if "replica" in row.controls and row.n_shadows]
-    if not told:
+    checks = [
+        row.controls["replica"] for row in rows if "replica" in row.controls and row.n_shadows
+    ]
+    if not checks:
         return None
-    notes = tuple(dict.fromkeys(note for one in told for note in one.get("notes", ())))
-    return all(one.get("ok", False) for one in told), notes
+    notes = tuple(dict.fromkeys(note for one in checks for note in one.get("notes", ())))
+    return all(one.get("ok", False) for one in checks), notes
 
 
 def _ordered(found: list[Aggregate]) -> list[Aggregate]:
@@ -263,37 +309,37 @@ def _ordered(found: list[Aggregate]) -> list[Aggregate]:
     targets = {name: i for i, name in enumerate(dict.fromkeys(one.target for one in found))}
     attacks = {name: i for i, name in enumerate(dict.fromkeys(one.attack for one in found))}
 
+    planted = {one.row.goal for one in found if one.row.records == NATURAL}
+
     def place(one: Aggregate) -> tuple:
-        plain = one.row.defense != "none"
-        records = one.row.records or "natural"
-        beside = one.rebuilt or one.inferred
-        kind = (False, "") if beside else (records != "natural", records)
-        defense = (plain, -weakest[one.defense], one.defense, attacks[one.attack])
-        # A fresh and a trained model, members and the others stand side by side, under each attack.
-        age = one.row.records if beside else ""
-        return targets[one.target], one.row.n_members, *kind, *defense, age, one.row.unit
+        protected = one.row.defense != "none"
+        defense = (protected, -weakest[one.defense], one.defense, attacks[one.attack])
+        # Planted records stand below natural ones. Other kinds (fresh and trained models, members
+        # and non-members) stand side by side under each attack.
+        records, beside = one.row.records or NATURAL, one.row.records
+        kind = (False, "")
+        if one.row.goal in planted:
+            kind, beside = (records != NATURAL, records), ""
+        return targets[one.target], one.row.n_members, *kind, *defense, beside, one.row.unit
 
     return sorted(found, key=place)
 
 
-def by_goal(aggregates: Iterable[Aggregate]) -> tuple[list[Aggregate], list[Aggregate]]:
-    """Those that tell members, and those that rebuild images; other goals are in `gains.looks`."""
-    found = list(aggregates)
-    return of_goal(found, "membership"), of_goal(found, RECONSTRUCTION)
-
-
-def of_goal(aggregates: Iterable[Aggregate], goal: str) -> list[Aggregate]:
-    """Those of one goal."""
-    return [one for one in aggregates if one.row.goal == goal]
+def by_goal(aggregates: Iterable[Aggregate]) -> dict[str, list[Aggregate]]:
+    """Goal -> its aggregates, in order of appearance."""
+    found: dict[str, list[Aggregate]] = {}
+    for one in aggregates:
+        found.setdefault(one.row.goal, []).append(one)
+    return found
 
 
 def metric_names(aggregates: Iterable[Aggregate]) -> list[str]:
     """Every leakage metric that is a number in some line, in order of appearance."""
     named = (
-        name
+        m.name
         for one in aggregates
-        for name, e in one.leakage.items()
-        if isinstance(e, Estimate) and e.value is not None
+        for m in one.measures
+        if m.kind == "leakage" and m.value is not None
     )
     return list(dict.fromkeys(named))
 
@@ -303,6 +349,16 @@ def one_kind(aggregates: Iterable[Aggregate]) -> list[Aggregate]:
     seen: dict[tuple, Aggregate] = {}
     for one in aggregates:
         if one.status == "ok":
-            place = (one.target, one.row.n_members, one.defense, one.attack, one.row.n_shadows)
-            seen.setdefault((*place, one.row.pool), one)
+            row = one.row
+            place = (one.target, row.n_members, one.defense, one.attack, row.n_shadows, row.pool)
+            seen.setdefault(place, one)
     return list(seen.values())
+
+
+def typical(lines: Iterable[Aggregate]) -> list[Aggregate]:
+    """Natural records, counted by patient where both are there."""
+    lines = list(lines)
+    kinds = {one.row.records for one in lines}
+    mine = [one for one in lines if NATURAL not in kinds or one.row.records == NATURAL]
+    units = {one.row.unit for one in mine}
+    return [one for one in mine if "patient" not in units or one.row.unit == "patient"]

@@ -3,62 +3,67 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-STATUS = {
-    "ok": "ok",
-    "not_applicable": "not applicable",
-    "not_run": "not run",
-    "failed": "failed",
-    "invalid": "invalid",
-}
+from medleak.api.goal_report import GoalReport, MeasureLabel
+
+if TYPE_CHECKING:
+    from medleak.results.row import Row
+
 NONE = "–"
 VACUOUS = "vacuous"
 SIMULATED = "simulated (phantom)"
 
-_METRICS = {
-    "auc": "AUC",
-    "auroc": "AUROC",
-    "mcc": "MCC",
-    "roc": "ROC",
-    "blind_auc": "blind AUC",
-    "epsilon": "audited ε",
-    "epsilon_trials": "audited ε, many runs",
-    "advantage": "advantage",
-    "psnr": "PSNR",
-    "ssim": "SSIM",
-    "mse": "MSE",
-    "acc_at_1": "acc@1",
-    "acc_at_5": "acc@5",
-    "knn_distance": "KNN distance",
-    "ssim_trained": "SSIM to trained",
-    "ssim_others": "SSIM to others",
-    "ssim_gap": "SSIM gap",
-    "property_auc": "AUC over targets",
-    "property_accuracy": "accuracy over targets",
-    "attribute_auc": "attribute AUC",
-    "attribute_accuracy": "attribute balanced accuracy",
-    "attribute_auc_added": "attribute AUC added by training",
-    "attribute_accuracy_added": "attribute balanced accuracy added by training",
+_SHARED = {
+    "auc": MeasureLabel("AUC"),
+    "auroc": MeasureLabel("AUROC"),
+    "mcc": MeasureLabel("MCC"),
+    "roc": MeasureLabel("ROC"),
+    "blind_auc": MeasureLabel("blind AUC"),
 }
-_UNITS = {"psnr": " (dB)"}
-_DIGITS = {
-    "psnr": 1,
-    "ssim": 2,
-    "mse": 4,
-    "identified": 2,
-    "recovered": 2,
-    "acc_at_1": 2,
-    "acc_at_5": 2,
-}
+"""Measures of utility and controls; those of leakage stand in the spec of their goal."""
 _MAIN_UTILITY = ("accuracy", "balanced_accuracy", "auroc", "mcc")
-_KINDS = {
-    "natural": "natural",
-    "mislabelled": "mislabelled canaries",
-    "blank": "blank canaries",
-    "dirac": "gradient-space canaries",
+COSTS = {
+    "train_seconds": "training the target",
+    "client_bytes": "a client sends",
+    "server_bytes": "the server sends",
+    "client_seconds": "a client computes",
+    "server_seconds": "the server computes",
+    "query_seconds": "an encrypted query takes",
+    "query_overhead": "times a plain query",
+    "query_bytes_in": "a query sends",
+    "query_bytes_out": "a query returns",
+    "shadow_seconds": "training the shadows",
+    "attack_seconds": "attacking",
+    "queries": "queries",
 }
+"""Cost -> its heading, in the order of the table."""
+
+
+def label_of(name: str, spec: GoalReport | None = None) -> MeasureLabel:
+    """How a measure is printed: as its goal says, or by a name made from its own."""
+    known = spec.labels.get(name) if spec else None
+    if known or (known := _SHARED.get(name)):
+        return known
+    if fpr := fpr_of(name):
+        return MeasureLabel(f"TPR at {percent(fpr)} FPR", short=f"TPR@{percent(fpr)}")
+    if match := re.fullmatch(r"precision_at_prior_(\d+)", name):
+        return MeasureLabel(f"precision at a prior of {match[1]}%")
+    return MeasureLabel(name.replace("_", " "))
+
+
+def metric(name: str, spec: GoalReport | None = None, what: str = "") -> str:
+    """The printed name of a measure, or of its "gain" or "bound", with its unit."""
+    label = label_of(name, spec)
+    unit = f" ({label.unit})" if label.unit and what != "bound" else ""
+    return f"{label.label} {what}".rstrip() + unit
+
+
+def short(name: str, spec: GoalReport | None = None) -> str:
+    """The name of a measure in the terminal."""
+    label = label_of(name, spec)
+    return label.short or metric(name, spec)
 
 
 def fpr_of(name: str) -> float | None:
@@ -75,16 +80,6 @@ def fpr_of(name: str) -> float | None:
     return float(digits) / 100
 
 
-def metric(name: str, what: str = "") -> str:
-    """The printed name of a metric, or of its "gain", with its unit."""
-    if fpr := fpr_of(name):
-        return f"TPR at {percent(fpr)} FPR"
-    if match := re.fullmatch(r"precision_at_prior_(\d+)", name):
-        return f"precision at a prior of {match[1]}%"
-    told = _METRICS.get(name, name.replace("_", " "))
-    return f"{told} {what}".rstrip() + _UNITS.get(name, "")
-
-
 def percent(fraction: float) -> str:
     """``0.01`` as ``1%``."""
     return f"{100 * fraction:.3g}%"
@@ -96,20 +91,17 @@ def hundred(fraction: float) -> str:
     return f"{count:.0f}" if count >= 9.95 or count == int(count) else f"{count:.1f}"
 
 
-def kind(records: str) -> str:
+def kind(records: str, spec: GoalReport | None = None) -> str:
     """The printed name of a kind of challenge record."""
     kind, comma, rest = records.partition(", ")
-    return (_KINDS.get(kind, kind) + comma + rest) or NONE
+    named = spec.records.get(kind, kind) if spec else kind
+    return (named + comma + rest) or NONE
 
 
-def digits(metric: str) -> int:
-    """Decimals of a metric's figures; shares of about a hundred images are not known to three."""
-    return _DIGITS.get(metric, 3)
-
-
-def age(records: str) -> str:
-    """The printed age of an attacked model: "fresh model" as "fresh"."""
-    return records.removesuffix(" model") or NONE
+def asked(row: Row) -> str:
+    """The attribute that was asked about, or was to be; "" where the goal asks for none."""
+    axes = {name.rpartition(".")[2]: value for name, value in row.extra.items()}
+    return str(row.controls.get("asked", {}).get("attribute") or axes.get("attribute", ""))
 
 
 def tpr_names(names: Iterable[str]) -> dict[float, str]:
@@ -137,14 +129,23 @@ def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     return f"[{number(low, digits)}, {number(high, digits)}]" if known else ""
 
 
+def figure(found: Any, digits: int = 3) -> str:
+    """A value with its interval: ``0.566 [0.541, 0.591]``, or a one-sided lower bound."""
+    if found.high is None and found.low is not None and found.low == found.value:
+        return bound(found.value)
+    return f"{number(found.value, digits)} {interval(found.low, found.high, digits)}".rstrip()
+
+
 def bound(low: float) -> str:
     """A one-sided lower bound: ``≥ 1.31``."""
     return f"≥ {low:.2f}"
 
 
-def limit(metric: str, value: float) -> str:
-    """A ceiling: a budget as budgets are printed, anything else as a number."""
-    return epsilon(value) if metric == "epsilon" else number(value)
+def limit(name: str, value: float | None) -> str:
+    """An upper bound: a budget as budgets are printed, anything else as a number."""
+    if value is None:
+        return VACUOUS
+    return epsilon(value) if name == "epsilon" else number(value)
 
 
 def epsilon(value: float | None) -> str:
@@ -188,11 +189,18 @@ def whole(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
 
 
+def cost(name: str) -> Callable[[float | None], str]:
+    """How a cost of this name is printed, by its unit."""
+    if "_bytes" in name:
+        return size
+    return seconds if name.endswith("_seconds") else whole
+
+
+def cost_name(name: str) -> str:
+    """The heading of a cost."""
+    return COSTS.get(name, name.replace("_", " "))
+
+
 def coarse(flag: str) -> bool:
     """Whether a metric warned that fewer than ten false alarms stand behind its figure."""
     return "FPR < 10" in flag
-
-
-def extras(extra: Mapping[str, Any]) -> str:
-    """Further axes in brackets: ``(n_shadows=16)``; the last part of a dotted name is enough."""
-    return ", ".join(f"{name.rpartition('.')[2]}={value}" for name, value in extra.items())

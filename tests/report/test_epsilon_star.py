@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from medleak.api import Estimate
-from medleak.report import aggregate, budgets, tables, texts, write
-from medleak.report.budgets import STAR
+from medleak.report import aggregate, epsilon_star, tables, text_tables, write
+from medleak.report.epsilon_star import STAR
 
 
 def known(low, value=None):
@@ -32,12 +32,12 @@ def grid(make_row):
 
 
 def only(rows):
-    (found,) = budgets.series(aggregate(rows))
+    (found,) = epsilon_star.series(aggregate(rows))
     return found
 
 
 def cells(rows):
-    table = budgets.stars(aggregate(rows))
+    table = epsilon_star.table(aggregate(rows))
     (line,) = table.lines
     return {c.header: x.full for c, x in zip(table.columns, line.cells, strict=True)}, table
 
@@ -70,7 +70,7 @@ def test_what_was_not_measured_neither_holds_nor_fails(grid):
     cell, table = cells(rows)
     assert "not measured at ε = 8" in table.caption
     assert cell["exceeded at ε ="] == "100"
-    assert budgets.series(aggregate(grid({1: 0.4, 8: None}))) == []  # one figure is no series
+    assert epsilon_star.series(aggregate(grid({1: 0.4, 8: None}))) == []  # one figure is no series
 
 
 def test_two_lines_of_one_budget_must_both_hold(grid):
@@ -88,7 +88,7 @@ def test_promises_that_bind_somebody_else_do_not_count(grid):
     ]
     assert only(bound).star == 1
     other = [replace(one, adversary="honest-but-curious server") for one in bound]
-    assert budgets.series(aggregate(other)) == []
+    assert epsilon_star.series(aggregate(other)) == []
 
 
 def test_kinds_of_promise_attacks_and_axes_stay_apart(grid):
@@ -104,7 +104,7 @@ def test_kinds_of_promise_attacks_and_axes_stay_apart(grid):
         *grid(lows, extra={"target.recipe.epochs": 3}),
         *grid(lows, records="mislabelled"),
     ]
-    assert len(budgets.series(aggregate(rows))) == 5
+    assert len(epsilon_star.series(aggregate(rows))) == 5
     swept = [
         replace(one, defense="dp_sgd", extra={"defense.slots.train.epsilon": str(i)})
         for i, one in enumerate(grid(lows))
@@ -130,7 +130,7 @@ def test_every_form_tells_it(grid, tmp_path):
     write(rows, tmp_path)
     assert "ε\\*" in (tmp_path / "tables.md").read_text()
     assert r"$\varepsilon$$^{*}$" in (tmp_path / "tables.tex").read_text()
-    assert 'id="table-stars"' in (tmp_path / "report.html").read_text()
+    assert 'id="table-epsilon-star"' in (tmp_path / "report.html").read_text()
     flat = tables.flat(aggregate(rows))
     assert flat["epsilon_star"].tolist() == [1, 1]
     assert flat["epsilon_star_is"].tolist() == ["measured", "measured"]
@@ -139,6 +139,31 @@ def test_every_form_tells_it(grid, tmp_path):
 
 def test_without_budgets_there_is_no_such_table(make_row):
     aggregates = aggregate([make_row("none", "lira", 1000, 0)])
-    assert not budgets.stars(aggregates).lines
-    assert STAR not in texts.markdown(tables.printed(aggregates))
+    assert not epsilon_star.table(aggregates).lines
+    assert STAR not in text_tables.markdown(tables.printed(aggregates))
     assert "epsilon_star" not in tables.flat(aggregates)
+
+
+def test_goals_with_a_guess_or_a_gain_have_one(make_row, grid):
+    """Whatever the goal: over its guess, or over its baselines."""
+    share = {"property_auc": known(0.4)}
+    rows = [
+        replace(one, goal="property", leakage=share if i == 0 else {"property_auc": known(0.6)})
+        for i, one in enumerate(grid({1: 0.4, 8: 0.6}))
+    ]
+    assert only(rows).star == 1
+    gained = [
+        replace(one, goal="brand_new", excess={"auc": known(low)})
+        for one, low in zip(grid({1: 0.7, 8: 0.7}), (-0.1, 0.2), strict=True)
+    ]
+    assert only(gained).star == 1
+    assert epsilon_star.absent(aggregate(gained)) == []
+
+
+def test_a_goal_without_one_says_why(grid):
+    rows = [replace(one, goal="brand_new") for one in grid({1: 0.4, 8: 0.6})]
+    assert epsilon_star.series(aggregate(rows)) == []
+    (reason,) = epsilon_star.absent(aggregate(rows))
+    assert "brand new" in reason
+    (single,) = epsilon_star.absent(aggregate(grid({1: 0.4})))
+    assert "two budgets" in single

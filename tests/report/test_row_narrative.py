@@ -15,7 +15,7 @@ def test_a_measured_row_says_everything(make_row):
         "ε = 8, δ = 1e-05", "protecting each record from anyone who sees the model",
         "assumes: Poisson sampling of records", "add/remove",
         f"AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}] 95%", "n = 500",
-        "at most 0.930; the whole interval of the evidence lies under it",
+        "at most 0.930; the whole interval of the evidence lies below it",
         "Most exposed in AUC: sex=F", "Replica check passed", "train 14.2 s", "queries 1,000",
     ):  # fmt: skip
         assert part in text
@@ -47,19 +47,19 @@ def test_a_row_that_was_not_measured_says_why_and_claims_nothing(bare_row):
 
 
 def test_ceilings_are_compared_with_the_evidence(make_row):
-    def told(value, low, high, **changes):
+    def text(value, low, high, **changes):
         row = make_row(
             "dp_sgd_eps8", "lira", 250, 0, leakage={"auc": Estimate(value, low, high, 9)},
             ceilings=changes.pop("ceilings", {"auc": 0.7}), **changes,
         )  # fmt: skip
         return " ".join(explain(row).split())
 
-    assert "whole interval of the evidence lies under it" in told(0.6, 0.5, 0.65)
-    assert "value lies under it, and the interval reaches across" in told(0.6, 0.5, 0.8)
-    assert "value lies above it, and the interval reaches across" in told(0.75, 0.65, 0.8)
-    assert "VIOLATED" in told(0.9, 0.8, 0.95, violations=("auc",))
-    assert "AUC: vacuous" in told(0.9, 0.8, 0.95, ceilings={"auc": None})
-    assert "None. Nothing limits" in told(0.9, 0.8, 0.95, guarantees=())
+    assert "whole interval of the evidence lies below it" in text(0.6, 0.5, 0.65)
+    assert "value lies below it and the interval contains it" in text(0.6, 0.5, 0.8)
+    assert "value lies above it and the interval contains it" in text(0.75, 0.65, 0.8)
+    assert "VIOLATED" in text(0.9, 0.8, 0.95, violations=("auc",))
+    assert "AUC: vacuous" in text(0.9, 0.8, 0.95, ceilings={"auc": None})
+    assert "None. Nothing limits" in text(0.9, 0.8, 0.95, guarantees=())
 
 
 def test_groups_too_small_to_measure_are_counted(make_row):
@@ -67,7 +67,7 @@ def test_groups_too_small_to_measure_are_counted(make_row):
     row = make_row("none", "lira", 250, 0)
     row = make_row("none", "lira", 250, 0, groups={**row.groups, "site=X": {"auc": few}})
     text = " ".join(explain(row).split())
-    assert "of 2 groups measured; 1 more too small to measure." in text
+    assert "of 2 groups measured; 1 more are too small to measure." in text
 
 
 def test_n_says_what_it_counts(make_row):
@@ -79,8 +79,8 @@ def test_slots_are_printed_as_calls(make_row):
     serve = [{"_target_": "a.b.Round", "digits": 2}, {"_target_": "a.b.LabelOnly"}]
     slots = {"train": {"_target_": "x.DPSGD", "epsilon": 8}, "serve": serve}
     text = explain(make_row("hybrid", "lira", 250, 0, provenance={"slots": slots}))
-    assert "hybrid, train slot: DPSGD(epsilon=8)" in text
-    assert "hybrid, serve slot: Round(digits=2), then LabelOnly()" in text
+    assert "hybrid, train stage: DPSGD(epsilon=8)" in text
+    assert "hybrid, serve stage: Round(digits=2), then LabelOnly()" in text
 
 
 def test_simulated_data_are_named(phantom_rows):

@@ -5,13 +5,13 @@ import pytest
 
 from medleak.api import Estimate
 from medleak.core.store import Store
-from medleak.report import explain, gains, naming, publish, scan, terminal, write
-from medleak.report.aggregated import aggregate
-from medleak.report.portraits import portraits
-from medleak.report.words import sayings
+from medleak.report import explain, formatting, publish, scan, tables, terminal, write
+from medleak.report.inversion_gallery import portraits
+from medleak.report.narrative import summaries
+from medleak.report.specs import spec_of
+from medleak.results.aggregate import aggregate
 from medleak.results.row import Row
 
-LOOK = gains.LOOKS[0]
 CONTROLS = {"class mean": 0.05, "best auxiliary image": 0.2}
 
 
@@ -53,31 +53,35 @@ def cells(table, header):
 
 
 def test_the_gain_is_over_the_best_that_owes_nothing_to_the_model():
-    table = gains.results(aggregate(ROWS), LOOK)
+    table = tables.results(spec_of("inversion"), aggregate(ROWS))
     assert [cell.text for cell in cells(table, "defense")] == [
         "none",
         "dp_sgd_eps8",
         "label_smoothing",
     ]
-    assert [cell.text for cell in cells(table, "without model")] == ["0.20", naming.NONE, "0.20"]
+    assert [cell.text for cell in cells(table, "without the model")] == [
+        "0.20",
+        formatting.NONE,
+        "0.20",
+    ]
     first, void, second = cells(table, "gain")
     assert (first.text, first.tone) == ("0.40", "strong")
     assert (second.text, second.tone) == ("0.05", "")
     assert table.lines[1].span.startswith("invalid: control failed")
-    assert void.text == naming.NONE
+    assert void.text == formatting.NONE
 
 
 def test_words_tell_prototypes_from_persons():
-    told = {saying.defense: " ".join(saying.sentences) for saying in sayings(aggregate(ROWS))}
-    assert "acc@1 0.60 [0.50, 0.70] with ppa, persons; without the model 0.20" in told["none"]
-    assert "more like the images trained on" in told["none"]
-    assert "cannot be told from what is known without" in told["label_smoothing"]
+    told = {saying.defense: " ".join(saying.sentences) for saying in summaries(aggregate(ROWS))}
+    assert "of persons: acc@1 0.60 [0.50, 0.70] with ppa; without the model 0.20" in told["none"]
+    assert "more similar to training images" in told["none"]
+    assert "cannot be distinguished from the best guess without" in told["label_smoothing"]
     assert "not measured (invalid: control failed" in told["dp_sgd_eps8"]
 
 
 def test_explain_names_game_evaluator_and_controls():
     told = " ".join(explain(ROWS[0]).split())
-    assert "An evaluator, a network of another architecture" in told
+    assert "Model inversion" in told
     assert "without the model: class mean 0.05, best auxiliary image 0.20" in told
     assert "evaluator 0.900, target 0.800" in told
 
@@ -87,10 +91,10 @@ def test_files_hold_the_tables_and_are_fit_to_be_published(tmp_path, manifest):
     page = (tmp_path / "local" / "report.html").read_text()
     assert 'id="pictures"' in page
     assert "<svg" in page.partition('id="pictures"')[2]
-    assert naming.SIMULATED in terminal(ROWS)
+    assert formatting.SIMULATED in terminal(ROWS)
     folder = publish(ROWS, "pictured", manifest=manifest, root=tmp_path)
     assert scan(folder) == []
-    assert "Pictures without the model" in (folder / "tables.md").read_text()
+    assert "Model inversion: without the model" in (folder / "tables.md").read_text()
 
 
 def test_portraits_show_what_was_stored(tmp_path):

@@ -9,35 +9,35 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from medleak.api import Estimate
-from medleak.report import gains, naming, rebuilt_tables
-from medleak.report.aggregated import Aggregate
-from medleak.report.columns import Cell, Column, Table, build, coordinate
+from medleak.report import formatting
+from medleak.report.cells import Cell, Column, Table, build, coordinate
+from medleak.report.specs import headline, spec_of
+from medleak.results.aggregate import Aggregate, by_goal, extras
 
 STAR = "ε*"
 TITLE = f"{STAR}: budgets that still protect"
-HEADS = (rebuilt_tables.NAMED, *(look.head for look in gains.LOOKS))
-"""What stands for leakage where there are gains."""
-PRIOR_AUC = 0.5
-"""What guessing reaches; the gain of a reconstruction is measured from its own baselines already."""
 MEANING = (
     "ε*: the largest budget measured such that there, and at every smaller one measured, the lower "
-    "bound of the attack does not exceed what is known without it (AUC 0.5, or no gain). "
-    "It speaks of these attacks and this many patients; a wide interval stays below as well"
+    "bound of the attack does not exceed the best guess without it (AUC 0.5, or no gain). "
+    "It holds for these attacks and this many patients; a wide interval stays below as well"
 )
 
 
 def over_prior(one: Aggregate) -> float | None:
-    """By how much the attack's lower bound exceeds its prior-only baseline; None if not measured."""
+    """By how much the attack's lower bound exceeds the best guess without it; None if not measured.
+
+    The gain over the baselines counts where there are any, else the guess that the goal names.
+    """
     if one.status != "ok":
         return None
-    if one.row.goal == "membership":
-        found, prior = one.leakage.get("auc"), PRIOR_AUC
-    else:
-        found, prior = next((one.excess[n] for n in HEADS if n in one.excess), None), 0.0
-    if not isinstance(found, Estimate) or found.low is None:
+    spec = spec_of(one.row.goal, [one])
+    name = headline(spec, [one])
+    gain, found = one.find("excess", name), one.find("leakage", name)
+    if gain is not None:
+        return gain.low
+    if spec.guess is None or found is None or found.low is None:
         return None
-    return found.low - prior
+    return found.low - spec.guess
 
 
 def budget(one: Aggregate) -> float | None:
@@ -81,8 +81,8 @@ class Series:
         names = list(dict.fromkeys(one.row.defense for one in self.lines))
         stem = re.sub(r"_?eps(ilon)?[\d.e_]*$", "", os.path.commonprefix(names))  # noqa: RUF071 (letters, not folders)
         name = names[0] if len(names) == 1 else stem or ", ".join(names)
-        told = {k: v for k, v in self.axes.items() if k.startswith("defense")}
-        return f"{name} ({naming.extras(told)})" if told else name
+        shared = {k: v for k, v in self.axes.items() if k.startswith("defense")}
+        return f"{name} ({extras(shared)})" if shared else name
 
     @cached_property
     def exceeded(self) -> dict[float, bool | None]:
@@ -127,6 +127,24 @@ def series(aggregates: Sequence[Aggregate]) -> list[Series]:
     return [one for one in kinds if len(one.measured) > 1]
 
 
+def absent(aggregates: Sequence[Aggregate]) -> list[str]:
+    """Why a goal that was measured under a privacy budget has no ε*: one sentence for each."""
+    there = {one.row.goal for one in series(aggregates)}
+    reasons = []
+    for goal, lines in by_goal(aggregates).items():
+        bound = [one for one in lines if one.status == "ok" and budget(one) is not None]
+        if goal in there or not bound:
+            continue
+        known = [one for one in bound if over_prior(one) is not None]
+        why = (
+            "it needs two budgets or more with a figure"
+            if known
+            else "its measures have no lower bound to compare with a guess without the attack"
+        )
+        reasons.append(f"There is no ε* for {spec_of(goal, lines).title.lower()}: {why}.")
+    return reasons
+
+
 def _alike(one: Aggregate) -> tuple:
     row = one.row
     axes = sorted((k, str(v)) for k, v in row.extra.items() if not _is_budget(k))
@@ -158,7 +176,7 @@ def _is_budget(axis: str) -> bool:
 # --------------------------------------------------------------------------- printed
 
 
-def stars(aggregates: Sequence[Aggregate]) -> Table:
+def table(aggregates: Sequence[Aggregate]) -> Table:
     """A line for each attack, adversary and kind of promise that was measured at several budgets."""
     found = series(aggregates)
     made = [
@@ -167,38 +185,39 @@ def stars(aggregates: Sequence[Aggregate]) -> Table:
         coordinate("promise", lambda one: one.defense, fold=False),
         coordinate("attack", lambda one: one.attack, fold=False),
         coordinate("adversary", lambda one: one.row.adversary),
-        coordinate("records", lambda one: naming.kind(one.row.records)),
+        coordinate("records", lambda one: formatting.kind(one.row.records, spec_of(one.row.goal))),
         coordinate("unit", lambda one: one.row.unit),
         Column(STAR, _star),
         Column("not exceeded at ε =", _budgets(False)),
         Column("exceeded at ε =", _budgets(True)),
         Column("not measured at ε =", _budgets(None), fold=True),
     ]
-    return build(TITLE, made, found, [MEANING] * bool(found))
+    return build(TITLE, made, found, [MEANING] * bool(found), "epsilon-star")
 
 
 def _star(one: Series) -> Cell:
     if one.star is None:
-        return Cell("none measured", f"(< {naming.epsilon(one.measured[0])})", sort=0.0)
-    told = naming.epsilon(one.star)
-    return Cell(f"≥ {told}" if one.is_open else told, sort=one.star)
+        return Cell("none measured", f"(< {formatting.epsilon(one.measured[0])})", sort=0.0)
+    shown = formatting.epsilon(one.star)
+    return Cell(f"≥ {shown}" if one.is_open else shown, sort=one.star)
 
 
 def _budgets(beaten: bool | None) -> Callable[[Series], Cell]:
     def cell(one: Series) -> Cell:
         mine = [epsilon for epsilon, found in one.exceeded.items() if found is beaten]
         return Cell(
-            ", ".join(map(naming.epsilon, mine)) or naming.NONE, sort=max(mine, default=None)
+            ", ".join(map(formatting.epsilon, mine)) or formatting.NONE,
+            sort=max(mine, default=None),
         )
 
     return cell
 
 
-def flat_star(one: Aggregate, kinds: Sequence[Series]) -> dict[str, object]:
+def flat(one: Aggregate, found: Sequence[Series]) -> dict[str, object]:
     """``epsilon_star``, what it is ("none measured", "measured", "at least"), and the budgets measured."""
-    mine = next((kind for kind in kinds if any(one is line for line in kind.lines)), None)
+    mine = next((kind for kind in found if any(one is line for line in kind.lines)), None)
     if mine is None:
         return {}
     held = "none measured" if mine.star is None else "at least" if mine.is_open else "measured"
-    told = " ".join(map(naming.epsilon, mine.measured))
-    return {"epsilon_star": mine.star, "epsilon_star_is": held, "epsilons_measured": told}
+    measured = " ".join(map(formatting.epsilon, mine.measured))
+    return {"epsilon_star": mine.star, "epsilon_star_is": held, "epsilons_measured": measured}

@@ -4,12 +4,11 @@ import pytest
 
 from medleak.api import Estimate
 from medleak.report import explain, publish, terminal
-from medleak.report.aggregated import aggregate, by_goal
-from medleak.report.inferred_tables import attributes
-from medleak.report.inferred_words import UNLIMITED
-from medleak.report.tables import printed
-from medleak.report.texts import markdown
-from medleak.report.words import method, sayings
+from medleak.report.narrative import method, summaries
+from medleak.report.specs import spec_of
+from medleak.report.tables import printed, results
+from medleak.report.text_tables import markdown
+from medleak.results.aggregate import aggregate
 from medleak.results.row import Row
 
 PROMISE = {
@@ -53,8 +52,7 @@ def rows():
 
 def test_members_and_the_others_stand_side_by_side(rows):
     found = aggregate(rows)
-    assert by_goal(found) == ([], [])
-    table = attributes(found)
+    table = results(spec_of("attribute"), found)
     headers = [column.header for column in table.columns]
     assert headers[:4] == ["defense", "attack", "attribute", "records"]
     said = [[cell.full for cell in line.cells] for line in table.lines]
@@ -64,7 +62,7 @@ def test_members_and_the_others_stand_side_by_side(rows):
     assert {line[place] for line in said} == {"0.600"}
     gains = [line.cells[headers.index("gain")] for line in table.lines]
     assert {cell.tone for cell in gains} == {"", "strong"}
-    assert "ceiling vacuous" in table.caption
+    assert "bound vacuous" in table.caption
 
 
 def test_the_terminal_and_the_files_have_the_tables(rows):
@@ -72,19 +70,19 @@ def test_the_terminal_and_the_files_have_the_tables(rows):
     assert "embedding_attribute" in told
     assert max(map(len, told.splitlines())) <= 136
     text = markdown(printed(aggregate(rows)))
-    assert "## Attributes of patients" in text
-    assert "## Attributes without the model" in text
-    assert "## Results" not in text
+    assert "## Attribute inference" in text
+    assert "## Attribute inference: without the model" in text
+    assert "Membership" not in text
 
 
 def test_words_say_what_was_told_and_that_nothing_limits_it(rows):
     found = aggregate(rows)
-    saying = next(one for one in sayings(found) if one.defense == "dp_sgd_eps8")
+    saying = next(one for one in summaries(found) if one.defense == "dp_sgd_eps8")
     text = " ".join(saying.sentences)
-    assert "Asked for sex, embedding_attribute tells" in text
-    assert "90 of 100 among members and 90 of 100 among non-members" in text
+    assert "Sex: embedding_attribute" in text
+    assert "90 of 100 pairs among members and 90 of 100 pairs among non-members" in text
     assert "without the model 60" in text
-    assert UNLIMITED in text
+    assert text.count("No guarantee about membership limits this") == 1
     assert any("Attributes." in paragraph for paragraph in method(found))
     assert not any("Mislabelled canaries" in paragraph for paragraph in method(found))
 
@@ -96,15 +94,13 @@ def test_a_refused_cell_says_why():
         reason="needs 'scores': the service answers with the label only",
     )  # fmt: skip
     assert "needs 'scores'" in terminal([lost])
-    assert "No attribute was asked for" in sayings(aggregate([lost]))[0].sentences[0]
-    assert "Goal: attribute" in explain(lost)
+    assert "needs 'scores'" in summaries(aggregate([lost]))[0].sentences[0]
+    assert "Goal: attribute inference" in explain(lost)
 
 
 def test_a_row_is_explained(rows):
     told = explain(rows[0])
-    assert "Attribute inference: which sex has a record that the attack does not hold (F, M)?" in (
-        " ".join(told.split())
-    )
+    assert "predicts the sex (F, M)" in " ".join(told.split())
     assert "without the model: label 0.600" in told
     assert "3 records have another value or none" in " ".join(told.split())
 
@@ -112,7 +108,7 @@ def test_a_row_is_explained(rows):
 def test_it_may_be_published(rows, tmp_path):
     folder = publish(rows, "attributes", manifest={"name": "attributes"}, root=tmp_path)
     page = (folder / "report.html").read_text()
-    assert "What is told of patients" in page
+    assert "Attribute inference" in page
     assert "without the model" in page
     assert "attribute_auc_gain" in (folder / "tables.csv").read_text().splitlines()[0]
 
@@ -134,13 +130,13 @@ def test_a_share_has_a_table_and_words_of_its_own(tmp_path):
     assert "share of sex=F, 0.3 or 0.7" in text
     assert "targets 16" in text
     assert "0.900 [0.700, 0.950]" in text
-    said = " ".join(sayings(aggregate(rows))[0].sentences)
-    assert "neuron_sets tells which is which in 90 of 100 cases" in said
-    assert "more than guessing would explain" in said
+    said = " ".join(summaries(aggregate(rows))[0].sentences)
+    assert "neuron_sets identifies the one with the higher share in 90 of 100 cases" in said
+    assert "exceeds guessing" in said
     told = " ".join(explain(rows[0]).split())
     assert "each of 16 targets was trained on about 100 patients" in told
     assert "n = 16 targets" in told
-    weak = " ".join(sayings(aggregate([share(0.55)]))[0].sentences)
-    assert "cannot be told from guessing with 16 targets" in weak
+    weak = " ".join(summaries(aggregate([share(0.55)]))[0].sentences)
+    assert "cannot be distinguished from guessing" in weak
     folder = publish(rows, "shares", manifest={"name": "shares"}, root=tmp_path)
-    assert "Properties of training sets" in (folder / "tables.md").read_text()
+    assert "Property inference" in (folder / "tables.md").read_text()
