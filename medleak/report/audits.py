@@ -41,12 +41,12 @@ def terminal(audit: Audit) -> str:
 def _block(row: Row, bounds: Sequence[Mapping[str, Any]]) -> str:
     lines = _metrics([row]) if row.status == "ok" else []
     width = max((len(name) for name, _ in lines), default=0)
-    told = [f"  {name:{width}}  {figure}" for name, figure in lines]
-    told += [f"  {_bound(one)}" for one in bounds if one["attack"] == row.attack]
-    told += [f"  {row.reason}"] if row.reason else []
-    told += [f"  {BELOW}"] if _inverted(row) else []
-    told += [f"  ABOVE WHAT IS CLAIMED: {one}" for one in _violations([row])]
-    return "\n".join([f"{row.attack}: {_counted(row)}", *told])
+    text = [f"  {name:{width}}  {figure}" for name, figure in lines]
+    text += [f"  {_bound(one)}" for one in bounds if one["attack"] == row.attack]
+    text += [f"  {row.reason}"] if row.reason else []
+    text += [f"  {BELOW}"] if _inverted(row) else []
+    text += [f"  ABOVE WHAT IS CLAIMED: {one}" for one in _violations([row])]
+    return "\n".join([f"{row.attack}: {_counted(row)}", *text])
 
 
 def _inverted(row: Row) -> bool:
@@ -71,7 +71,7 @@ def page(audit: Audit, provenance: Mapping[str, Any]) -> str:
         metrics=_metrics(audit.rows),
         claimed=bool(audit.rows[0].guarantees),
         curve=Markup(_curve(aggregates)),
-        bounds=[one | {"told": _bound(one)} for one in audit.bounds],
+        bounds=[one | {"text": _bound(one)} for one in audit.bounds],
         subgroups=groups if groups.lines else None,
         method=METHOD,
         intervals=pages.intervals(aggregates),
@@ -82,13 +82,13 @@ def page(audit: Audit, provenance: Mapping[str, Any]) -> str:
 def _facts(audit: Audit) -> list[tuple[str, str]]:
     row = audit.rows[0]
     claim = next(iter(row.guarantees), None)
-    told = f"{formatting.epsilon(claim['epsilon'])}, {claim['unit']}, add/remove" if claim else ""
+    text = f"{formatting.epsilon(claim['epsilon'])}, {claim['unit']}, add/remove" if claim else ""
     facts = [
         ("Source", audit.source),
         ("Counted", _counted(row)),
         ("Unit", row.unit),
         ("Shadows", f"{row.n_shadows} ({row.pool})" if row.n_shadows else ""),
-        ("Claimed ε", told),
+        ("Claimed ε", text),
         ("Claimed δ", f"{claim['delta']:g}" if claim else ""),
     ]
     return [(name, value) for name, value in facts if value]
@@ -117,11 +117,11 @@ def _figure(row: Row, name: str) -> str:
     if estimate.value is None:
         return f"not measured: {estimate.flag}"
     one_sided = estimate.high is None
-    told = f"≥ {estimate.value:.3f}" if one_sided else f"{estimate.value:.3f}"
-    parts = [told, formatting.interval(estimate.low, estimate.high)]
+    shown = f"≥ {estimate.value:.3f}" if one_sided else f"{estimate.value:.3f}"
+    parts = [shown, formatting.interval(estimate.low, estimate.high)]
     if row.guarantees:
-        upper_bound = row.ceilings.get(name)
-        allowed = formatting.VACUOUS if upper_bound is None else f"at most {upper_bound:.4g}"
+        bound = row.ceilings.get(name)
+        allowed = formatting.VACUOUS if bound is None else f"at most {bound:.4g}"
         parts.append(f"(claim: {allowed})")
     parts.append(f"({estimate.flag})" if estimate.flag else "")
     return " ".join(part for part in parts if part)

@@ -1,6 +1,6 @@
-"""Originals beside what was rebuilt of them: for the holder of the data, published only if simulated.
+"""Originals next to their reconstructions: for the holder of the data, published only if simulated.
 
-The report itself never holds a picture: they are on a page of their own beside it.
+The report itself never holds a picture: they are on a page of their own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MESSAGES, IMAGES = 8, 4
 
 @dataclass(frozen=True)
 class Pair:
-    """An original, what was rebuilt of it, how alike they are, and whether it gives the patient away."""
+    """An original, its reconstruction, how similar they are, and whether the patient was named."""
 
     original: str
     rebuilt: str
@@ -49,7 +49,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What one attack rebuilt or pictured under one defense, or `missing`: why it cannot be shown."""
+    """The images of one attack under one defense, or `missing`: why they cannot be shown."""
 
     one: Aggregate
     messages: tuple[Message, ...] = ()
@@ -210,5 +210,5 @@ def _alike(name: str, value: float) -> str:
 def _verdict(figures: Mapping[str, float]) -> str:
     """ "named, recovered"; a tie with other patients is not a name."""
     words = {NAMED: "named", "recovered": "recovered"}
-    told = [word for name, word in words.items() if figures.get(name, 0.0) > 0.5]
-    return ", ".join(told) or "not named" * (NAMED in figures)
+    found = [word for name, word in words.items() if figures.get(name, 0.0) > 0.5]
+    return ", ".join(found) or "not named" * (NAMED in figures)

@@ -1,4 +1,4 @@
-"""What model inversion made of each class, beside whom it was to show: part of the gallery."""
+"""Images that model inversion generated for each class, next to a training image of it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ CLASSES, PICTURES = 8, 3
 
 @dataclass(frozen=True)
 class Portrait:
-    """An image that was trained on, pictures of its class, and what is shown without the model.
+    """A training image, the images generated for its class, and those of the controls.
 
     Attributes:
         name: of the class.
-        original: a data address, like all pictures.
+        original: a data address, like all images.
         pictures: those of the attack.
-        beside: name of a control, and its picture.
+        controls: name of a control, and its image.
     """
 
     name: str
     original: str
     pictures: tuple[str, ...]
-    beside: tuple[tuple[str, str], ...]
+    controls: tuple[tuple[str, str], ...]
 
 
 def portraits(
@@ -62,13 +62,13 @@ def portraits(
         own = np.flatnonzero(trained.y == target)
         name = f"person {target}" if experiment.identities else experiment.dataset.classes[target]
         original = address(trained.x[own[0]]) if len(own) else ""
-        beside = [(name, kept.arrays[f"control/{name}"][place, 0]) for name in controls]
+        others = [(name, kept.arrays[f"control/{name}"][place, 0]) for name in controls]
         found.append(
             Portrait(
                 name,
                 original or "",
                 tuple(address(image) or "" for image in images[place, :PICTURES]),
-                tuple((name, address(image) or "") for name, image in beside),
+                tuple((name, address(image) or "") for name, image in others),
             )
         )
     return tuple(found)

@@ -44,7 +44,7 @@ def page(
 ) -> str:
     """The whole page as text; `drawn` is what `plots.figures` returned.
 
-    With `gallery` it links to the page of pictures beside it: it never holds one itself.
+    With `gallery` it links to the page of images; it never holds one itself.
     """
     return rendered("report.html.j2", gallery=gallery, **_context(aggregates, drawn, manifest))
 

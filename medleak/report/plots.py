@@ -1,4 +1,4 @@
-"""Which plots a report has, and the first of them: leakage against accuracy under its ceiling."""
+"""Which figures a report has, and the first of them: leakage against accuracy under its bound."""
 
 from __future__ import annotations
 
@@ -219,9 +219,9 @@ def _limits(axis: Axes, aggregates: Sequence[Aggregate], metric: str, spec: Goal
 def _sizes(axis: Axes, aggregates: Sequence[Aggregate], metric: str) -> None:
     sizes = sorted({one.row.n_members for one in aggregates if _plottable(one, metric)})
     if len(sizes) > 1:
-        told = " → ".join(f"{size:,}" for size in sizes)
+        steps = " → ".join(f"{size:,}" for size in sizes)
         axis.figure.supxlabel(
-            f"along each line: {told} members in training, strongest attack of each size",
+            f"along each line: {steps} members in training, strongest attack of each size",
             fontsize=8, color=SOFT,
         )  # fmt: skip
 

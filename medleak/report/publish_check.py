@@ -14,7 +14,7 @@ from typing import Any
 
 ALLOWED = {".json", ".md", ".tex", ".csv", ".html", ".svg", ".pdf"}
 GALLERY = "gallery.html"
-"""The one file that may hold pictures, and only beside rows that are all simulated."""
+"""The one file that may hold images, and only where all rows are simulated."""
 LONGEST = 500
 LARGEST = 20 * 2**20
 

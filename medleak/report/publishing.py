@@ -38,7 +38,7 @@ def write(
 
     ``rows.csv`` has a line for each row, ``measures.csv`` (and ``.parquet``, where pyarrow is installed)
     one for each row and measure. Each file is replaced whole or not at all. With the `store` that holds what was rebuilt,
-    ``gallery.html`` shows it beside the originals; without, one that is there stays.
+    ``gallery.html`` shows it next to the originals; without, one that is there stays.
     """
     folder, rows = Path(folder), list(rows)
     aggregates = aggregate(rows)

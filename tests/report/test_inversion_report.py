@@ -118,7 +118,7 @@ def test_portraits_show_what_was_stored(tmp_path):
     first, second = portraits(row, store, lambda _: experiment)
     assert (first.name, second.name) == ("person 1", "person 3")
     assert len(first.pictures) == 3
-    assert first.beside[0][0] == "class mean"
+    assert first.controls[0][0] == "class mean"
     assert first.original != second.original
     with pytest.raises(Exception, match="the data have changed"):
         portraits(pictured(fingerprint="other"), store, lambda _: experiment)

@@ -117,3 +117,18 @@ def test_flat_figures_are_the_published_ones(published):
         here = find[tuple(line[k] for k in place)]
         filled = {k: v for k, v in line.items() if v != ""}
         assert any(filled.items() <= other.items() for other in here), line["attack"]
+
+
+def test_latex_has_every_line_within_the_page_and_no_character_it_refuses(published):
+    _, aggregates = published
+    made = tables.printed(aggregates)
+    text = text_tables.latex(made)
+    assert {c for c in text if not c.isascii()} == set()
+    for table in made:
+        parts = text_tables._parts(table)
+        assert {len(part.lines) for part in parts} == {len(table.lines)}
+        headers = {column.header for part in parts for column in part.columns}
+        assert headers == {column.header for column in table.columns}
+        assert all(
+            sum(w + 2 for w in text_tables._widths(part)) <= text_tables.LANDSCAPE for part in parts
+        )
