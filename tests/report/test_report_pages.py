@@ -51,7 +51,7 @@ def page(folder):
 
 def test_write_leaves_the_promised_files(folder):
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert {"report.html", "tables.md", "tables.tex", "rows.csv"} <= names
+    assert {"report.html", "tables.md", "tables.tex", "rows.csv", "measures.csv"} <= names
     stems = ("leakage-pneumonia-cnn", "roc-pneumonia-cnn-250", "roc-pneumonia-cnn-1000")
     assert {f"plots/{stem}.svg" for stem in stems} <= names
     assert not [name for name in names if "/." in f"/{name}"]
