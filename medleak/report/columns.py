@@ -8,7 +8,7 @@ from dataclasses import replace
 from medleak.api.goal_report import GoalReport, ReportColumn
 from medleak.report import formatting
 from medleak.report.cells import Cell, Column, coordinate, estimate, text
-from medleak.report.specs import headline
+from medleak.report.specs import headline, spec_of
 from medleak.results.aggregate import Aggregate, metric_names, status_name
 from medleak.results.frame import without
 from medleak.results.measures import Measure
@@ -171,7 +171,8 @@ def utility_name(lines: Iterable[Aggregate]) -> str:
 
 
 def _status(one: Aggregate) -> Cell:
-    above = ", ".join(formatting.metric(name) for name in one.violations)
+    spec = spec_of(one.row.goal)
+    above = ", ".join(formatting.metric(name, spec) for name in one.violations)
     if above:
         return Cell("ok", f"above the bound: {above}", "ok", "alarm")
     missing = "; ".join(

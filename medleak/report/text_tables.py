@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from medleak.report import formatting
 from medleak.report.cells import Cell, Column, Line, Table
-from medleak.report.specs import specs
+from medleak.report.specs import spec_of, specs
 from medleak.report.tables import blocks, results
 from medleak.results.aggregate import Aggregate, aggregate
 from medleak.results.row import Row
@@ -118,7 +118,8 @@ def _spanned(
 
 
 def _above(one: Aggregate) -> str:
-    names = ", ".join(map(formatting.metric, one.violations))
+    spec = spec_of(one.row.goal)
+    names = ", ".join(formatting.metric(name, spec) for name in one.violations)
     return f"{one.attack} against {one.defense}: ABOVE THE BOUND: {names}"
 
 
