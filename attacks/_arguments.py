@@ -1,9 +1,10 @@
-"""What is wrong with an argument, as lists for `invalid_parameters`: empty where it is right."""
+"""What is wrong with an argument or a task, as lists for `invalid_parameters` and `incompatibilities`: empty where all is right."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from medleak.api import ProblemSpec, task_of
 from medleak.core.suggestions import unknown
 
 
@@ -32,3 +33,17 @@ def number(
         return []
     bounds = "from 0 up" if above is None else f"above {above:g}"
     return [f"{name} {value!r} must be a number {bounds}{'' if most is None else f' to {most:g}'}"]
+
+
+def no_masks(who: str, problem: ProblemSpec) -> list[str]:
+    """The reason why `who`, made for classes or labels of whole records, says nothing about masks."""
+    if not task_of(problem.task).spatial:
+        return []
+    return [f"{who} is for labels of whole records; the task is {problem.task}"]
+
+
+def one_class(who: str, problem: ProblemSpec) -> list[str]:
+    """The reason why `who` needs a task with one class for each record, where it is another."""
+    if task_of(problem.task).one_class:
+        return []
+    return [f"{who} needs one class for each record; the task is {problem.task}"]

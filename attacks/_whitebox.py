@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Records
+from medleak.api import Records, Task
 from medleak.api.networks import inputs as inputs
 from medleak.api.networks import last_layer as last_layer
 
@@ -21,16 +21,7 @@ CHUNK = 64
 """Records whose gradients are held at once."""
 
 
-def loss(outputs: Any, y: Any) -> Any:
-    """Cross-entropy summed over records; ``(N, L)`` 0/1 labels: binary ones, summed over labels."""
-    from torch.nn import functional
-
-    if y.ndim == 2:
-        return functional.binary_cross_entropy_with_logits(outputs, y.to(outputs), reduction="sum")
-    return functional.cross_entropy(outputs, y, reduction="sum")
-
-
-def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray, *, task: Task) -> np.ndarray:
     r"""Squared norms of each record's gradient, by parameter, float64 ``(N, P)``.
 
     .. math:: \lVert \nabla_{\theta_k} \ell(f_\theta(x_i), y_i) \rVert^2
@@ -43,12 +34,12 @@ def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     def squares(grads: Any) -> Any:
         return torch.stack([(g**2).flatten(1).sum(-1) for g in grads.values()], dim=-1)
 
-    return each_gradient(network, x, y, squares)
+    return each_gradient(network, x, y, squares, task=task)
 
 
-def gradients(network: Any, records: Records) -> np.ndarray:
+def gradients(network: Any, records: Records, *, task: Task) -> np.ndarray:
     """Each record's gradient over all parameters, in the network's order, float64 ``(N, P)``."""
-    return each_gradient(network, records.x, records.y, _flat(network))
+    return each_gradient(network, records.x, records.y, _flat(network), task=task)
 
 
 def _flat(network: Any) -> Callable[[Any], Any]:
@@ -65,6 +56,7 @@ def gradient_cosines(
     updates: Sequence[Mapping[str, np.ndarray]],
     others: Records,
     *,
+    task: Task,
     hidden: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> np.ndarray:
     """Cosines of each record's gradient with `updates`, float64 ``(N, U)``.
@@ -87,7 +79,7 @@ def gradient_cosines(
     def flat(grads: Any) -> Any:
         return whole(grads)[:, kept] if len(hidden) else whole(grads)
 
-    shared = torch.from_numpy(each_gradient(network, others.x, others.y, flat))
+    shared = torch.from_numpy(each_gradient(network, others.x, others.y, flat, task=task))
     basis = torch.linalg.qr(shared.T).Q
 
     def own(rows: Any) -> Any:
@@ -97,13 +89,17 @@ def gradient_cosines(
         [np.concatenate([update[name].ravel() for name in sizes])[told] for update in updates]
     )
     directions = own(torch.from_numpy(sent).double())
-    return each_gradient(network, records.x, records.y, lambda g: own(flat(g)) @ directions.T)
+    return each_gradient(
+        network, records.x, records.y, lambda g: own(flat(g)) @ directions.T, task=task
+    )
 
 
 def each_gradient(
-    network: Any, x: np.ndarray, y: np.ndarray, reduce: Callable[[Any], Any]
+    network: Any, x: np.ndarray, y: np.ndarray, reduce: Callable[[Any], Any], *, task: Task
 ) -> np.ndarray:
     """`reduce` of the gradients of some records, name -> ``(n, ...)``, for all records in turn.
+
+    Of the task's loss, summed over the labels of a record.
 
     Vectorised over records by `torch.func`, one after the other where the network does not allow that.
     """
@@ -115,7 +111,8 @@ def each_gradient(
     buffers = dict(network.named_buffers())
 
     def of_one(weights: Any, xi: Any, yi: Any) -> Any:
-        return loss(functional_call(network, {**weights, **buffers}, (xi[None],)), yi[None])
+        answer = functional_call(network, {**weights, **buffers}, (xi[None],))
+        return task.total_loss(answer, yi[None])
 
     together = vmap(grad(of_one), in_dims=(None, 0, 0))
     x, y = inputs(x).double(), torch.from_numpy(np.ascontiguousarray(y))

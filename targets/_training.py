@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from medleak.api import MedleakError, Records, Task
+from medleak.api import MedleakError, Records, task_of
 from medleak.core.keys import seed_for
 from medleak.targets._augment import AUGMENTATIONS
 from medleak.targets._rules import Gradient, Sampler
@@ -32,7 +31,7 @@ class Plan:
     augment: Sequence[str]
     patience: int | None
     bf16: bool
-    task: Task
+    task: str
     seed: int
 
 
@@ -75,13 +74,10 @@ def scaled(x: Tensor) -> Tensor:
     return x.float() / 255 if x.dtype == torch.uint8 else x.float()
 
 
-def losses(task: Task) -> Callable[[Tensor, Tensor], Tensor]:
-    """The criterion of `task`: (logits, y) -> losses ``(N,)``, the mean over labels if several."""
-    if task == "multilabel":
-        return lambda z, y: functional.binary_cross_entropy_with_logits(
-            z.float(), y.float(), reduction="none"
-        ).mean(1)
-    return lambda z, y: functional.cross_entropy(z.float(), y, reduction="none")
+def losses(task: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """The criterion of a task, by name: (logits, y) -> losses ``(N,)``, in single precision."""
+    criterion = task_of(task).losses
+    return lambda z, y: criterion(z.float(), y)
 
 
 def optimiser(name: str, lr: float, momentum: float, weight_decay: float, device: str) -> Callable:
@@ -160,14 +156,13 @@ def augmenter(names: Sequence[str], seed: int, device: torch.device) -> Callable
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: Data, task: Task) -> tuple[float, float]:
-    """Mean loss and accuracy in evaluation mode (multi-label: over all labels)."""
+def evaluate(model: nn.Module, data: Data, task: str) -> tuple[float, float]:
+    """Mean loss and accuracy in evaluation mode (over all labels, or pixels)."""
     model.eval()
     criterion = losses(task)
     loss, right = torch.zeros(2, dtype=torch.float64, device=data.x.device).unbind()
     for x, y in data.batches(EVALUATION_BATCH):
         z = model(x)
         loss += criterion(z, y).sum()
-        hit = ((z > 0) == y).float().mean(1) if task == "multilabel" else z.argmax(1) == y
-        right += hit.sum()
+        right += task_of(task).hits(z, y).sum()
     return loss.item() / len(data.x), right.item() / len(data.x)

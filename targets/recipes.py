@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import ConfigError, MedleakError, ProblemSpec, Records, Trained, Trainer
+from medleak.api import ConfigError, MedleakError, ProblemSpec, Records, Trained, Trainer, task_of
 from medleak.core.keys import rng_for
 from medleak.core.suggestions import unknown
 from medleak.targets._rules import Gradient, MeanGradient, Sampler, Shuffled
@@ -16,6 +16,8 @@ from medleak.targets._rules import Gradient, MeanGradient, Sampler, Shuffled
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine", "onecycle")
 AUGMENTATIONS = ("flip", "shift", "rotate", "noise", "contrast", "bias")
+MOVING = ("flip", "shift", "rotate")
+"""Augmentations after which a pixel shows another place."""
 PRECISIONS = ("fp32", "bf16")
 _WARM_UP = 0.3
 _START = 1 / 25
@@ -24,7 +26,8 @@ _START = 1 / 25
 class SGD(Trainer):
     """Minibatch SGD with momentum, or AdamW, from memory.
 
-    Minimises the mean cross-entropy (multi-label tasks: the binary one, averaged over labels). The
+    Minimises the mean loss of the task: cross-entropy, of several labels the binary one averaged over
+    labels, of masks the mean over pixels. The
     run is a function of (model, records, recipe, seed): batch order, augmentation, label noise and
     dropout draw from generators of their own, and torch's global ones are left as they were.
 
@@ -40,7 +43,7 @@ class SGD(Trainer):
             in that order of application as given.
         early_stopping: None, or ``{"patience": int}``: stop after that many epochs without a better
             validation loss, and return to the best epoch.
-        label_noise: share of the members' labels replaced by another class (multi-label: flipped).
+        label_noise: share of the members' labels replaced by another class (multi-label: flipped; a mask: of its pixels).
         precision: "fp32", or "bf16" autocast.
         sampler: how batches are drawn; None is shuffled epochs.
         gradient: what a step follows; None is the gradient of the mean loss.
@@ -101,6 +104,9 @@ class SGD(Trainer):
         spatial = [name for name in self.augment if name != "noise"]
         if spatial and len(problem.in_shape) == 1:
             return [f"augmentation '{spatial[0]}' needs images, the records are a table"]
+        moving = [name for name in self.augment if name in MOVING]
+        if moving and task_of(problem.task).spatial:
+            return [f"augmentation '{moving[0]}' would move the images and not their masks"]
         return []
 
     def fewest_validation(self) -> int:
@@ -170,7 +176,7 @@ class SGD(Trainer):
             "train_loss": loss,
             "train_accuracy": accuracy,
             "final_lr": float(rates[steps - 1]),
-            "criterion": "bce" if problem.task == "multilabel" else "cross_entropy",
+            "criterion": task_of(problem.task).criterion,
             "precision": self.precision,
             "weight_decay": self.weight_decay,
             **sampler.facts,
@@ -185,7 +191,7 @@ class SGD(Trainer):
             return records
         rng = rng_for("label_noise", seed)
         chosen = rng.random(records.y.shape) < self.label_noise
-        others = 2 if problem.task == "multilabel" else problem.n_outputs
+        others = task_of(problem.task).n_values(problem.n_outputs)
         moved = (records.y + rng.integers(1, others, size=records.y.shape)) % others
         return Records(
             records.x, np.where(chosen, moved, records.y), records.patients, records.groups

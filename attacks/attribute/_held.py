@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import AttributeChallenge, ProblemSpec, Release
-from medleak.metrics.guessing import one_hot
+from medleak.api import AttributeChallenge, ProblemSpec, Release, task_of
 
 FLOOR = -30.0
 """Log-probability that stands for zero: so that a rounded score does not drown the others."""
@@ -21,7 +20,7 @@ def outcomes(log_p: np.ndarray) -> np.ndarray:
 
 def with_label(told: np.ndarray, y: np.ndarray, problem: ProblemSpec) -> np.ndarray:
     """`told` ``(N, F)``, the label, and both together: what an answer means depends on the label."""
-    label = one_hot(y, problem.n_outputs)
+    label = task_of(problem.task).one_hot(y, problem.n_outputs)
     products = (told[:, :, None] * label[:, None, :]).reshape(len(told), -1)
     return np.concatenate([told, label, products], axis=1)
 

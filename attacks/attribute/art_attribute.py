@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Attack, AttributeChallenge, Knowledge, ProblemSpec, Release, ThreatModel
+from medleak.attacks._arguments import one_class
 from medleak.attacks.membership.art import MODELS, classifier, one_hot, seeded
 from medleak.core.suggestions import unknown
 
@@ -43,9 +44,7 @@ class ARTAttribute(Attack):
             reasons.append(
                 "ART's attribute attack is for a table's own columns (attribute=feature:3)"
             )
-        if problem.task == "multilabel":
-            reasons.append("ART's attribute attack reads one class per record")
-        return reasons
+        return reasons + one_class("ART's attribute attack", problem)
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from medleak.api import Attack, AttributeChallenge, Knowledge, Release, ThreatModel
+from medleak.api import (
+    Attack,
+    AttributeChallenge,
+    Knowledge,
+    ProblemSpec,
+    Release,
+    ThreatModel,
+    task_of,
+)
 from medleak.api.networks import last_layer
-from medleak.metrics.guessing import learned, one_hot
+from medleak.attacks._arguments import no_masks
+from medleak.metrics.guessing import learned
 
 
 class EmbeddingAttribute(Attack):
@@ -27,14 +39,18 @@ class EmbeddingAttribute(Attack):
     )
     paper = "Song & Shmatikov 2020, Overlearning Reveals Sensitive Attributes, ICLR"
 
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
+        return no_masks("EmbeddingAttribute", problem)
+
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
     def run(self, release: Release, inquiry: AttributeChallenge) -> np.ndarray:
-        n_outputs, known = self._knowledge.problem.n_outputs, inquiry.known
+        problem, known = self._knowledge.problem, inquiry.known
         network = self._knowledge.network(release.weights)
-        own = _with_label(last_layer(network, known.x, n_outputs)[0], known.y, n_outputs)
-        theirs = _with_label(inquiry.features, inquiry.y, n_outputs)
+        own = last_layer(network, known.x, problem.n_outputs)[0]
+        own = _with_label(own, known.y, problem)
+        theirs = _with_label(inquiry.features, inquiry.y, problem)
         guess = learned(
             own,
             inquiry.known_value,
@@ -45,5 +61,6 @@ class EmbeddingAttribute(Attack):
         return guess(theirs)
 
 
-def _with_label(features: np.ndarray, y: np.ndarray, n_outputs: int) -> np.ndarray:
-    return np.concatenate([features, one_hot(y, n_outputs)], axis=1)
+def _with_label(features: np.ndarray, y: np.ndarray, problem: ProblemSpec) -> np.ndarray:
+    label = task_of(problem.task).one_hot(y, problem.n_outputs)
+    return np.concatenate([features, label], axis=1)

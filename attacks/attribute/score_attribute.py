@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from medleak.api import Attack, AttributeChallenge, Knowledge, Release, ThreatModel
+from medleak.api import Attack, AttributeChallenge, Knowledge, ProblemSpec, Release, ThreatModel
+from medleak.attacks._arguments import no_masks
 from medleak.attacks.attribute._held import outcomes, table, with_label
 from medleak.core.suggestions import unknown
 from medleak.metrics.guessing import learned
@@ -39,6 +43,9 @@ class ScoreAttribute(Attack):
     def invalid_parameters(self) -> list[str]:
         known = self.classifier in CLASSIFIERS
         return [] if known else [unknown("classifier", self.classifier, CLASSIFIERS)]
+
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
+        return no_masks("ScoreAttribute", problem)
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge

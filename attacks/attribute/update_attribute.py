@@ -14,6 +14,7 @@ from medleak.api import (
     Observation,
     Release,
     ThreatModel,
+    task_of,
 )
 from medleak.attacks._whitebox import gradients
 from medleak.metrics.batches import drawn
@@ -84,7 +85,7 @@ class UpdateAttribute(Attack):
         """How an update is seen, and the classifier of what is seen."""
         network = self._knowledge.network(message.sent)
         names = [name for name, _ in network.named_parameters()]
-        rows = gradients(network, self._records)
+        rows = gradients(network, self._records, task=task_of(self._knowledge.problem.task))
         centre = rows.mean(axis=0)
         basis = np.linalg.svd(rows - centre, full_matrices=False)[2][: self.n_directions]
         seen = (rows - centre) @ basis.T

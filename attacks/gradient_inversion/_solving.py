@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medleak.api import Observation, ProblemSpec, ReconstructionChallenge, Release
+from medleak.attacks._arguments import one_class
 from medleak.attacks.gradient_inversion._evidence import Question, evidence
 from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, completed, prior_guess
 
@@ -49,11 +50,7 @@ class MatchingAttack(TranscriptAttack):
 
     def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         found = super().incompatibilities(problem, knowledge)
-        if problem.task != "multiclass":
-            found.append(
-                f"{type(self).__name__} needs one class for each record: task {problem.task}"
-            )
-        return found
+        return found + one_class(type(self).__name__, problem)
 
     @abstractmethod
     def solve(self, stack: Stack) -> tuple[Tensor, Tensor]:

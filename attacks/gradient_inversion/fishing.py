@@ -21,7 +21,7 @@ from medleak.api import (
     replace,
 )
 from medleak.attacks import _whitebox
-from medleak.attacks._arguments import number, whole
+from medleak.attacks._arguments import number, one_class, whole
 from medleak.attacks.gradient_inversion._labels import single_label, told_bias
 from medleak.attacks.gradient_inversion._transcript import completed, prior_guess
 
@@ -180,8 +180,9 @@ class Fishing(Attack):
         return self.inner.invalid_parameters()
 
     def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
-        several = ["Fishing needs one label a record"] if problem.task == "multilabel" else []
-        return several + list(self.inner.incompatibilities(problem, knowledge))
+        return one_class("Fishing", problem) + list(
+            self.inner.incompatibilities(problem, knowledge)
+        )
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge

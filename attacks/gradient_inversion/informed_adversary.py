@@ -18,7 +18,9 @@ from medleak.api import (
     Records,
     Release,
     ThreatModel,
+    multiclass,
 )
+from medleak.attacks._arguments import one_class
 from medleak.attacks._whitebox import each_gradient
 from medleak.attacks.gradient_inversion._transcript import pixels
 
@@ -102,9 +104,7 @@ class InformedAdversary(Attack):
     )
 
     def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
-        found = []
-        if problem.task != "multiclass":
-            found.append(f"candidates share one label: task {problem.task}")
+        found = one_class("the informed adversary, whose candidates share one label,", problem)
         if problem.max_records > 1:
             found.append("a patient's other records would tell the one that is left out")
         return found
@@ -160,4 +160,6 @@ class InformedAdversary(Attack):
 def _gathered(network: Any, records: Records, reduce: Callable[[Any], np.ndarray]) -> np.ndarray:
     import torch
 
-    return each_gradient(network, records.x, records.y, lambda g: torch.from_numpy(reduce(g)))
+    return each_gradient(
+        network, records.x, records.y, lambda g: torch.from_numpy(reduce(g)), task=multiclass
+    )

@@ -7,10 +7,18 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from medleak.api import Challenge, Knowledge, MedleakError, Records, Shadow
+from medleak.api import Challenge, Knowledge, MedleakError, Records, Shadow, Task
+from medleak.attacks._kernels import augmented
 
 REMEMBERED = 2**29
 """Most bytes of augmented records that are kept from one model to the next."""
+
+
+def labels_sent(task: Task, y: np.ndarray, queries: str, n: int) -> list[np.ndarray]:
+    """The labels of each of the `n` arrays of `augmented` records: masks move with their images."""
+    if not task.spatial:
+        return [y] * n
+    return [moved[:, 0] for moved in itertools.islice(augmented(y[:, None], queries), n)]
 
 
 class Queries:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medleak.attacks._kernels import BLOCK
+from medleak.api.scores import BLOCK
 
 
 @dataclass(frozen=True)

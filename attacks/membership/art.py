@@ -23,8 +23,9 @@ from medleak.api import (
     ProblemSpec,
     Release,
     ThreatModel,
+    task_of,
 )
-from medleak.attacks._kernels import FLOOR
+from medleak.api.scores import FLOOR
 from medleak.attacks.membership._shadows import each, too_few
 from medleak.core.suggestions import unknown
 
@@ -93,8 +94,8 @@ class ARTInference(Attack):
             kind = self.attack.removeprefix(INFERENCE).split(".")[0]
             return [f"ART's {name} is for '{kind}', and this adapter carries membership inference"]
         reasons = []
-        if problem.task == "multilabel":
-            reasons.append(f"ART's {name} reads one class per record; the task is multi-label")
+        if not task_of(problem.task).one_class:
+            reasons.append(f"ART's {name} reads one class per record; the task is {problem.task}")
         if name not in UNFITTED:
             reasons += too_few(knowledge, 1, f"ART's {name}")
         return reasons

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, Release, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, Release, ThreatModel, task_of
+from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import whole
-from medleak.attacks._kernels import logit_score, per_label, tail_score, zero_floor
+from medleak.attacks._kernels import tail_score
 from medleak.attacks.membership._asked import population
 
 SMALLEST = 1e-6
@@ -51,7 +52,7 @@ class AttackP(Attack):
         )
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         records, _ = population(
@@ -59,9 +60,9 @@ class AttackP(Attack):
         )
         log_p, log_p_z = release.scores(challenge.x), release.scores(records.x)
         floor = zero_floor(log_p)
-        phi = logit_score(log_p, challenge.y, floor=floor)
-        phi_z = logit_score(log_p_z, records.y, floor=floor)
-        y, y_z = per_label(log_p, challenge.y)[1], per_label(log_p_z, records.y)[1]
+        phi = self._task.logit_score(log_p, challenge.y, floor=floor)
+        phi_z = self._task.logit_score(log_p_z, records.y, floor=floor)
+        y, y_z = self._task.classes(challenge.y), self._task.classes(records.y)
         columns = zip(phi.T, y.T, phi_z.T, y_z.T, strict=True)
         return sum(rarity(*column, least=self.least_per_class) for column in columns)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
-from medleak.attacks._kernels import logit_score, tail_score, zero_floor
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel, task_of
+from medleak.api.scores import zero_floor
+from medleak.attacks._kernels import tail_score
 from medleak.attacks.membership._shadows import each, too_few
 from medleak.attacks.membership._sides import Sides
 from medleak.attacks.membership.lira import means, variance
@@ -41,16 +42,16 @@ class AttackR(Attack):
         return too_few(knowledge, 4, "Attack-R")
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         log_p = release.scores(challenge.x)
         floor = zero_floor(log_p)
-        phi = logit_score(log_p, challenge.y, floor=floor)
+        phi = self._task.logit_score(log_p, challenge.y, floor=floor)
         sides, above, ties = Sides(phi), np.zeros(phi.shape), np.zeros(phi.shape)
         for shadow in each(self._knowledge):
             log_p, without = shadow.release.scores(challenge.x), ~shadow.member[:, None]
-            values = logit_score(log_p, challenge.y, floor=floor)
+            values = self._task.logit_score(log_p, challenge.y, floor=floor)
             above += (values > phi) & without
             ties += (values == phi) & without
             sides.add(values, shadow.member)

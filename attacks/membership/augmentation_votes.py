@@ -17,7 +17,7 @@ from medleak.api import (
     Release,
     ThreatModel,
 )
-from medleak.attacks._arguments import choice, number, whole
+from medleak.attacks._arguments import choice, no_masks, number, whole
 from medleak.attacks._kernels import QUERIES, augmented
 from medleak.attacks.membership._asked import Queries, known
 from medleak.attacks.membership._supervised import examples, learned
@@ -78,9 +78,13 @@ class AugmentationVotes(Attack):
 
     def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
         budget, least = knowledge.get("budget"), 2 * problem.n_records - 1
+        reasons = no_masks("AugmentationVotes", problem)
         if budget is None or budget >= least:
-            return []
-        return [f"a budget of {budget} is less than one query for each of some {least + 1} records"]
+            return reasons
+        return [
+            *reasons,
+            f"a budget of {budget} is less than one query for each of some {least + 1} records",
+        ]
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge

@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel, task_of
 from medleak.attacks._arguments import choice, number
-from medleak.attacks._kernels import tempered_log_probability
 from medleak.attacks.membership._shadows import each, is_auxiliary, too_few
 
 MODES = ("online", "offline")
@@ -65,7 +64,7 @@ class BASE(Attack):
         return reasons
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         online = self.mode == "online"
@@ -82,6 +81,6 @@ class BASE(Attack):
         return self._log_p(release, challenge) - (1.0 if online else self.scale) * threshold
 
     def _log_p(self, release: Release, challenge: Challenge) -> np.ndarray:
-        return tempered_log_probability(
+        return self._task.tempered_log_probability(
             release.scores(challenge.x), challenge.y, temperature=self.temperature
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
-from medleak.attacks._arguments import whole
+from medleak.attacks._arguments import one_class, whole
 from medleak.attacks.membership._hopskipjump import Walks
 
 LEAST = 25
@@ -51,9 +51,7 @@ class BoundaryDistance(Attack):
         return whole("queries", self.queries, least=LEAST) + whole("evaluations", self.evaluations)
 
     def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
-        if problem.task == "multilabel":
-            return ["a boundary between classes is needed; the task is multi-label"]
-        return []
+        return one_class("a boundary between classes", problem)
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
-from medleak.attacks._kernels import true_log_probability, zero_floor
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel, task_of
+from medleak.api.scores import zero_floor
 from medleak.attacks.membership._shadows import each, too_few
 from medleak.attacks.membership._sides import Sides
 from medleak.attacks.membership.lira import means
@@ -37,16 +37,17 @@ class DifficultyCalibration(Attack):
         return too_few(knowledge, 1, "difficulty calibration")
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         log_p = release.scores(challenge.x)
         floor = zero_floor(log_p)
-        target = true_log_probability(log_p, challenge.y, floor=floor)
+        target = self._task.true_log_probability(log_p, challenge.y, floor=floor)
         sides = Sides(target)
         for shadow in each(self._knowledge):
             log_p = shadow.release.scores(challenge.x)
-            sides.add(true_log_probability(log_p, challenge.y, floor=floor), shadow.member)
+            values = self._task.true_log_probability(log_p, challenge.y, floor=floor)
+            sides.add(values, shadow.member)
         inside, outside = sides.inside, sides.outside
         expected = np.where(outside.n > 0, outside.mean, means(inside, outside)[1])
         return (target - expected).sum(axis=1)

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Records, Release, ThreatModel
+from medleak.api import (
+    Attack,
+    Challenge,
+    Knowledge,
+    ProblemSpec,
+    Records,
+    Release,
+    ThreatModel,
+    task_of,
+)
 from medleak.attacks._arguments import whole
 from medleak.attacks._whitebox import gradient_squares
 from medleak.attacks.membership._asked import known
@@ -55,7 +64,7 @@ class GradientNorm(Attack):
         return too_few(knowledge, 1, "weighing layers") if self.per_layer else []
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         knowledge, own = self._knowledge, self._log_norms(release, challenge.records)
@@ -71,19 +80,18 @@ class GradientNorm(Attack):
         )
         if self.per_layer:
             return learned("logistic", seen, member)(own)
-        found = thresholds(seen, member, _classes(known(knowledge, challenge, who).y))
-        tau = [found.get(int(c), found[None]) for c in _classes(challenge.y)[:, 0]]
+        found = thresholds(seen, member, self._classes(known(knowledge, challenge, who).y))
+        tau = [found.get(int(c), found[None]) for c in self._classes(challenge.y)[:, 0]]
         return np.array(tau) - own[:, 0]
 
     def _log_norms(self, release: Release, records: Records) -> np.ndarray:
         """Per parameter ``(N, P)``, or of all together ``(N, 1)``."""
         network = self._knowledge.network(release.weights)
-        squares = gradient_squares(network, records.x, records.y)
+        squares = gradient_squares(network, records.x, records.y, task=self._task)
         if not self.per_layer:
             squares = squares.sum(axis=1, keepdims=True)
         return 0.5 * np.log(np.maximum(squares, SMALLEST))
 
-
-def _classes(y: np.ndarray) -> np.ndarray:
-    """Class of each record, ``(N, 1)``; all in one for a multi-label task."""
-    return np.zeros((len(y), 1), dtype=np.int64) if y.ndim == 2 else y[:, None]
+    def _classes(self, y: np.ndarray) -> np.ndarray:
+        """Class of each record, ``(N, 1)``; all in one where a record has several labels."""
+        return y[:, None] if self._task.one_class else np.zeros((len(y), 1), dtype=np.int64)

@@ -7,12 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Records, Release, ThreatModel
-from medleak.attacks._kernels import logit_score
+from medleak.api import (  # fmt: skip
+    Attack,
+    Challenge,
+    Knowledge,
+    ProblemSpec,
+    Records,
+    Release,
+    Task,
+    ThreatModel,
+    task_of,
+)
+from medleak.attacks._arguments import no_masks
 from medleak.attacks._whitebox import last_layer
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import examples, learned
-from medleak.training.stored_model import log_probabilities
 
 SMALLEST = 1e-100
 """Norm that stands for zero."""
@@ -45,10 +54,10 @@ class LastLayerGradient(Attack):
     paper = "Nasr et al. 2019, Comprehensive Privacy Analysis of Deep Learning, IEEE S&P"
 
     def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
-        return too_few(knowledge, 1, "a learned attack")
+        return too_few(knowledge, 1, "a learned attack") + no_masks("LastLayerGradient", problem)
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         own = self._features(release, challenge.records)
@@ -63,10 +72,12 @@ class LastLayerGradient(Attack):
     def _features(self, release: Release, records: Records) -> np.ndarray:
         network = self._knowledge.network(release.weights)
         n_outputs = self._knowledge.problem.n_outputs
-        return features(*last_layer(network, records.x, n_outputs), records.y)
+        return features(*last_layer(network, records.x, n_outputs), records.y, task=self._task)
 
 
-def features(h: np.ndarray, weight: np.ndarray, z: np.ndarray, y: np.ndarray) -> np.ndarray:
+def features(
+    h: np.ndarray, weight: np.ndarray, z: np.ndarray, y: np.ndarray, *, task: Task
+) -> np.ndarray:
     """What the last layer's gradient tells across networks, ``(N, F)``.
 
     Args:
@@ -75,15 +86,14 @@ def features(h: np.ndarray, weight: np.ndarray, z: np.ndarray, y: np.ndarray) ->
         z: the network's answers, ``(N, C)``.
         y: ``(N,)`` classes or ``(N, C)`` labels.
     """
-    multilabel = y.ndim == 2
-    log_p = log_probabilities(z, multilabel=multilabel)
-    residual = np.exp(log_p[..., 1]) - y if multilabel else np.exp(log_p) - np.eye(z.shape[1])[y]
+    log_p, truth = task.log_probabilities(z), task.one_hot(y, z.shape[1])
+    residual = np.exp(log_p if task.one_class else log_p[..., 1]) - truth
     length = np.maximum(np.linalg.norm(h, axis=1), SMALLEST)
     rows = np.maximum(np.linalg.norm(weight, axis=1), SMALLEST)
     cosine = h @ weight.T / (length[:, None] * rows)
     size = np.maximum(np.linalg.norm(residual, axis=1), SMALLEST)
-    found = [np.log(size)[:, None], np.log(length)[:, None], logit_score(log_p, y)]
-    if multilabel:
+    found = [np.log(size)[:, None], np.log(length)[:, None], task.logit_score(log_p, y)]
+    if not task.one_class:
         return np.concatenate([*found, residual, cosine], axis=1)
     own = np.arange(z.shape[1]) == y[:, None]
     wrong = np.argsort(np.where(own, np.inf, -z), axis=1, kind="stable")[:, :OTHERS]

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
-from medleak.attacks._kernels import QUERIES, augmented, logit_score, zero_floor
-from medleak.attacks.membership._asked import Queries
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel, task_of
+from medleak.api.scores import zero_floor
+from medleak.attacks._kernels import QUERIES, augmented
+from medleak.attacks.membership._asked import Queries, labels_sent
 from medleak.attacks.membership._shadows import each, is_auxiliary, one_of, too_few
 from medleak.attacks.membership._sides import Side, Sides
 
@@ -33,7 +34,8 @@ class LiRA(Attack):
         S_{offline} &= \frac1Q \sum_q \log \Phi\big((\phi_q - \mu_{out}) / \sigma_{out}\big)
 
     with :math:`\phi = \log p_y - \log \sum_{j \ne y} p_j`, over Q queries per record (see
-    `augmented`); labels of a multi-label task add up. :math:`\mu` are means per record and query, not
+    `augmented`); labels of a multi-label task add up, a mask is one question about its mean loss and moves
+    with its image. :math:`\mu` are means per record and query, not
     medians: they stream, so memory does not grow with the number of shadows. A record with a single IN
     (OUT) shadow goes half way to the population's IN-OUT gap, one with none all the way.
 
@@ -76,19 +78,23 @@ class LiRA(Attack):
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._check_options()
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         budget, n = self._knowledge.budget, max(1, len(challenge))
         most = None if budget is None else max(1, budget // n)
         sent = Queries(challenge.x, partial(augmented, queries=self.queries), most=most)
+        labels = labels_sent(self._task, challenge.y, self.queries, len(sent))
         answers = [release.scores(x) for x in sent]
         floor = zero_floor(answers[0])
-        phi = [logit_score(log_p, challenge.y, floor=floor) for log_p in answers]
+        phi = [
+            self._task.logit_score(log_p, y, floor=floor)
+            for log_p, y in zip(answers, labels, strict=True)
+        ]
         sides = [Sides(values) for values in phi]
         for shadow in each(self._knowledge):
-            for x, side in zip(sent, sides, strict=True):
-                values = logit_score(shadow.release.scores(x), challenge.y, floor=floor)
+            for x, y, side in zip(sent, labels, sides, strict=True):
+                values = self._task.logit_score(shadow.release.scores(x), y, floor=floor)
                 side.add(values, shadow.member)
         many = len(self._knowledge.shadows or ()) >= PER_EXAMPLE_FROM
         own = self.variance == "per_example" or (self.variance == "auto" and many)

@@ -17,14 +17,14 @@ from medleak.api import (
     Records,
     Release,
     ThreatModel,
+    task_of,
 )
+from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import choice, number, whole
-from medleak.attacks._kernels import logit_score, zero_floor
 from medleak.attacks._whitebox import inputs, training
 from medleak.attacks.membership._asked import inside
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import CLASSIFIERS, learned
-from medleak.training.stored_model import log_probabilities
 
 
 class LossTrajectory(Attack):
@@ -89,7 +89,7 @@ class LossTrajectory(Attack):
         return too_few(knowledge, self.n_distilled, f"distilling {self.n_distilled}")
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         knowledge = self._knowledge
@@ -140,13 +140,13 @@ class LossTrajectory(Attack):
     ) -> np.ndarray:
         """Logit scores after each epoch and of the release itself, ``(N, (E + 1) L)``."""
         towards, final = release.scores(taught.x), release.scores(observed_by.x)
-        multilabel = observed_by.y.ndim == 2
+        task = self._task
         phi = [
-            logit_score(log_probabilities(z, multilabel=multilabel), observed_by.y)
+            task.logit_score(task.log_probabilities(z), observed_by.y)
             for z in self._distilled(np.exp(towards), taught.x, observed_by.x, seed)
         ]
         return np.concatenate(
-            [*phi, logit_score(final, observed_by.y, floor=zero_floor(final))], axis=1
+            [*phi, task.logit_score(final, observed_by.y, floor=zero_floor(final))], axis=1
         )
 
     def _distilled(
@@ -165,7 +165,7 @@ class LossTrajectory(Attack):
                 student.train()
                 for batch in torch.randperm(len(x)).split(self.batch_size):
                     optimizer.zero_grad()
-                    soft_loss(student(x[batch]), target[batch]).backward()
+                    self._task.soft_losses(student(x[batch]), target[batch]).mean().backward()
                     optimizer.step()
                 student.eval()
                 with torch.inference_mode():
@@ -178,13 +178,3 @@ def fresh(network: Any) -> None:
     for module in network.modules():
         if callable(getattr(module, "reset_parameters", None)):
             module.reset_parameters()
-
-
-def soft_loss(outputs: Any, p: Any) -> Any:
-    """Mean cross-entropy to probabilities ``(N, C)``, or ``(N, L, 2)``: of labels, absent and present."""
-    from torch.nn import functional
-
-    if p.ndim == 3:
-        log_q = functional.logsigmoid(-outputs), functional.logsigmoid(outputs)
-        return -(p[..., 0] * log_q[0] + p[..., 1] * log_q[1]).sum(dim=1).mean()
-    return -(p * functional.log_softmax(outputs, dim=1)).sum(dim=1).mean()

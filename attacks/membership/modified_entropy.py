@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, MedleakError, Release, ThreatModel
-from medleak.attacks._kernels import best_threshold, modified_entropy
+from medleak.api import (  # fmt: skip
+    Attack,
+    Challenge,
+    Knowledge,
+    MedleakError,
+    Release,
+    ThreatModel,
+    task_of,
+)
+from medleak.attacks._kernels import best_threshold
 from medleak.attacks.membership._shadows import each
 
 
@@ -19,7 +27,9 @@ class ModifiedEntropy(Attack):
     :math:`\tau_y` maximises TPR - FPR over the shadows' own members and non-members of class y, on
     challenge records (``pool=audit``) or auxiliary records (``pool=auxiliary``), never on the audited
     membership. A class without both takes the threshold of all classes together; without shadows
-    :math:`\tau = 0`. A multi-label task has a threshold per label and value; scores add up over labels.
+    :math:`\tau = 0`. A multi-label task has a threshold per label and value; scores add up over labels. Of a
+    mask M is the mean over pixels, with one threshold for all images: an extension, for the paper is about
+    classifiers (attacks on segmentation average a pixel's score over the image, as Chobola et al. 2023 the loss).
 
     Raises:
         MedleakError: ``pool=auxiliary`` without auxiliary records.
@@ -30,11 +40,11 @@ class ModifiedEntropy(Attack):
     paper = "Song & Mittal 2021, Systematic Evaluation of Privacy Risks of Machine Learning Models, USENIX Security"
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
-        entropy = modified_entropy(release.scores(challenge.x), challenge.y)
-        wanted = classes(challenge.y)
+        entropy = self._task.modified_entropy(release.scores(challenge.x), challenge.y)
+        wanted = self._task.classes(challenge.y)
         tau = self._thresholds(challenge, wanted) if self._knowledge.shadows else {}
         lookup = np.array([tau.get(c, 0.0) for c in range(wanted.max(initial=0) + 1)])
         return (lookup[wanted] - entropy).sum(axis=1)
@@ -46,16 +56,11 @@ class ModifiedEntropy(Attack):
             raise MedleakError("pool=auxiliary, but the target has no auxiliary records")
         values, member = [], []
         for shadow in each(self._knowledge):
-            entropy = modified_entropy(shadow.release.scores(records.x), records.y)
+            entropy = self._task.modified_entropy(shadow.release.scores(records.x), records.y)
             values.append(entropy.astype(np.float32))
             member.append(shadow.member if audit else shadow.auxiliary_member)
-        found = thresholds(np.stack(values), np.stack(member), classes(records.y))
+        found = thresholds(np.stack(values), np.stack(member), self._task.classes(records.y))
         return {int(c): found.get(int(c), found[None]) for c in np.unique(wanted)}
-
-
-def classes(y: np.ndarray) -> np.ndarray:
-    """Class of each label, ``(N, L)``; label l of a multi-label task has classes 2l and 2l + 1."""
-    return y[:, None] if y.ndim == 1 else 2 * np.arange(y.shape[1]) + y
 
 
 def thresholds(

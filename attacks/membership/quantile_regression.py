@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, MedleakError, Release, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, MedleakError, Release, ThreatModel, task_of
+from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import whole
-from medleak.attacks._kernels import logit_score, zero_floor
 from medleak.attacks.membership._asked import population
-from medleak.attacks.membership.modified_entropy import classes
 
 FOLDS = 5
 SIDE = 16
@@ -58,7 +57,7 @@ class QuantileRegression(Attack):
         return whole("components", self.components) + whole("max_population", self.max_population)
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         records, _ = population(
@@ -68,10 +67,12 @@ class QuantileRegression(Attack):
             raise MedleakError(f"quantile regression needs {FOLDS} auxiliary patients or more")
         log_p = release.scores(challenge.x)
         floor = zero_floor(log_p)
-        phi = logit_score(log_p, challenge.y, floor=floor)
-        phi_z = logit_score(release.scores(records.x), records.y, floor=floor)
+        phi = self._task.logit_score(log_p, challenge.y, floor=floor)
+        phi_z = self._task.logit_score(release.scores(records.x), records.y, floor=floor)
         project = projection(records.x, self.components)
-        asked, seen = (rows(project(r.x), r.y) for r in (challenge.records, records))
+        asked, seen = (
+            rows(project(r.x), self._task.classes(r.y)) for r in (challenge.records, records)
+        )
         patients = np.repeat(records.patients, phi_z.shape[1])
         mean, log_spread = gaussian_head(seen, phi_z.ravel(), patients, asked)
         standardised = (phi.ravel() - mean) * np.exp(-log_spread)
@@ -98,9 +99,8 @@ def averaged(x: np.ndarray) -> np.ndarray:
     return blocks.mean(axis=(3, 5), dtype=np.float64).reshape(n, -1)
 
 
-def rows(v: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A row per record and label, ``(N L, 1 + F)``: class, then features."""
-    own = classes(y)
+def rows(v: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """A row per record and label, ``(N L, 1 + F)``: its class of `own` ``(N, L)``, then features."""
     return np.column_stack([own.ravel(), np.repeat(v, own.shape[1], axis=0)])
 
 

@@ -18,9 +18,10 @@ from medleak.api import (
     Release,
     Shadow,
     ThreatModel,
+    task_of,
 )
-from medleak.attacks._kernels import QUERIES, augmented, relative_rank, tempered_probability
-from medleak.attacks.membership._asked import Queries, population
+from medleak.attacks._kernels import QUERIES, augmented, relative_rank
+from medleak.attacks.membership._asked import Queries, labels_sent, population
 from medleak.attacks.membership._shadows import each, is_auxiliary, one_of, positive, too_few
 from medleak.attacks.membership._sides import Side, Sides
 
@@ -39,7 +40,7 @@ class RMIA(Attack):
         s(x) = \Pr_z\big[R(x) / R(z) \ge \gamma\big]
 
     with p the true outcome's probability in a softmax at `temperature` (product over the labels of a
-    multi-label task) and, over models with and without the record,
+    multi-label task, geometric mean over the pixels of a mask) and, over models with and without the record,
 
     .. math::
         p(x)_{online} = \tfrac12 (\bar p_{in} + \bar p_{out}), \qquad
@@ -182,17 +183,19 @@ class _Asked:
         self.n_queries = len(self._sent)
         spent = self.n_queries * n
         self._population, self._chosen = population(knowledge, "RMIA", most=most, spent=spent)
-        self._y, self._temperature = challenge.y, attack.temperature
+        self._task, self._temperature = task_of(knowledge.problem.task), attack.temperature
+        self._labels = labels_sent(self._task, challenge.y, attack.queries, self.n_queries)
         self.is_population = np.arange(spent + len(self._population)) >= spent
 
     def probabilities(self, release: Release) -> Iterator[np.ndarray]:
         """Probability of the true outcome, part by part: ``(N,)`` per query, then ``(M,)``."""
-        for x in self._sent:
-            yield self._probability(release, x, self._y)
+        for x, y in zip(self._sent, self._labels, strict=True):
+            yield self._probability(release, x, y)
         yield self._probability(release, self._population.x, self._population.y)
 
     def _probability(self, release: Release, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return tempered_probability(release.scores(x), y, temperature=self._temperature)
+        log_p = release.scores(x)
+        return self._task.tempered_probability(log_p, y, temperature=self._temperature)
 
     def members(self, shadow: Shadow) -> list[np.ndarray]:
         """Which of them the shadow was trained on, part by part."""

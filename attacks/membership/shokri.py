@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel
-from medleak.attacks._arguments import whole
-from medleak.attacks._kernels import per_label, zero_floor
+from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel, task_of
+from medleak.api.scores import zero_floor
+from medleak.attacks._arguments import no_masks, whole
 from medleak.attacks.membership._asked import inside, known
 from medleak.attacks.membership._shadows import each, too_few
-from medleak.attacks.membership.modified_entropy import classes
 
 
 class Shokri(Attack):
@@ -58,17 +57,19 @@ class Shokri(Attack):
         return [fault for name in names for fault in whole(name, getattr(self, name))]
 
     def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
-        return too_few(knowledge, 1, "the shadow classifier")
+        return too_few(knowledge, 1, "the shadow classifier") + no_masks(
+            "the shadow classifier", problem
+        )
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         log_p = release.scores(challenge.x)
         floor = zero_floor(log_p)
         examples = self._examples(challenge, floor)
-        vectors = features(log_p, challenge.y, top=self.top, floor=floor)
-        wanted = classes(challenge.y)
+        vectors = self._features(log_p, challenge.y, floor)
+        wanted = self._task.classes(challenge.y)
         return self._odds(examples, vectors.reshape(-1, vectors.shape[-1]), wanted.ravel()).reshape(
             wanted.shape
         ).sum(axis=1)  # fmt: skip
@@ -77,19 +78,20 @@ class Shokri(Attack):
         """Vectors, classes and membership of (shadow, record, label) triples."""
         knowledge = self._knowledge
         records = known(knowledge, challenge, "the shadow classifier")
-        own = classes(records.y)
+        own = self._task.classes(records.y)
         share = min(1.0, self.max_fit / max(1, len(knowledge.shadows) * own.size))
         parts = []
         for shadow in each(knowledge):
             drawn = np.ones(own.shape, dtype=bool)
             if share < 1:
                 drawn = knowledge.rng.random(own.shape) < share
-            vectors = features(
-                shadow.release.scores(records.x), records.y, top=self.top, floor=floor
-            )
+            vectors = self._features(shadow.release.scores(records.x), records.y, floor)
             member = np.broadcast_to(inside(knowledge, shadow)[:, None], own.shape)
             parts.append((vectors[drawn].astype(np.float32), own[drawn], member[drawn]))
         return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+    def _features(self, log_p: np.ndarray, y: np.ndarray, floor: float) -> np.ndarray:
+        return features(*self._task.questions(log_p, y), top=self.top, floor=floor)
 
     def _odds(
         self, examples: tuple[np.ndarray, ...], vectors: np.ndarray, wanted: np.ndarray
@@ -111,8 +113,11 @@ class Shokri(Attack):
 
 
 def features(log_p: np.ndarray, y: np.ndarray, *, top: int, floor: float) -> np.ndarray:
-    """Log-probability of the true outcome, then of the others, largest first: ``(N, L, C or top)``."""
-    log_p, y = per_label(np.maximum(log_p, floor), y)
+    """Log-probability of the true outcome, then of the others, largest first: ``(N, L, C or top)``.
+
+    Shapes: `log_p` ``(N, L, C)``, `y` ``(N, L)``.
+    """
+    log_p = np.maximum(log_p, floor)
     own = np.arange(log_p.shape[-1]) == y[..., None]
     others = -np.sort(-np.where(own, -np.inf, log_p), axis=-1)[..., : max(0, top - 1)]
     true = np.take_along_axis(log_p, y[..., None], axis=-1)

@@ -14,6 +14,7 @@ from medleak.api import (
     Observation,
     Release,
     ThreatModel,
+    task_of,
 )
 from medleak.attacks._whitebox import gradient_cosines
 
@@ -76,7 +77,12 @@ class UpdateCosine(Attack):
         network = self._knowledge.network(block[0].sent)
         updates = [message.update for message in block]
         cosines = gradient_cosines(
-            network, challenge.records, updates, others.take(chosen), hidden=block[0].hidden
+            network,
+            challenge.records,
+            updates,
+            others.take(chosen),
+            hidden=block[0].hidden,
+            task=task_of(self._knowledge.problem.task),
         )
         return cosines.max(axis=1)
 

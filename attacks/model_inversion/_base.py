@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medleak.api import Attack, Component, InversionChallenge, Knowledge, ProblemSpec, Release
-from medleak.attacks._arguments import number, whole
+from medleak.attacks._arguments import number, one_class, whole
 from medleak.attacks.model_inversion._crops import RandomCrops
 from medleak.attacks.model_inversion._descent import Walk
 from medleak.attacks.model_inversion._losses import LOSSES, Loss
@@ -51,9 +51,7 @@ class ModelInversion(Attack):
         who, found = type(self).__name__, []
         if len(problem.in_shape) != 3:
             found.append(f"{who} draws images (C, H, W): in_shape {problem.in_shape}")
-        if problem.task != "multiclass":
-            found.append(f"{who} asks for one class of several: task {problem.task}")
-        return found
+        return found + one_class(who, problem)
 
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         oracle = Oracle(release, knowledge, self.requires.access)

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from medleak.api import Attack, Knowledge, PropertyChallenge, Records, Release, Shadow, ThreatModel
-from medleak.attacks._kernels import logit_score, zero_floor
+from medleak.api import (
+    Attack,
+    Knowledge,
+    ProblemSpec,
+    PropertyChallenge,
+    Records,
+    Release,
+    Shadow,
+    Task,
+    ThreatModel,
+    task_of,
+)
+from medleak.api.scores import zero_floor
+from medleak.attacks._arguments import no_masks
 from medleak.attacks.property._meta import judged
 
 
@@ -27,8 +42,11 @@ class ScoreProperty(Attack):
         "Parisot et al. 2021, Property Inference Attacks on Convolutional Neural Networks, SECRYPT"
     )
 
+    def incompatibilities(self, problem: ProblemSpec, knowledge: Mapping[str, Any]) -> list[str]:
+        return no_masks("ScoreProperty", problem)
+
     def fit(self, release: Release, knowledge: Knowledge) -> None:
-        self._knowledge = knowledge
+        self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
     def run(self, release: Release, suspicion: PropertyChallenge) -> np.ndarray:
         records = self._knowledge.auxiliary
@@ -36,15 +54,19 @@ class ScoreProperty(Attack):
         everybody = np.ones(len(records), dtype=bool)
 
         def observe(shadow: Shadow) -> np.ndarray:
-            return confidence(shadow.release, records, own, ~shadow.auxiliary_member)
+            told = ~shadow.auxiliary_member
+            return confidence(shadow.release, records, own, told, task=self._task)
 
         return judged(
-            confidence(release, records, own, everybody), observe, self._knowledge, suspicion
+            confidence(release, records, own, everybody, task=self._task),
+            observe,
+            self._knowledge,
+            suspicion,
         )
 
 
 def confidence(
-    release: Release, records: Records, own: np.ndarray, asked: np.ndarray
+    release: Release, records: Records, own: np.ndarray, asked: np.ndarray, *, task: Task
 ) -> np.ndarray:
     """Mean and spread of the logit score by label, value and class, float64 ``(F,)``; 0 where nobody is.
 
@@ -53,8 +75,8 @@ def confidence(
         asked: whose answers count, ``(N,)`` bool.
     """
     log_p = release.scores(records.x)
-    scores = logit_score(log_p, records.y, floor=zero_floor(log_p))
-    labels = records.y if records.y.ndim == 2 else records.y[:, None]
+    scores = task.logit_score(log_p, records.y, floor=zero_floor(log_p))
+    labels = task.questions(log_p, records.y)[1]
     found = []
     for told, label in zip(scores.T, labels.T, strict=True):
         for side in (own, ~own):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from medleak.api import ConfigError, Defense, MedleakError, ProblemSpec, Release
+from medleak.api import ConfigError, Defense, MedleakError, ProblemSpec, Release, task_of
 
 SHAPES = "HECNN or HEMLP of medleak.targets.architectures.he_cnn"
 TWIN_TOLERANCE = 1e-3
@@ -241,10 +241,10 @@ class PrivateInference(Defense):
         if not 1 <= n <= len(x):
             raise ConfigError(f"a proof by {n} queries needs as many records: there are {len(x)}")
         network, x = self.network(release, problem), x[:n]
-        multilabel = problem.task == "multilabel"
+        task = task_of(problem.task)
         logits, seconds = _one_by_one(lambda record: network.plain(network.entries(record))[0], x)
         plain, plain_seconds = np.array(logits), float(np.median(seconds))
-        twin_error = _twin_error(plain, release.scores(x), multilabel)
+        twin_error = float(np.abs(task.log_probabilities(plain) - release.scores(x)).max())
         if not twin_error <= TWIN_TOLERANCE:
             raise MedleakError(
                 f"the release's scores are off by {twin_error:.2g} from the network in its weights: "
@@ -257,7 +257,7 @@ class PrivateInference(Defense):
                 lambda record: session.ask(network.entries(record)[0]), x
             )
         logits = np.array([answer.logits for answer in answers])
-        same = _classes(logits, multilabel) == _classes(plain, multilabel)
+        same = task.decided(logits) == task.decided(plain)
         return Proof(
             n=n,
             error=float(np.abs(logits - plain).max()),
@@ -282,13 +282,3 @@ def _one_by_one(ask: Callable[[np.ndarray], Any], x: np.ndarray) -> tuple[list[A
         answers.append(ask(x[i : i + 1]))
         clock.append(time.perf_counter())
     return answers, np.diff(clock)
-
-
-def _twin_error(logits: np.ndarray, scores: np.ndarray, multilabel: bool) -> float:
-    from medleak.training.stored_model import log_probabilities
-
-    return float(np.abs(log_probabilities(logits, multilabel=multilabel) - scores).max())
-
-
-def _classes(logits: np.ndarray, multilabel: bool) -> np.ndarray:
-    return logits > 0 if multilabel else logits.argmax(axis=1)

@@ -64,7 +64,8 @@ class Federation:
         self.data = training.Data.of(records, device)
         self.loss = training.losses(problem.task)
         # The hospitals are the same for every run of a target: shadows follow their partition.
-        self.clients = partition(records, trainer.plan, n_outputs=problem.n_outputs, seed=0)
+        n_outputs, task = problem.n_outputs, problem.task
+        self.clients = partition(records, trainer.plan, n_outputs=n_outputs, seed=0, task=task)
         self.velocity: dict[str, Tensor] = {}
         self.detector = Detector()
 

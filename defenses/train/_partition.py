@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medleak.api import ConfigError, Records
+from medleak.api import ConfigError, Records, multiclass, task_of
 from medleak.core.keys import rng_for, seed_for
 
 if TYPE_CHECKING:
     from medleak.defenses.train.federated import Federated
 
 
-def partition(records: Records, plan: Federated, *, n_outputs: int, seed: int) -> list[np.ndarray]:
+def partition(
+    records: Records, plan: Federated, *, n_outputs: int, seed: int, task: str = multiclass.name
+) -> list[np.ndarray]:
     """Positions of each client's records; by patient, and independent of who else is a member.
 
     Raises:
@@ -32,7 +34,7 @@ def partition(records: Records, plan: Federated, *, n_outputs: int, seed: int) -
     shares = np.full((n_outputs, n), 1 / n)
     if plan.partition == "dirichlet":
         shares = rng_for("shares", seed).dirichlet(np.full(n, plan.alpha), size=n_outputs)
-    label = records.y if records.y.ndim == 1 else records.y[:, 0]
+    label = task_of(task).classes(records.y)[:, 0]
     patients, first, at = np.unique(records.patients, return_index=True, return_inverse=True)
     draws = np.array([rng_for("client", seed, int(patient)).random() for patient in patients])
     edges = np.cumsum(shares, axis=1)[label[first], :-1]

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from medleak.api import ConfigError, Defense, ProblemSpec, Trainer
+from medleak.api import ConfigError, Defense, ProblemSpec, Trainer, task_of
 from medleak.targets._rules import Gradient, MeanGradient
 
 
@@ -51,22 +51,28 @@ class RuleFilling(RecipeFilling):
     """Exchanges the recipe's gradient rule for `rule`.
 
     A rule that follows something else than the mean loss of a batch `replaces` the one before it,
-    and refuses a recipe that has one. The others work inside of it, record by record.
+    and refuses a recipe that has one. The others work inside of it, record by record. One that reads
+    labels of whole records has no `masks`.
     """
 
     needs = ("sampler", "gradient")
     replaces: ClassVar[bool] = False
+    masks: ClassVar[bool] = True
 
     @abstractmethod
     def rule(self, inner: Gradient) -> Gradient:
         """The new rule around `inner`, or in its place."""
 
     def objections(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
+        who, reasons = type(self).__name__, []
+        if not self.masks and task_of(problem.task).spatial:
+            reasons.append(f"{who} is for labels of whole records; the task is {problem.task}")
         if not self.replaces or (trainer.sampler is None and trainer.gradient is None):
-            return []
+            return reasons
         return [
-            f"{type(self).__name__} replaces the gradient of the mean loss, and a defense before it "
-            "has replaced the recipe's sampler or gradient already: two such rules do not compose"
+            *reasons,
+            f"{who} replaces the gradient of the mean loss, and a defense before it "
+            "has replaced the recipe's sampler or gradient already: two such rules do not compose",
         ]
 
     def changes(self, trainer: Trainer, problem: ProblemSpec) -> Mapping[str, Any]:

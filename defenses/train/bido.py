@@ -41,6 +41,7 @@ class BiDO(RuleFilling):
         "Attacks, KDD"
     )
     replaces = True
+    masks = False
 
     def __init__(self, *, lambda_x: float = 0.05, lambda_y: float = 0.5, layers: int = 5):
         self.lambda_x = lambda_x

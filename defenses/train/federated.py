@@ -18,6 +18,7 @@ from medleak.api import (
     Trained,
     Trainer,
     UpdateDefense,
+    task_of,
 )
 from medleak.core.suggestions import unknown
 from medleak.defenses.train._recipes import changed, number, refuse, whole
@@ -229,7 +230,9 @@ class FederatedTrainer(Trainer):
     def records_of_client(self, records: Records, client: int, problem: ProblemSpec) -> np.ndarray:
         from medleak.defenses.train._partition import partition
 
-        homes = partition(records, self.plan, n_outputs=problem.n_outputs, seed=0)
+        homes = partition(
+            records, self.plan, n_outputs=problem.n_outputs, seed=0, task=problem.task
+        )
         found = np.zeros(len(records), dtype=bool)
         found[homes[client]] = True
         return found
@@ -266,7 +269,7 @@ class FederatedTrainer(Trainer):
     def _facts(self, problem: ProblemSpec) -> Mapping[str, Any]:
         plan = self.plan
         return {
-            "criterion": "bce" if problem.task == "multilabel" else "cross_entropy",
+            "criterion": task_of(problem.task).criterion,
             "rounds": plan.rounds,
             "clients": plan.n_clients,
             "local_steps": plan.local_steps,

@@ -34,6 +34,7 @@ class LabelSmoothing(RuleFilling):
     version = 1
     paper = "Szegedy et al., Rethinking the Inception Architecture for Computer Vision, CVPR 2016"
     needs = ("sampler", "gradient", "epochs")
+    masks = False
 
     def __init__(self, *, epsilon: float = 0.1, start: float = 0.0, full: float = 0.0):
         self.epsilon = epsilon

@@ -15,9 +15,9 @@ from medleak.api import (
     Guarantee,
     ProblemSpec,
     Records,
-    Task,
     Trained,
     Trainer,
+    task_of,
 )
 from medleak.core.keys import rng_for, seed_for
 from medleak.core.suggestions import unknown
@@ -164,7 +164,7 @@ class PATE(Defense):
 
     def _spent(self, problem: ProblemSpec) -> Spent:
         refuse(self, self.invalid_parameters())
-        answers = self.queries * (problem.n_outputs if problem.task == "multilabel" else 1)
+        answers = self.queries * math.prod(_label_shape(problem))
         delta = 1 / (10 * problem.n_patients) if self.delta is None else float(self.delta)
         if self.epsilon is None:
             sigma = float(self.sigma)
@@ -265,11 +265,9 @@ class Ensemble(Trainer):
         seed: int,
         device: str,
     ) -> tuple[np.ndarray, int]:
-        """Counts of votes on `x`, ``(N, C)`` or ``(N, L, 2)``, and the number of teachers."""
-        several = problem.task == "multilabel"
-        counts = np.zeros(
-            (len(x), problem.n_outputs, 2) if several else (len(x), problem.n_outputs)
-        )
+        """Counts of votes on `x`, ``(N, C)``, ``(N, L, 2)`` or ``(N, H, W, K)``, and the number of teachers."""
+        n_values = task_of(problem.task).n_values(problem.n_outputs)
+        counts = np.zeros((len(x), *_label_shape(problem), n_values))
         trained = 0
         for name, own in self._parts(records, seed).items():
             if len(own) > 1:
@@ -311,8 +309,8 @@ class Ensemble(Trainer):
         return {name: np.flatnonzero(teacher == name) for name in np.unique(own).tolist()}
 
 
-def predicted(model: Any, x: np.ndarray, task: Task, device: str) -> np.ndarray:
-    """Labels of `model` for `x`: classes ``(N,)``, or 0/1 ``(N, L)``."""
+def predicted(model: Any, x: np.ndarray, task: str, device: str) -> np.ndarray:
+    """Labels of `model` for `x`, int64: classes ``(N,)``, 0/1 ``(N, L)``, or masks."""
     import torch
 
     from medleak.targets._training import EVALUATION_BATCH, Data
@@ -322,12 +320,17 @@ def predicted(model: Any, x: np.ndarray, task: Task, device: str) -> np.ndarray:
     with torch.inference_mode():
         batches = Data.of(records, device).batches(EVALUATION_BATCH)
         z = torch.cat([model(batch) for batch, _ in batches]).float().cpu().numpy()
-    return (z > 0).astype(np.int64) if task == "multilabel" else z.argmax(1)
+    return task_of(task).decided(z).astype(np.int64)
 
 
 def noisy_argmax(counts: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
     """``argmax_c (counts_c + N(0, sigma^2))`` over the last axis; ties go to the first class."""
     return (counts + sigma * rng.standard_normal(counts.shape)).argmax(-1)
+
+
+def _label_shape(problem: ProblemSpec) -> tuple[int, ...]:
+    """Votes that label a record: each costs the budget once."""
+    return task_of(problem.task).label_shape(problem.n_outputs, problem.in_shape)
 
 
 def _unit(problem: ProblemSpec) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from medleak.api import ProblemSpec, Trainer
+from medleak.api import ProblemSpec, Trainer, task_of
 from medleak.defenses.train._recipes import RuleFilling, number
 from medleak.targets._rules import Backward, Gradient
 
@@ -37,6 +37,7 @@ class RelaxLoss(RuleFilling):
     version = 1
     paper = "Chen, Yu & Fritz, RelaxLoss: Defending Membership Inference Attacks without Losing Utility, ICLR 2022"
     replaces = True
+    masks = False
 
     def __init__(self, *, alpha: float = 0.2, upper: float = 1.0):
         self.alpha = alpha
@@ -51,7 +52,8 @@ class RelaxLoss(RuleFilling):
         return found
 
     def objections(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
-        chance = math.log(2 if problem.task == "multilabel" else problem.n_outputs)
+        task = task_of(problem.task)
+        chance = math.log(task.n_values(problem.n_outputs))
         return super().objections(problem, trainer) + [
             f"alpha {self.alpha:g} is not below {chance:.3g}, the loss of a uniform guess: nothing "
             "would be learnt"

@@ -46,6 +46,7 @@ class VIB(RuleFilling):
         "Wang et al. 2021, Improving Robustness to Model Inversion Attacks via Mutual Information "
         "Regularization, AAAI"
     )
+    masks = False
 
     def __init__(self, *, beta: float = 0.1, width: int = 64):
         self.beta = beta

@@ -52,8 +52,10 @@ from medleak.api.reconstruction import (
     ReconstructionTruth,
 )
 from medleak.api.release import Release
+from medleak.api.task import Task, register_task, task_of
+from medleak.api.tasks import multiclass, multilabel, segmentation
 from medleak.api.training import Trained, Trainer
-from medleak.api.types import IMPLIED_VIEWS, SLOTS, VIEWS, Slot, Task, View
+from medleak.api.types import IMPLIED_VIEWS, SLOTS, VIEWS, Slot, View
 
 __all__ = [
     "IMPLIED_VIEWS",
@@ -123,5 +125,10 @@ __all__ = [
     "Trainer",
     "UpdateDefense",
     "View",
+    "multiclass",
+    "multilabel",
+    "register_task",
     "replace",
+    "segmentation",
+    "task_of",
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from medleak.api.component import Component
-from medleak.api.types import Task
+from medleak.api.tasks import multiclass
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,8 @@ class Records:
 
     Attributes:
         x: images ``(N, C, H, W)``, uint8 in 0..255 or float32 in 0..1; or a float32 table ``(N, F)``.
-        y: class index ``(N,)`` int64, or ``(N, L)`` 0/1 for a multi-label task.
+        y: class index ``(N,)`` int64, ``(N, L)`` 0/1 for a multi-label task, or masks ``(N, H, W)`` of
+            class indices for segmentation (0 is the background).
         patients: patient of each record, ``(N,)`` int64.
         groups: subgroup columns (sex, age band, site ...), name -> ``(N,)`` strings; "" is unknown.
     """
@@ -46,9 +47,9 @@ class Dataset:
         source: the official split of each record, ``(N,)`` strings ("train", "val", "test"; one
             constant value where there is none). Members and non-members share one source.
         name: as printed in the tables.
-        classes: class names (or label names of a multi-label task).
+        classes: class names (or label names of a multi-label task; of a mask, the background first).
         fingerprint: SHA-256 of the data as loaded; part of every key.
-        task: "multiclass" or "multilabel".
+        task: name of a `Task`: "multiclass", "multilabel", "segmentation", or a plugin's.
         simulated: said wherever the data appear.
         patients_known: False where each image counts as its own patient.
         citation: paper and licence.
@@ -60,7 +61,7 @@ class Dataset:
     name: str
     classes: tuple[str, ...]
     fingerprint: str
-    task: Task = "multiclass"
+    task: str = multiclass.name
     simulated: bool = False
     patients_known: bool = True
     citation: str = ""
@@ -93,8 +94,8 @@ class ProblemSpec:
         n_patients: expected number of member patients.
         max_records: most records that one patient of the challenge has.
         in_shape: shape of one record, ``(C, H, W)`` or ``(F,)``.
-        n_outputs: classes, or labels of a multi-label task.
-        task: "multiclass" or "multilabel".
+        n_outputs: classes (of a pixel, for segmentation), or labels of a multi-label task.
+        task: name of a `Task`: "multiclass", "multilabel", "segmentation", or a plugin's.
         unit: "patient" or "image (patient unknown)".
     """
 
@@ -103,7 +104,7 @@ class ProblemSpec:
     max_records: int
     in_shape: tuple[int, ...]
     n_outputs: int
-    task: Task = "multiclass"
+    task: str = multiclass.name
     unit: str = "patient"
 
 

@@ -9,7 +9,6 @@ View = Literal[
     "labels", "scores", "weights", "updates", "aggregate", "ciphertext", "records", "synthetic"
 ]
 Slot = Literal["records", "train", "update", "aggregate", "release", "serve"]
-Task = Literal["multiclass", "multilabel"]
 SLOTS: tuple[Slot, ...] = ("records", "train", "update", "aggregate", "release", "serve")
 VIEWS: tuple[View, ...] = (
     "labels",

@@ -24,11 +24,13 @@ from medleak.api import (
     Records,
     Release,
     Shadow,
+    Task,
+    multiclass,
+    multilabel,
 )
 from medleak.audit.given_scores import COLUMNS, Sample, arrays_of, both, known, people, truths
 from medleak.core.keys import rng_for
 from medleak.core.suggestions import unknown
-from medleak.training.stored_model import log_probabilities
 
 TARGET, LABELS, SHADOWS = "target.npz", "labels.npz", "shadow_*.npz"
 ATTACKS = ("lira", "rmia")
@@ -59,8 +61,9 @@ class Folder:
     outputs: int
 
     @property
-    def multilabel(self) -> bool:
-        return self.y.ndim == 2
+    def task(self) -> Task:
+        """Several labels where `y` has a column for each, else classes."""
+        return multilabel if self.y.ndim == 2 else multiclass
 
 
 def read(path: str | Path) -> list[Sample]:
@@ -108,7 +111,7 @@ def model(folder: Folder, file: Path) -> tuple[np.ndarray, np.ndarray]:
         )
     if np.isnan(logits).any() or (logits == np.inf).any():
         raise DataError(f"'{file}': logits hold NaN or +inf")
-    if not folder.multilabel and (logits == -np.inf).all(axis=1).any():
+    if folder.task.one_class and (logits == -np.inf).all(axis=1).any():
         raise DataError(f"'{file}': a record's logits are all -inf")
     return logits, truths(file, "member", arrays["member"], n)
 
@@ -205,17 +208,17 @@ class Stored:
     def open(self, file: Path) -> Shadow:
         """One shadow as the attacker sees it."""
         logits, member = model(self.folder, file)
-        release = lookup_release(logits, multilabel=self.folder.multilabel)
+        release = lookup_release(logits, task=self.folder.task)
         return Shadow(member[self.challenge], member[self.population], release)
 
 
-def lookup_release(logits: np.ndarray, *, multilabel: bool) -> Release:
+def lookup_release(logits: np.ndarray, *, task: Task) -> Release:
     """A release whose records are positions ``(M, 1)`` in stored logits."""
 
     def scores(x: np.ndarray) -> np.ndarray:
-        return log_probabilities(logits[x[:, 0]], multilabel=multilabel)
+        return task.log_probabilities(logits[x[:, 0]])
 
-    return Release({"scores": scores, "labels": lambda x: scores(x).argmax(-1)})
+    return Release({"scores": scores, "labels": lambda x: task.predictions(scores(x))})
 
 
 def _scored(
@@ -247,7 +250,7 @@ def _scored(
     )
     if refused:
         raise NotApplicable(*refused)
-    release = lookup_release(logits, multilabel=folder.multilabel)
+    release = lookup_release(logits, task=folder.task)
     given = Challenge(asked, np.full(len(asked), "natural"))
     output = attack.execute(release.granting(attack.requires.access), given, knowledge)
     facts: dict[str, Any] = {
@@ -296,7 +299,7 @@ def _problem(folder: Folder, n_members: int, asked: Records) -> ProblemSpec:
         max_records=int(counts.max()),
         in_shape=(1,),
         n_outputs=folder.outputs,
-        task="multilabel" if folder.multilabel else "multiclass",
+        task=folder.task.name,
         unit="patient" if known else "image (patient unknown)",
     )
 
@@ -307,14 +310,14 @@ def _problem(folder: Folder, n_members: int, asked: Records) -> ProblemSpec:
 def _facts(folder: Folder, logits: np.ndarray, member: np.ndarray) -> dict[str, Any]:
     """What the replica check compares, on records that the model was not trained on."""
     outside = np.flatnonzero(~member)
-    scores = log_probabilities(logits[outside], multilabel=folder.multilabel)
-    labels = scores.argmax(-1)
+    scores = folder.task.log_probabilities(logits[outside])
+    labels = folder.task.predictions(scores)
     with np.errstate(invalid="ignore"):
-        spread = np.ptp(scores, axis=-1).ravel()
+        spread = folder.task.spread(scores)
     return {
         "n_members": len(np.unique(folder.columns["patients"][member])),
         "accuracy": float((labels == folder.y[outside]).mean()) if len(outside) else None,
-        "collapsed": len(np.unique(labels, axis=0)) == 1,
+        "collapsed": folder.task.collapsed(labels),
         "scores": spread[:: max(1, len(spread) // MOST_SCORES)],
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medleak.api import Challenge, DataError, Dataset, Records
+from medleak.api import Challenge, DataError, Dataset, Records, task_of
 from medleak.core.keys import rng_for
 
 CANARIES = ("mislabelled", "blank")
@@ -17,11 +17,12 @@ def plant_canaries(
 ) -> Challenge:
     """The records with a share of the patients made canaries; kinds beside them.
 
-    "mislabelled" gives every record of a chosen patient another class (multi-label: flips each label).
+    "mislabelled" gives every record of a chosen patient another class (multi-label: flips each label; a
+    mask: gives each pixel another class, the same number of classes further).
 
     "blank" makes every record of a chosen patient a uniform image at a grey level of its own (a table:
     a constant row within the range of the data), under a class drawn at random for the patient
-    (multi-label: each label). Bytes have only 256 levels: a level in between is dithered, so that
+    (multi-label: each label; a mask: each pixel). Bytes have only 256 levels: a level in between is dithered, so that
     neighbouring levels alternate at random over the pixels and no two images are equal.
 
     Who is chosen, and what for, depends on `seed` and the patient alone: a kind that is added leaves the
@@ -69,18 +70,14 @@ def _mislabelled(
     dataset: Dataset, labels: np.ndarray, chosen: np.ndarray, draws: np.ndarray
 ) -> np.ndarray:
     y = labels.copy()
-    if dataset.task == "multilabel":
-        y[chosen] = 1 - y[chosen]
-        return y
-    n = len(dataset.classes)
-    shift = 1 + (draws * (n - 1)).astype(np.int64)
-    y[chosen] = (y[chosen] + shift[chosen]) % n
+    other = task_of(dataset.task).relabelled(y[chosen], len(dataset.classes), draws[chosen])
+    y[chosen] = other
     return y
 
 
-def _any_label(dataset: Dataset, rng: np.random.Generator) -> np.ndarray:
-    n = len(dataset.classes)
-    return rng.integers(0, 2, n) if dataset.task == "multilabel" else rng.integers(n)
+def _any_label(dataset: Dataset, rng: np.random.Generator) -> np.ndarray | int:
+    task, in_shape = task_of(dataset.task), dataset.records.x.shape[1:]
+    return task.random_label(len(dataset.classes), in_shape, rng)
 
 
 def _uniform(dataset: Dataset, n: int, rng: np.random.Generator) -> np.ndarray:

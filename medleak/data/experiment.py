@@ -24,6 +24,7 @@ from medleak.api import (
     MembershipTruth,
     ProblemSpec,
     Records,
+    multiclass,
 )
 from medleak.config.instantiate import build
 from medleak.core.files import stamps
@@ -196,7 +197,7 @@ def _identities(dataset: Dataset, split: Mapping[str, Any]) -> ExperimentData:
         y = np.array([label.get(int(patient), -1) for patient in records.patients], dtype=np.int64)
         part[name] = replace(records, y=y)
     challenge = Challenge(part["challenge"], np.full(len(part["challenge"]), "natural"))
-    problem = replace(_problem(dataset, challenge.records, n, n), task="multiclass")
+    problem = replace(_problem(dataset, challenge.records, n, n), task=multiclass.name)
     return ExperimentData(
         dataset,
         challenge,

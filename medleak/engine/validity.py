@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Defense, Estimate, MedleakError, Output, Release
+from medleak.api import Defense, Estimate, MedleakError, Output, Release, task_of
 from medleak.config.instantiate import identities
 from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.core.store import Store
@@ -20,7 +20,7 @@ from medleak.release.replicas import replica_check
 from medleak.release.shadowed_target import ShadowedTarget
 from medleak.training.pipeline import DefensePipeline, training_blocks
 from medleak.training.run_spec import RunSpec
-from medleak.training.stored_model import StoredModel, facts_of, log_probabilities
+from medleak.training.stored_model import StoredModel, facts_of
 
 CONTROL_LEVEL = 0.998
 """Two-sided, so that a control fails by chance once in a thousand cells."""
@@ -178,8 +178,9 @@ def _blind(cell: Cell, spec: RunSpec, store: Store) -> dict[str, Estimate]:
     level = 1 - (1 - CONTROL_LEVEL) / min(len(cell.shadowed_targets), MOST_BLIND)
 
     def found() -> dict[str, Estimate]:
-        member = experiment.secret(column).member
-        return {"blind_auc": blind_auc(experiment.challenge.records, member, column, level=level)}
+        member, task = experiment.secret(column).member, task_of(experiment.problem.task)
+        found = blind_auc(experiment.challenge.records, member, column, task=task, level=level)
+        return {"blind_auc": found}
 
     return _remembered(
         store, "controls", ["blind", experiment.digest, experiment.split_seed, column, level], found
@@ -212,14 +213,12 @@ def _replica_facts(
     records = spec.experiment.evaluation
     if not len(records):
         return {**facts, "collapsed": False, "scores": np.array([])}
-    multilabel = spec.experiment.problem.task == "multilabel"
-    logits = StoredModel(spec, store, device).logits(records.x)
-    scores = log_probabilities(logits, multilabel=multilabel)
-    labels = scores.argmax(-1)
-    spread = np.ptp(scores, axis=-1).ravel()
+    task = task_of(spec.experiment.problem.task)
+    scores = task.log_probabilities(StoredModel(spec, store, device).logits(records.x))
+    labels, spread = task.predictions(scores), task.spread(scores)
     return {
         **facts,
         "accuracy": float((labels == records.y).mean()),
-        "collapsed": len(np.unique(labels, axis=0)) == 1,
+        "collapsed": task.collapsed(labels),
         "scores": spread[:: max(1, len(spread) // MOST_SCORES)],
     }

@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import MedleakError, ReconstructionChallenge, Reconstructions, ReconstructionTruth
+from medleak.api import (
+    MedleakError,
+    ReconstructionChallenge,
+    Reconstructions,
+    ReconstructionTruth,
+    task_of,
+)
 from medleak.api.data import pixels
 from medleak.data.experiment import ExperimentData
 from medleak.training.observations import ObservationLog
@@ -86,7 +92,8 @@ def reconstruction_task(
     positions = np.full((len(truth), counts.max()), -1)
     for row, one in zip(positions, truth, strict=True):
         row[: len(one)] = one
-    known = tuple(_in_order(experiment.challenge.y[one]) for one in truth) if labels else None
+    task = task_of(experiment.problem.task)
+    known = tuple(task.in_order(experiment.challenge.y[one]) for one in truth) if labels else None
     challenge = ReconstructionChallenge(
         np.array(indices), counts, experiment.problem.in_shape, known
     )
@@ -97,8 +104,3 @@ def ages_of(contents: Sequence[Mapping[str, Any]]) -> list[str]:
     """Of the model that each message answers; `contents` as of a `ObservationLog`."""
     middle = (contents[0]["round"] + contents[-1]["round"]) / 2
     return [AGES[message["round"] > middle] for message in contents]
-
-
-def _in_order(y: np.ndarray) -> np.ndarray:
-    """Labels sorted, so that their order tells nothing; rows of labels as whole rows."""
-    return np.sort(y) if y.ndim == 1 else y[np.lexsort(y.T[::-1])]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import Estimate, Records
+from medleak.api import Estimate, Records, Task, multiclass
 from medleak.metrics.statistics.crossfit import folds
 from medleak.metrics.statistics.intervals import auc_interval, crossfit_level
 from medleak.metrics.statistics.roc import auc
@@ -26,6 +26,7 @@ def blind_auc(
     member: np.ndarray,
     seed: int = 0,
     *,
+    task: Task = multiclass,
     n_folds: int = 5,
     n_components: int = 16,
     level: float = 0.95,
@@ -39,6 +40,7 @@ def blind_auc(
         records: the challenge records.
         member: ``(N,)`` bool.
         seed: of the folds and the trees.
+        task: how labels are read.
     """
     member, patients = np.asarray(member, dtype=bool), np.asarray(records.patients)
     method = (
@@ -49,7 +51,7 @@ def blind_auc(
     if min(units) < 2 * n_folds:
         flag = f"too few: {units[0]} members, {units[1]} non-members"
         return Estimate(None, None, None, n, level, method, flag)
-    pixels, plain = features(records)
+    pixels, plain = features(records, task)
     fold = folds(patients, member, n_folds, seed)
     scores = np.empty(len(member))
     for k in range(n_folds):
@@ -61,10 +63,10 @@ def blind_auc(
     return Estimate(auc(scores, member), low, high, n, level, method)
 
 
-def features(records: Records) -> tuple[np.ndarray, np.ndarray]:
+def features(records: Records, task: Task = multiclass) -> tuple[np.ndarray, np.ndarray]:
     """Pixels ``(N, P)``, for the components, and statistics with labels ``(N, F)``."""
-    y = np.asarray(records.y)
-    label = y.astype(float) if y.ndim > 1 else (y[:, None] == np.unique(y)).astype(float)
+    values, y = np.unique(records.y, return_inverse=True)  # a class that nobody has is no column
+    label = task.one_hot(y.reshape(np.shape(records.y)), len(values))
     x = np.asarray(records.x)
     if x.ndim == 2:
         return x.astype(np.float64), np.hstack([_statistics(x), label])

@@ -83,8 +83,3 @@ def _fitted(
         return scores
 
     return told
-
-
-def one_hot(y: np.ndarray, n_outputs: int) -> np.ndarray:
-    """Labels as numbers, ``(N, n_outputs)``; those of a multi-label task are already."""
-    return np.eye(n_outputs)[y] if y.ndim == 1 else y.astype(np.float64)

@@ -1,13 +1,15 @@
-"""What the model is still good for: accuracy, balanced accuracy, AUROC and MCC, by patient."""
+"""What the model is still good for: accuracy, AUROC, Dice and their like, by patient."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from medleak.api import DataError, Estimate
+from medleak.api import DataError, Estimate, Task, multiclass, task_of
+from medleak.api.answers import Answered, Answers, Overlaps
 from medleak.metrics.statistics.intervals import clopper_pearson, cluster_bootstrap
 from medleak.metrics.statistics.roc import weighted_auc
 
@@ -18,21 +20,22 @@ MIN_GROUP = 10
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Truth and answers of one classifier, one column per binary or multi-class problem.
+class Statistic:
+    """One figure of utility.
 
     Attributes:
-        y, labels: ``(N, L)`` class indices; ``L`` is 1 for a multi-class task.
-        n_classes: of each problem; 2 for multi-label tasks.
-        scores: ``(N, R)``, one ranking per AUROC, or None.
-        positives: ``(N, R)`` bool, the positive class of each ranking.
+        of: what a task makes of truth and answers, and weights of records ``(B, N)``, to values ``(B,)``.
+        label: as tables print it.
+        ranks: whether it needs scores to rank records by.
+        least: the worst value, where 1 is the best.
+        undefined: why a value may be none.
     """
 
-    y: np.ndarray
-    labels: np.ndarray
-    n_classes: int
-    scores: np.ndarray | None
-    positives: np.ndarray | None
+    of: Callable[[Any, np.ndarray], np.ndarray]
+    label: str
+    ranks: bool = False
+    least: float = 0.0
+    undefined: str = "one class only"
 
 
 def utility(
@@ -41,59 +44,59 @@ def utility(
     scores: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     patients: np.ndarray,
-    task: str = "multiclass",
+    task: str = multiclass.name,
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """``accuracy``, ``balanced_accuracy``, ``auroc`` and ``mcc`` with intervals by patient.
+    """The statistics that `task` names, each with an interval by patient.
 
     Accuracy is the share of right answers (multi-label: over all labels). Balanced accuracy is the mean
     recall over the classes present, MCC Matthews' coefficient in its multi-class form (Gorodkin 2004,
     Comparing two K-category assignments by a K-category correlation coefficient), AUROC the mean of one
     class against the rest; multi-label tasks average each over labels.
 
+    Dice ``2 |A & B| / (|A| + |B|)`` and IoU ``|A & B| / |A | B|`` of true and predicted mask are means over
+    images, then over classes without the background. An image without the class in either mask says
+    nothing and is left out; where only the prediction shows it, the image counts 0 (as nnU-Net does).
+
     Args:
-        y: ``(N,)`` classes, or ``(N, L)`` 0/1.
-        scores: log-probabilities ``(N, C)``, or ``(N, L, 2)``; None where the release shows labels
-            only, and AUROC is then not measured.
-        labels: predicted ``(N,)`` or ``(N, L)``; by default the argmax of `scores`.
+        y: ``(N,)`` classes, ``(N, L)`` 0/1, or masks ``(N, H, W)``.
+        scores: log-probabilities, the shape of `y` and an axis of outcomes (see `Task`); None where the
+            release shows labels only, and AUROC is then not measured.
+        labels: predicted, of the shape of `y`; by default the argmax of `scores`.
         patients: ``(N,)``.
-        task: "multiclass" or "multilabel".
+        task: name of a `medleak.api.Task`.
         seed: of the bootstrap.
 
     Raises:
         DataError: neither scores nor labels, or shapes that do not fit.
     """
-    answers = _answers(np.asarray(y), scores, labels, task)
-    patients = np.asarray(patients)
+    asked = task_of(task)
+    answers = _answered(asked, np.asarray(y), scores, labels)
+    patients, wanted = np.asarray(patients), {name: STATISTICS[name] for name in asked.utility}
     n = len(np.unique(patients))
     if not len(patients):
-        return {
-            name: Estimate(None, None, None, 0, level, flag="no records") for name in STATISTICS
-        }
-    names = [name for name in STATISTICS if name != "auroc" or answers.scores is not None]
+        return {name: Estimate(None, None, None, 0, level, flag="no records") for name in wanted}
+    names = [name for name, one in wanted.items() if answers.ranks or not one.ranks]
 
     def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.stack([STATISTICS[name](answers, weights) for name in names], axis=1)
+        return np.stack([wanted[name].of(answers, weights) for name in names], axis=1)
 
     values = statistic(np.ones((1, len(patients))))[0]
     rng = np.random.default_rng(seed)
     lows, highs = cluster_bootstrap(statistic, patients, level=level, n_boot=N_BOOT, rng=rng)
-    perfect = _perfect(answers, patients, level)
+    fewest = answers.fewest(patients)
+    share = float(clopper_pearson(fewest, fewest, level)[0])
     found = {
-        name: _estimate(value, low if low < 1 else perfect[name], high, n, level)
+        name: _estimate(wanted[name], value, low, high, n, level, share)
         for name, value, low, high in zip(names, values, lows, highs, strict=True)
     }
-    if n == len(patients) and answers.y.shape[1] == 1:
-        right = int((answers.y == answers.labels).sum())
+    right = answers.right()
+    if n == len(patients) and right is not None:
         low, high = clopper_pearson(right, n, level)
         method = "Clopper-Pearson"
         found["accuracy"] = Estimate(right / n, float(low), float(high), n, level, method)
-    if "auroc" not in found:
-        found["auroc"] = Estimate(
-            None, None, None, n, level, flag="labels only: no scores to rank by"
-        )
-    return {name: found[name] for name in STATISTICS}
+    return {name: found.get(name, unranked) for name, unranked in _unranked(wanted, n, level)}
 
 
 def utility_by_group(
@@ -103,7 +106,7 @@ def utility_by_group(
     patients: np.ndarray,
     scores: np.ndarray | None = None,
     labels: np.ndarray | None = None,
-    task: str = "multiclass",
+    task: str = multiclass.name,
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, dict[str, Estimate]]:
@@ -120,7 +123,7 @@ def utility_by_group(
             if n < MIN_GROUP:
                 flag = f"too few: {n} patients"
                 missing = Estimate(None, None, None, n, level, flag=flag)
-                found[f"{column}={value}"] = dict.fromkeys(STATISTICS, missing)
+                found[f"{column}={value}"] = dict.fromkeys(task_of(task).utility, missing)
                 continue
             found[f"{column}={value}"] = utility(
                 np.asarray(y)[here],
@@ -134,51 +137,36 @@ def utility_by_group(
     return found
 
 
-def _estimate(value: float, low: float, high: float, n: int, level: float) -> Estimate:
+def _estimate(
+    of: Statistic, value: float, low: float, high: float, n: int, level: float, share: float
+) -> Estimate:
+    """With the lower end that `share` right answers have, where every resample is perfect."""
     if not np.isfinite(value):
-        flag = "one class only"
-        return Estimate(None, None, None, n, level, BOOTSTRAP, flag)
+        return Estimate(None, None, None, n, level, BOOTSTRAP, of.undefined)
+    low = low if low < 1 else of.least + (1 - of.least) * share
     return Estimate(float(value), float(low), float(high), n, level, BOOTSTRAP)
 
 
-def _perfect(answers: Answers, patients: np.ndarray, level: float) -> dict[str, float]:
-    """Lower ends where every resample is perfect: no error among the rarest class's patients."""
-    fewest = min(
-        len(np.unique(patients[column == c])) for column in answers.y.T for c in np.unique(column)
-    )
-    share = float(clopper_pearson(fewest, fewest, level)[0])
-    return dict.fromkeys(STATISTICS, share) | {"mcc": 2 * share - 1}
+def _unranked(
+    wanted: Mapping[str, Statistic], n: int, level: float
+) -> Iterator[tuple[str, Estimate]]:
+    """Every name, with what stands where there are no scores."""
+    flag = "labels only: no scores to rank by"
+    return ((name, Estimate(None, None, None, n, level, flag=flag)) for name in wanted)
 
 
-def _answers(
-    y: np.ndarray, scores: np.ndarray | None, labels: np.ndarray | None, task: str
-) -> Answers:
+def _answered(
+    task: Task, y: np.ndarray, scores: np.ndarray | None, labels: np.ndarray | None
+) -> Answered:
     if scores is None and labels is None:
         raise DataError("utility needs scores or labels: got neither")
     if scores is not None:
         scores = np.asarray(scores, dtype=np.float64)
-        labels = scores.argmax(axis=-1) if labels is None else labels
+        labels = task.predictions(scores) if labels is None else labels
     labels = np.asarray(labels)
     if labels.shape != y.shape:
         raise DataError(f"labels {labels.shape} do not fit y {y.shape}")
-    if task == "multilabel":
-        with np.errstate(invalid="ignore"):
-            ranking = None if scores is None else _finite(scores[..., 1] - scores[..., 0])
-        return Answers(y, labels, 2, ranking, None if scores is None else y == 1)
-    n_classes = int(max(y.max(initial=0), labels.max(initial=0))) + 1
-    if scores is None:
-        return Answers(y[:, None], labels[:, None], n_classes, None, None)
-    n_classes = max(n_classes, scores.shape[1])
-    if scores.shape[1] == 2:  # one class against the rest is the same ranking twice
-        with np.errstate(invalid="ignore"):
-            ranking = _finite(scores[:, 1] - scores[:, 0])[:, None]
-        return Answers(y[:, None], labels[:, None], n_classes, ranking, (y == 1)[:, None])
-    positives = y[:, None] == np.arange(scores.shape[1])
-    return Answers(y[:, None], labels[:, None], n_classes, scores, positives)
-
-
-def _finite(ranking: np.ndarray) -> np.ndarray:
-    return np.nan_to_num(ranking, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    return task.answered(y, labels, scores)
 
 
 def _accuracy(answers: Answers, weights: np.ndarray) -> np.ndarray:
@@ -227,9 +215,36 @@ def _auroc(answers: Answers, weights: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(len(each), np.nan), where=count > 0)
 
 
-STATISTICS: Mapping[str, Callable[[Answers, np.ndarray], np.ndarray]] = {
-    "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "auroc": _auroc,
-    "mcc": _mcc,
+def _dice(masks: Overlaps, weights: np.ndarray) -> np.ndarray:
+    return _by_mask(2 * masks.both, masks.true + masks.predicted, weights)
+
+
+def _iou(masks: Overlaps, weights: np.ndarray) -> np.ndarray:
+    return _by_mask(masks.both, masks.true + masks.predicted - masks.both, weights)
+
+
+def _by_mask(shared: np.ndarray, all_: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean over classes of the weighted mean over the images that show the class, or seem to."""
+    shown = all_ > 0
+    each = np.divide(shared, all_, out=np.zeros(all_.shape), where=shown)
+    count = weights @ shown
+    mean = np.divide(weights @ each, count, out=np.zeros(count.shape), where=count > 0)
+    classes = (count > 0).sum(axis=1)
+    nothing = np.full(len(weights), np.nan)
+    return np.divide(mean.sum(axis=1), classes, out=nothing, where=classes > 0)
+
+
+def _pixel_accuracy(masks: Overlaps, weights: np.ndarray) -> np.ndarray:
+    return weights @ masks.agreement / weights.sum(axis=1)
+
+
+STATISTICS: dict[str, Statistic] = {
+    "accuracy": Statistic(_accuracy, "accuracy"),
+    "balanced_accuracy": Statistic(_balanced_accuracy, "balanced accuracy"),
+    "auroc": Statistic(_auroc, "AUROC", ranks=True),
+    "mcc": Statistic(_mcc, "MCC", least=-1.0),
+    "dice": Statistic(_dice, "Dice", undefined="no image has a mask"),
+    "iou": Statistic(_iou, "IoU", undefined="no image has a mask"),
+    "pixel_accuracy": Statistic(_pixel_accuracy, "pixel accuracy"),
 }
+"""Open: a plugin's task names what it adds here in `Task.utility`."""

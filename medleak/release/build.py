@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import ClientPolicy, Release
+from medleak.api import ClientPolicy, Release, task_of
 from medleak.core.store import Store
 from medleak.training.observations import ObservationLog
 from medleak.training.pipeline import DefensePipeline
 from medleak.training.run_spec import RunSpec
-from medleak.training.stored_model import StoredModel, log_probabilities
+from medleak.training.stored_model import StoredModel
 
 
 def release_of(
@@ -21,13 +21,13 @@ def release_of(
 ) -> Release:
     """What the adversary may observe of a stored run, under the release and serve slots."""
     network = StoredModel(spec, store, device)
-    multilabel = spec.experiment.problem.task == "multilabel"
+    task = task_of(spec.experiment.problem.task)
 
     def scores(x: np.ndarray) -> np.ndarray:
-        return log_probabilities(network.logits(x), multilabel=multilabel)
+        return task.log_probabilities(network.logits(x))
 
     def labels(x: np.ndarray) -> np.ndarray:
-        return scores(x).argmax(-1)
+        return task.predictions(scores(x))
 
     views = {"scores": scores, "labels": labels, "weights": _Lazy(network.arrays)}
     open_to = slots.views()

@@ -10,22 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import (  # fmt: skip
+from medleak.api import (
     Attack,
     Challenge,
     Knowledge,
     ProblemSpec,
     Release,
     Shadow,
-    Task,
+    multiclass,
+    multilabel,
+    segmentation,
 )
 from medleak.testing.contract import attempt, rebuilt, strings
 from medleak.testing.membership_world import Pool, membership_world
 
-WORLDS: tuple[tuple[Task, tuple[int, ...]], ...] = (
-    ("multiclass", (1, 8, 8)),
-    ("multiclass", (12,)),
-    ("multilabel", (1, 8, 8)),
+WORLDS: tuple[tuple[str, tuple[int, ...]], ...] = (
+    (multiclass.name, (1, 8, 8)),
+    (multiclass.name, (12,)),
+    (multilabel.name, (1, 8, 8)),
+    (segmentation.name, (1, 8, 8)),
 )
 LEAK = 6.0
 FOUND = 0.7
@@ -63,7 +66,7 @@ class AttackCheck:
     def incompatibilities(self, problem: ProblemSpec) -> list[str]:
         return self.attack.incompatibilities(problem, self.knowledge)
 
-    def thorough(self, task: Task, in_shape: tuple[int, ...]) -> list[str]:
+    def thorough(self, task: str, in_shape: tuple[int, ...]) -> list[str]:
         found: list[str] = []
         planted = self.experiment(LEAK, task, in_shape)
         scores = self.scores(found, planted)
@@ -78,7 +81,7 @@ class AttackCheck:
         scores = self.scores(found, harmless)
         return found if scores is None else found + _control("null", scores, harmless)
 
-    def experiment(self, leak: float, task: Task, in_shape: tuple[int, ...]) -> tuple:
+    def experiment(self, leak: float, task: str, in_shape: tuple[int, ...]) -> tuple:
         n_shadows = min(MOST_SHADOWS, int(self.knowledge.get("n_shadows") or 0))
         release, challenge, secret, knowledge = membership_world(
             leak=leak,

@@ -28,6 +28,8 @@ from medleak.api import (  # fmt: skip
     ThreatModel,
     Trainer,
     View,
+    multiclass,
+    task_of,
 )
 from medleak.config.instantiate import build, static
 from medleak.testing.attack_check import AttackCheck
@@ -225,10 +227,11 @@ def check_target(target: Mapping[str, Any], *, need_data: bool = False) -> list[
     if missing:
         return [f"block '{name}' is missing" for name in missing]
     data, problems = loaded(target["dataset"], need_data=need_data)
-    shape, n_outputs = SHAPES[0], 2
+    about = {}
     if data is not None:
-        shape, n_outputs = tuple(data.records.x.shape[1:]), len(data.classes)
-    problems += check_model(target["model"], in_shape=shape, n_outputs=n_outputs)
+        about = {"in_shape": tuple(data.records.x.shape[1:]), "n_outputs": len(data.classes)}
+        about["task"] = data.task
+    problems += check_model(target["model"], **about)
     return problems + check_recipe(target["recipe"])
 
 

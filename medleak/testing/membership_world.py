@@ -21,11 +21,16 @@ from medleak.api import (
     Release,
     Shadow,
     Task,
+    multiclass,
+    task_of,
 )
 
 WIDTH = 0.1
 """Of the bump around each record that a model was fitted on, squared: wide enough that the boundary
 is further from members, too narrow for most neighbours to profit."""
+
+N_OUTPUTS = 3
+"""Classes, or labels, of every world."""
 
 
 @dataclass
@@ -38,7 +43,8 @@ class _Model:
     weight: np.ndarray
     centres: np.ndarray
     pull: np.ndarray
-    multilabel: bool
+    task: Task
+    shape: tuple[int, ...]
 
     def scores(self, x: np.ndarray) -> np.ndarray:
         marks = _marks(x)
@@ -46,9 +52,7 @@ class _Model:
             (marks**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * marks @ self.centres.T
         )
         z = _features(x) @ self.weight + np.exp(-np.maximum(distance, 0) / WIDTH) @ self.pull
-        if self.multilabel:
-            return np.stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)], axis=-1)
-        return z - np.logaddexp.reduce(z, axis=1, keepdims=True)
+        return self.task.log_probabilities(z.reshape(len(x), *self.shape))
 
     def release(self) -> Release:
         head = np.concatenate([self.weight, self.pull]).T
@@ -57,7 +61,7 @@ class _Model:
         return Release(views)
 
     def _labels(self, x: np.ndarray) -> np.ndarray:
-        return self.scores(x).argmax(-1)
+        return self.task.predictions(self.scores(x))
 
 
 def _standardised(x: np.ndarray) -> np.ndarray:
@@ -75,7 +79,10 @@ def _marks(x: np.ndarray) -> np.ndarray:
 
 
 def _network(
-    in_shape: tuple[int, ...], members: int, weights: Mapping[str, np.ndarray] | None
+    in_shape: tuple[int, ...],
+    out_shape: tuple[int, ...],
+    members: int,
+    weights: Mapping[str, np.ndarray] | None,
 ) -> Any:
     """`_Model` as an ``nn.Module`` of images in 0..1 or tables: its last step is linear in the
     features and the bumps. `weights` None: as initialised, with `members` bumps."""
@@ -86,7 +93,9 @@ def _network(
         def __init__(self, marks: int, members: int):
             super().__init__()
             self.centres = nn.Parameter(torch.empty(members, marks))
-            self.head = nn.Linear(int(np.prod(in_shape)) + members, 3, bias=False)
+            self.head = nn.Linear(
+                int(np.prod(in_shape)) + members, int(np.prod(out_shape)), bias=False
+            )
             self.reset_parameters()
 
         def reset_parameters(self) -> None:
@@ -99,7 +108,8 @@ def _network(
                 (marks**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * marks @ self.centres.T
             )
             bumps = torch.exp(-distance.clamp(min=0) / WIDTH)
-            return self.head(torch.cat([values.flatten(1), bumps], dim=1))
+            answer = self.head(torch.cat([values.flatten(1), bumps], dim=1))
+            return answer.reshape(len(x), *out_shape)
 
     marks = int(np.prod(in_shape[:2]))
     with torch.random.fork_rng(devices=[]):
@@ -119,20 +129,22 @@ class _World:
     base: np.ndarray
     leak: float
     seed: int
-    multilabel: bool
+    task: Task
+    shape: tuple[int, ...]
 
     def model(self, index: int, pool: str) -> Shadow:
         rng = np.random.default_rng([self.seed, 1, index])
         records = self.challenge if pool == "audit" else self.auxiliary
         member = rng.random(len(records)) < 0.5
         y = records.y[member]
-        pull = 2.0 * y - 1.0 if self.multilabel else np.eye(self.base.shape[1])[y]
+        pull = self.task.towards(y, N_OUTPUTS).reshape(len(y), self.base.shape[1])
         noise = 0.3 * rng.standard_normal(self.base.shape) / np.sqrt(len(self.base))
         order = rng.permutation(len(y))
         centres = _marks(records.x[member])[order]
         if not self.leak:
             centres = rng.standard_normal(centres.shape)  # else the weights would tell
-        model = _Model(self.base + noise, centres, self.leak * pull[order], self.multilabel)
+        leaks = self.leak * pull[order]
+        model = _Model(self.base + noise, centres, leaks, self.task, self.shape)
         nobody = np.zeros(len(self.auxiliary if pool == "audit" else self.challenge), dtype=bool)
         inside = (member, nobody) if pool == "audit" else (nobody, member)
         return Shadow(*inside, model.release())
@@ -159,7 +171,7 @@ def membership_world(
     n: int = 500,
     n_shadows: int = 16,
     pool: str = "audit",
-    task: Task = "multiclass",
+    task: str = multiclass.name,
     in_shape: tuple[int, ...] = (1, 8, 8),
 ) -> tuple[Release, Challenge, MembershipTruth, Knowledge]:
     """A fake target that leaks as much as asked, with shadows that leak alike; NumPy only.
@@ -174,7 +186,7 @@ def membership_world(
             auxiliary ones.
         n_shadows: 0 gives `Knowledge.shadows` None.
         pool: "audit" or "auxiliary": what shadows and reference are fitted on.
-        task: three classes, or three labels.
+        task: three classes, three labels, or three classes of each pixel.
         in_shape: of one record: ``(C, H, W)`` uint8 images or ``(F,)`` float32 tables.
 
     Returns:
@@ -182,8 +194,10 @@ def membership_world(
         with auxiliary records, shadows, a reference model and the network.
     """
     rng = np.random.default_rng([seed, 0])
-    multilabel = task == "multilabel"
-    base = 0.7 * rng.standard_normal((int(np.prod(in_shape)), 3)) / np.sqrt(np.prod(in_shape))
+    asked = task_of(task)
+    shape = asked.output_shape(N_OUTPUTS, in_shape)
+    size, outputs = int(np.prod(in_shape)), int(np.prod(shape))
+    base = 0.7 * rng.standard_normal((size, outputs)) / np.sqrt(size)
 
     def records(first: int) -> Records:
         image = len(in_shape) == 3
@@ -191,18 +205,17 @@ def membership_world(
             (n, *in_shape), dtype=np.float32
         )  # fmt: skip
         z = _features(x) @ base
-        draws = z + rng.logistic(size=z.shape) if multilabel else z + rng.gumbel(size=z.shape)
-        y = (draws > 0).astype(np.int64) if multilabel else draws.argmax(1)
+        y = asked.drawn(z.reshape(n, *shape), rng)
         return Records(x, y, np.arange(first, first + n), {})
 
-    world = _World(records(0), records(n), base, leak, seed, multilabel)
+    world = _World(records(0), records(n), base, leak, seed, asked, shape)
     target = world.model(0, "audit")
     problem = ProblemSpec(
         n_records=n // 2,
         n_patients=n // 2,
         max_records=1,
         in_shape=in_shape,
-        n_outputs=3,
+        n_outputs=N_OUTPUTS,
         task=task,
     )
     knowledge = Knowledge(
@@ -212,7 +225,7 @@ def membership_world(
         pool=pool,
         rng=np.random.default_rng([seed, 2]),
         reference=world.model(1, pool),
-        network=partial(_network, in_shape, n // 2),
+        network=partial(_network, in_shape, shape, n // 2),
     )
     challenge = Challenge(world.challenge, np.full(n, "natural"))
     return target.release, challenge, MembershipTruth(target.member), knowledge

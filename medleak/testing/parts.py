@@ -16,9 +16,11 @@ from medleak.api import (
     Metric,
     ProblemSpec,
     Records,
-    Task,
     Trained,
     Trainer,
+    multiclass,
+    segmentation,
+    task_of,
 )
 from medleak.config.instantiate import build, static
 from medleak.testing.contract import attempt, generic, made_from
@@ -26,6 +28,11 @@ from medleak.testing.examples import EXAMPLES
 
 SHAPES = ((3, 64, 64), (30,))
 """Of records on which a network is tried where no data are at hand: it has to take one of them."""
+TRIED = (
+    (SHAPES[0], multiclass.name),
+    (SHAPES[1], multiclass.name),
+    (SHAPES[0], segmentation.name),
+)
 
 
 def check_dataset(
@@ -62,21 +69,29 @@ def loaded(
 
 
 def check_model(
-    model: Mapping[str, Any], *, in_shape: tuple[int, ...] | None = None, n_outputs: int = 2
+    model: Mapping[str, Any],
+    *,
+    in_shape: tuple[int, ...] | None = None,
+    n_outputs: int = 2,
+    task: str | None = None,
 ) -> list[str]:
     """What keeps a network from being one; empty where it passes.
 
-    It takes `in_shape` and `n_outputs`, and maps ``(N, *in_shape)`` to finite ``(N, n_outputs)``.
+    It takes `in_shape` and `n_outputs`, and maps ``(N, *in_shape)`` to finite outputs of the task's shape.
 
     Args:
         model: its YAML as a mapping.
         in_shape: of one record; None tries an image, and then a table.
         n_outputs: classes or labels.
+        task: what it is for; None tries classes, and then masks.
     """
-    tried = [_model_problems(model, shape, n_outputs) for shape in [in_shape or SHAPES[0]]]
-    if tried[0] and in_shape is None:
-        tried.append(_model_problems(model, SHAPES[1], n_outputs))
-    return _version_problems(model) + (tried[0] if all(tried) else [])
+    first: list[str] = []
+    for shape, name in TRIED if in_shape is None else [(in_shape, task or multiclass.name)]:
+        problems = _model_problems(model, shape, n_outputs, task or name)
+        if not problems:
+            return _version_problems(model)
+        first = first or problems
+    return _version_problems(model) + first
 
 
 def check_recipe(recipe: Trainer | Mapping[str, Any]) -> list[str]:
@@ -160,7 +175,7 @@ def _version_problems(block: Any) -> list[str]:
     return []
 
 
-def records_problems(records: Records, n_outputs: int, task: Task) -> list[str]:
+def records_problems(records: Records, n_outputs: int, task: str) -> list[str]:
     """Where arrays do not fit each other, or `medleak.api.Records`."""
     x, y, n = records.x, records.y, len(records)
     problems = []
@@ -176,12 +191,7 @@ def records_problems(records: Records, n_outputs: int, task: Task) -> list[str]:
         problems.append("x holds NaN or infinity")
     elif x.ndim == 4 and x.dtype == np.float32 and n and not (x.min() >= 0 and x.max() <= 1):
         problems.append(f"float images lie in {x.min():.3g}..{x.max():.3g}: 0..1 is needed")
-    wanted = (n, n_outputs) if task == "multilabel" else (n,)
-    top = 2 if task == "multilabel" else n_outputs
-    if y.shape != wanted or y.dtype != np.int64:
-        problems.append(f"y is {y.dtype} {y.shape}: int64 {wanted} is needed")
-    elif n and not 0 <= y.min() <= y.max() < top:
-        problems.append(f"y lies in {y.min()}..{y.max()}: 0..{top - 1} is needed")
+    problems += task_of(task).label_faults(y, n_outputs, x.shape[1:])
     if records.patients.dtype != np.int64:
         problems.append(f"patients is {records.patients.dtype}: int64 is needed")
     return problems
@@ -197,7 +207,7 @@ def _dataset_problems(dataset: Dataset) -> list[str]:
     return [f"dataset: {problem}" for problem in problems]
 
 
-def _model_problems(block: Any, in_shape: tuple[int, ...], n_outputs: int) -> list[str]:
+def _model_problems(block: Any, in_shape: tuple[int, ...], n_outputs: int, task: str) -> list[str]:
     import torch
 
     problems: list[str] = []
@@ -209,11 +219,10 @@ def _model_problems(block: Any, in_shape: tuple[int, ...], n_outputs: int) -> li
             return model(torch.rand(3, *in_shape))
 
     found = attempt(problems, f"model on {in_shape}", answer)
-    if found is not None and tuple(getattr(found, "shape", ())) != (3, n_outputs):
-        shape = tuple(getattr(found, "shape", ()))
-        problems.append(
-            f"model answers {shape} to 3 records of {in_shape}: (3, {n_outputs}) is needed"
-        )
+    wanted = (3, *task_of(task).output_shape(n_outputs, in_shape))
+    shape = tuple(getattr(found, "shape", ()))
+    if found is not None and shape != wanted:
+        problems.append(f"model answers {shape} to 3 records of {in_shape}: {wanted} is needed")
     elif found is not None and not torch.isfinite(found).all():
         problems.append(f"model answers NaN or infinity to records of {in_shape}")
     return problems

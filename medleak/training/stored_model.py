@@ -62,7 +62,7 @@ class StoredModel:
         return {n: t.detach().cpu().numpy() for n, t in self.model.state_dict().items()}
 
     def logits(self, x: np.ndarray) -> np.ndarray:
-        """Outputs before softmax, float32 ``(N, outputs)``."""
+        """Outputs before softmax, float32 ``(N, outputs)``; of masks ``(N, K, H, W)``."""
         if len(x) < LEAST_REMEMBERED:
             return self.forward(x)
         key = self._signal_key(x)
@@ -132,12 +132,3 @@ def facts_of(spec: RunSpec, store: Store) -> Mapping[str, Any]:
     except (KeyError, Corrupt) as error:
         store.get("runs", spec.key)  # sets a damaged run aside, so that it is made again
         raise MedleakError(f"run {spec.key[:12]}: {error}") from None
-
-
-def log_probabilities(logits: np.ndarray, *, multilabel: bool = False) -> np.ndarray:
-    """Float64 log-softmax ``(N, C)``; multi-label: log-sigmoids ``(N, L, 2)``, absent and present."""
-    z = logits.astype(np.float64)
-    if multilabel:
-        return np.stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)], axis=-1)
-    z -= z.max(axis=1, keepdims=True)
-    return z - np.log(np.exp(z).sum(axis=1, keepdims=True))

@@ -25,6 +25,7 @@ from medleak.api import (
     Output,
     Records,
     Release,
+    task_of,
 )
 from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sample
 from medleak.data.experiment import ExperimentData
@@ -167,12 +168,13 @@ def baselines(experiment: ExperimentData, column: Column) -> dict[str, np.ndarra
     By chance; from the label alone; on a table, from the other features as well. Those of images are not the
     adversary's, so that "the image itself" is no baseline but shows what could be seen in it.
     """
-    from medleak.metrics.guessing import learned, one_hot
+    from medleak.metrics.guessing import learned
 
     known = experiment.auxiliary.take(column.known)
     hidden = experiment.challenge.records.take(column.asked)
     n_outputs = experiment.problem.n_outputs
-    labels = [one_hot(records.y, n_outputs) for records in (known, hidden)]
+    task = task_of(experiment.problem.task)
+    labels = [task.one_hot(records.y, n_outputs) for records in (known, hidden)]
 
     def guess(own: np.ndarray, theirs: np.ndarray) -> np.ndarray:
         told = learned(own, column.known_value, known.patients, n_values=len(column.values))

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import AttributeScores, AttributeTruth, MessageAttributeChallenge, NotApplicable
+from medleak.api import (
+    AttributeScores,
+    AttributeTruth,
+    MessageAttributeChallenge,
+    NotApplicable,
+    task_of,
+)
 from medleak.api.goal import Answered, Question, Sample
 from medleak.core.keys import rng_for
 from medleak.data.experiment import ExperimentData
@@ -96,11 +102,11 @@ def _from_labels(experiment: ExperimentData, column: Column, positions: np.ndarr
 
     Learned on batches of auxiliary records of the same size.
     """
-    from medleak.metrics.guessing import learned, one_hot
+    from medleak.metrics.guessing import learned
 
     known, n_values = experiment.auxiliary.take(column.known), len(column.values)
-    labels = one_hot(known.y, experiment.problem.n_outputs)
-    theirs = one_hot(experiment.challenge.y, experiment.problem.n_outputs)
+    task, n_outputs = task_of(experiment.problem.task), experiment.problem.n_outputs
+    labels, theirs = (task.one_hot(y, n_outputs) for y in (known.y, experiment.challenge.y))
     found = np.zeros((len(positions), n_values))
     sizes = (positions >= 0).sum(axis=1)
     for size in np.unique(sizes):

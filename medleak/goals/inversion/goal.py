@@ -21,6 +21,8 @@ from medleak.api import (
     InvertedImages,
     Output,
     Release,
+    multiclass,
+    task_of,
 )
 from medleak.api.data import pixels
 from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sample, Subgroup
@@ -31,7 +33,7 @@ from medleak.data.experiment import ExperimentData
 from medleak.release.shadowed_target import ShadowedTarget
 from medleak.training.pipeline import stage_blocks
 from medleak.training.run_spec import RunSpec
-from medleak.training.stored_model import StoredModel, log_probabilities
+from medleak.training.stored_model import StoredModel
 
 SHUFFLED = "randomly labelled target"
 FEW_CLASSES = 10
@@ -50,9 +52,9 @@ class Inversion(Goal):
         experiment, found = case.experiment, []
         if len(experiment.problem.in_shape) != 3:
             found.append("model inversion pictures images, and these records are a table")
-        if experiment.problem.task != "multiclass":
+        if not task_of(experiment.problem.task).one_class:
             found.append(
-                "model inversion asks about classes, and this task has several labels a record"
+                f"model inversion asks about classes, and the task is {experiment.problem.task}"
             )
         if len(case.shadowed_targets) > 1:
             found.append("n_targets > 1: model inversion asks about one run")
@@ -199,7 +201,7 @@ def _inverted(
     return InvertedImages(
         flat.reshape(asked.shape),
         asked.classes,
-        log_probabilities(logits).reshape(*shape, -1),
+        multiclass.log_probabilities(logits).reshape(*shape, -1),
         features.reshape(*shape, -1),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medleak.api import Attack, Challenge, Release, ThreatModel
+from medleak.api import Attack, Challenge, Knowledge, Release, ThreatModel, task_of
 
 
 class PluginName(Attack):
@@ -20,8 +20,12 @@ class PluginName(Attack):
     def __init__(self, *, weight: float = 1.0):
         self.weight = weight
 
+    def fit(self, release: Release, knowledge: Knowledge) -> None:
+        """Note the task: one class, several labels or a mask."""
+        self._task = task_of(knowledge.problem.task)
+
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
         """One score for each record, higher for members, ``(N,)``."""
         scores = np.maximum(release.scores(challenge.x), -50.0)  # a defense may round to -inf
-        own = np.take_along_axis(scores, challenge.y[..., None], axis=-1)
-        return self.weight * own.reshape(len(challenge), -1).sum(axis=1)
+        of_labels = self._task.true_log_probability(scores, challenge.y)  # (N, L)
+        return self.weight * of_labels.sum(axis=1)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import ProblemSpec, Records, Trained, Trainer
+from medleak.api import ProblemSpec, Records, Trained, Trainer, task_of
 
 
 class PluginName(Trainer):
@@ -25,7 +25,7 @@ class PluginName(Trainer):
         return [] if self.steps >= 1 else [f"steps {self.steps}: at least 1 is needed"]
 
     def incompatibilities(self, problem: ProblemSpec) -> list[str]:
-        single = problem.task == "multiclass"
+        single = task_of(problem.task).one_class
         return [] if single else [f"PluginName trains on one class a record: task {problem.task}"]
 
     def fit(
