@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from medleak.api import multiclass, multilabel
 from medleak.release.pool import shadow_columns
 from medleak.release.replicas import replica_check
-from medleak.training.stored_model import log_probabilities
 
 
 def facts(rng, **changes):
@@ -67,10 +67,10 @@ def test_a_target_that_collapsed_alone_is_named():
 
 def test_log_probabilities_are_exact_where_float32_saturates():
     logits = np.array([[40.0, -40.0], [0.0, 0.0]], dtype=np.float32)
-    found = log_probabilities(logits)
+    found = multiclass.log_probabilities(logits)
     assert found[0, 1] == pytest.approx(-80)
     assert np.exp(found).sum(1) == pytest.approx(1)
-    both = log_probabilities(logits, multilabel=True)
+    both = multilabel.log_probabilities(logits)
     assert both.shape == (2, 2, 2)
     assert np.exp(both).sum(-1) == pytest.approx(1)
     assert both[0, 0, 1] == pytest.approx(-np.exp(-40.0), rel=1e-6)

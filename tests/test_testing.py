@@ -190,7 +190,7 @@ LOSS = """
             self.power = power
 
         def incompatibilities(self, problem, knowledge):
-            return ["one class per record"] if problem.task == "multilabel" else []
+            return [] if task_of(problem.task).one_class else ["one class per record"]
 
         def run(self, release, challenge):
             return release.scores(challenge.x)[np.arange(len(challenge)), challenge.y]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from medleak.api import Attack, ThreatModel
+from medleak.api import Attack, ThreatModel, task_of
 from medleak.testing import check_attack, membership_world
 
 KINDS = [("multiclass", (1, 8, 8)), ("multiclass", (3, 6, 9)), ("multiclass", (12,)),
@@ -77,7 +77,7 @@ class Loss(Attack):
         self._knowledge = knowledge
 
     def incompatibilities(self, problem, knowledge):
-        return ["one class per record"] if problem.task == "multilabel" else []
+        return [] if task_of(problem.task).one_class else ["one class per record"]
 
     def run(self, release, challenge):
         return release.scores(challenge.x)[np.arange(len(challenge)), challenge.y]

@@ -19,11 +19,14 @@ _SHARED = {
     "auc": MeasureLabel("AUC"),
     "auroc": MeasureLabel("AUROC"),
     "mcc": MeasureLabel("MCC"),
+    "dice": MeasureLabel("Dice"),
+    "iou": MeasureLabel("IoU"),
+    "pixel_accuracy": MeasureLabel("pixel accuracy"),
     "roc": MeasureLabel("ROC"),
     "blind_auc": MeasureLabel("blind AUC"),
 }
 """Measures of utility and controls; those of leakage stand in the spec of their goal."""
-_MAIN_UTILITY = ("accuracy", "balanced_accuracy", "auroc", "mcc")
+_MAIN_UTILITY = ("accuracy", "balanced_accuracy", "auroc", "mcc", "dice", "iou")
 COSTS = {
     "train_seconds": "training the target",
     "client_bytes": "a client sends",

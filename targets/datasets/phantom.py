@@ -244,11 +244,7 @@ def _columns(table: np.ndarray) -> Iterator[np.ndarray]:
 def _render(patients: _Patients, scans: _Scans, chunk: slice, size: int) -> np.ndarray:
     """Noise-free slices ``(S, size, size)``, float32 in 0..1."""
     who, soft = scans.patient[chunk], np.float32(2 / size)
-    x, y = _axes(size)
-    angle, scale, shift_x, shift_y = _columns(scans.pose[chunk])
-    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
-    x, y = x - shift_x, y - shift_y
-    x, y = cos * x + sin * y, cos * y - sin * x
+    x, y = _in_pose(scans.pose[chunk], size)
     wide, tall = _columns(patients.axes[who])
     radius = np.hypot(x / wide, y / tall)
     turn = (np.arctan2(y, x) * (ANGLES / (2 * np.pi))).astype(np.int32) % ANGLES
@@ -269,6 +265,23 @@ def _render(patients: _Patients, scans: _Scans, chunk: slice, size: int) -> np.n
     for k in range(2):
         image += brain * _spot(patients.spots[who, k], scans.growth[chunk], x, y, soft)
     return np.clip(image, 0, 1, out=image)
+
+
+def _in_pose(pose: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates of the pixels in the head's own frame, ``(S, size, size)`` each."""
+    x, y = _axes(size)
+    angle, scale, shift_x, shift_y = _columns(pose)
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    x, y = x - shift_x, y - shift_y
+    return cos * x + sin * y, cos * y - sin * x
+
+
+def _lesion(patients: _Patients, scans: _Scans, chunk: slice, size: int) -> np.ndarray:
+    """Share of its contrast that the lesion has in each pixel, ``(S, size, size)``; 0 without one."""
+    spots = patients.spots[scans.patient[chunk], 0].copy()
+    spots[:, 4] = spots[:, 4] != 0
+    x, y = _in_pose(scans.pose[chunk], size)
+    return _spot(spots, scans.growth[chunk], x, y, np.float32(2 / size))
 
 
 def _inside(distance: np.ndarray, soft: np.float32) -> np.ndarray:

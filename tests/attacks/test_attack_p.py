@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from medleak.api import MedleakError, Release
-from medleak.attacks._kernels import logit_score
+from medleak.api import MedleakError, Release, multiclass, multilabel
 from medleak.attacks.membership.attack_p import AttackP, rarity
 from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
 
 def phi(release, records):
-    return logit_score(release.scores(records.x), records.y)[:, 0]
+    return multiclass.logit_score(release.scores(records.x), records.y)[:, 0]
 
 
 def test_scores_equal_a_loop_over_auxiliary_records_of_the_class():
@@ -73,9 +72,9 @@ def test_labels_add_up_by_fishers_rule():
         leak=2.0, n=150, n_shadows=0, task="multilabel"
     )
     scores = AttackP(least_per_class=1).execute(release, challenge, knowledge).scores
-    x = logit_score(release.scores(challenge.x), challenge.y)
+    x = multilabel.logit_score(release.scores(challenge.x), challenge.y)
     records = knowledge.auxiliary
-    z = logit_score(release.scores(records.x), records.y)
+    z = multilabel.logit_score(release.scores(records.x), records.y)
     each = [rarity(x[:, j], challenge.y[:, j], z[:, j], records.y[:, j], least=1) for j in range(3)]
     assert np.allclose(scores, sum(each))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from medleak.attacks._kernels import logit_score
+from medleak.api import multiclass
 from medleak.attacks.membership.attack_r import AttackR
 from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
@@ -12,7 +12,7 @@ from medleak.testing import membership_world
 
 def references(knowledge, challenge):
     """Logit scores ``(K, N)`` and membership ``(K, N)`` of the shadows."""
-    pairs = [(logit_score(s.release.scores(challenge.x), challenge.y)[:, 0], s.member)
+    pairs = [(multiclass.logit_score(s.release.scores(challenge.x), challenge.y)[:, 0], s.member)
              for s in knowledge.shadows]  # fmt: skip
     return tuple(map(np.array, zip(*pairs, strict=True)))
 
@@ -21,7 +21,7 @@ def references(knowledge, challenge):
 def test_scores_equal_a_loop_over_models_without_the_record(pool):
     release, challenge, _, knowledge = membership_world(leak=2.0, n=60, n_shadows=12, pool=pool)
     scores = AttackR().execute(release, challenge, knowledge).scores
-    phi = logit_score(release.scores(challenge.x), challenge.y)[:, 0]
+    phi = multiclass.logit_score(release.scores(challenge.x), challenge.y)[:, 0]
     values, member = references(knowledge, challenge)
     out = [values[~member[:, i], i] for i in range(60)]
     common = sum(np.var(o) * len(o) for o in out) / sum(len(o) - 1 for o in out)
@@ -35,7 +35,7 @@ def test_few_references_do_not_tie_records():
     release, challenge, secret, knowledge = membership_world(leak=1.0, n_shadows=8)
     scores = AttackR().execute(release, challenge, knowledge).scores
     assert len(np.unique(scores)) == len(scores)
-    phi = logit_score(release.scores(challenge.x), challenge.y)[:, 0]
+    phi = multiclass.logit_score(release.scores(challenge.x), challenge.y)[:, 0]
     values, member = references(knowledge, challenge)
     below = ((values < phi) & ~member).sum(axis=0) / np.maximum((~member).sum(axis=0), 1)
     assert len(np.unique(below)) < 30  # the plain ranks

@@ -3,8 +3,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import rankdata
 
-from medleak.api import Knowledge
-from medleak.attacks._kernels import tempered_probability
+from medleak.api import Knowledge, multiclass, multilabel
 from medleak.attacks.membership.base import BASE
 from medleak.attacks.membership.rmia import RMIA
 from medleak.testing import membership_world
@@ -27,8 +26,9 @@ class Balanced:
 
 
 def log_p(release, challenge, temperature=1.0):
-    return np.log(tempered_probability(release.scores(challenge.x), challenge.y,
-                                       temperature=temperature))  # fmt: skip
+    task = multilabel if challenge.y.ndim == 2 else multiclass
+    answers = release.scores(challenge.x)
+    return task.tempered_log_probability(answers, challenge.y, temperature=temperature)
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])

@@ -3,8 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medleak.api import Release
-from medleak.attacks._kernels import true_log_probability
+from medleak.api import Release, multiclass, multilabel
 from medleak.attacks.membership.difficulty_calibration import DifficultyCalibration
 from medleak.attacks.membership.yeom import Yeom
 from medleak.metrics.statistics.roc import auc
@@ -12,7 +11,8 @@ from medleak.testing import membership_world
 
 
 def losses(release, challenge):
-    return -true_log_probability(release.scores(challenge.x), challenge.y).sum(axis=1)
+    task = multilabel if challenge.y.ndim == 2 else multiclass
+    return -task.true_log_probability(release.scores(challenge.x), challenge.y).sum(axis=1)
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])

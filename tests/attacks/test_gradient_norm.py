@@ -3,7 +3,16 @@ import pytest
 import torch
 from torch import nn
 
-from medleak.api import Challenge, Knowledge, ProblemSpec, Records, Release, Shadow
+from medleak.api import (
+    Challenge,
+    Knowledge,
+    ProblemSpec,
+    Records,
+    Release,
+    Shadow,
+    multiclass,
+    multilabel,
+)
 from medleak.attacks._whitebox import gradient_squares
 from medleak.attacks.membership.gradient_norm import GradientNorm
 from medleak.metrics.statistics.roc import auc
@@ -30,14 +39,15 @@ def closed_form(layer, x, y):
     return (residual**2).sum(axis=1), (x.astype(np.float64) ** 2).sum(axis=1)
 
 
-@pytest.mark.parametrize("multilabel", [False, True])
-def test_closed_form_of_a_linear_model(multilabel):
+@pytest.mark.parametrize("several", [False, True])
+def test_closed_form_of_a_linear_model(several):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((150, 5)).astype(np.float32)
-    y = rng.integers(0, 2, (150, 3)) if multilabel else rng.integers(0, 3, 150)
+    y = rng.integers(0, 2, (150, 3)) if several else rng.integers(0, 3, 150)
     layer = linear()
     residual, length = closed_form(layer, x, y)
-    squares = gradient_squares(layer, x, y)
+    task = multilabel if several else multiclass
+    squares = gradient_squares(layer, x, y, task=task)
     assert np.allclose(squares, np.stack([residual * length, residual], axis=1), rtol=1e-12)
 
 
@@ -47,7 +57,7 @@ def test_a_record_known_by_heart_keeps_its_digits():
         layer.weight.copy_(torch.tensor([[-30.0] * 5, [30.0] * 5]))
         layer.bias.zero_()
     x = np.array([[0.08] * 5, [0.09] * 5], dtype=np.float32)  # 1 - p_y of 4e-11 and 2e-12
-    squares = gradient_squares(layer, x, np.array([1, 1]))[:, 1]
+    squares = gradient_squares(layer, x, np.array([1, 1]), task=multiclass)[:, 1]
     margin = 60 * x.astype(np.float64).sum(axis=1)
     assert np.allclose(np.sqrt(squares), np.sqrt(2) * np.exp(-margin), rtol=1e-4)
 
@@ -84,7 +94,7 @@ def test_gradients_are_autograds_record_by_record(make):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = make().eval()
-    squares = gradient_squares(network, x, y)
+    squares = gradient_squares(network, x, y, task=multiclass)
     assert np.allclose(squares, one_by_one(network, x, y), rtol=1e-9)
 
 

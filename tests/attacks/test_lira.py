@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from medleak.api import ConfigError, Release, Shadow
-from medleak.attacks._kernels import logit_score
+from medleak.api import ConfigError, Release, Shadow, multiclass
 from medleak.attacks.membership import lira
 from medleak.attacks.membership._sides import Sides
 from medleak.attacks.membership.lira import LiRA
@@ -100,10 +99,10 @@ def test_auto_gives_each_record_its_variance_from_64_shadows():
 def test_offline_reads_only_shadows_without_the_record():
     release, challenge, _, knowledge = membership_world(leak=2.0, n=80, n_shadows=12)
     scores = LiRA(mode="offline", queries="identity").execute(release, challenge, knowledge).scores
-    phi = logit_score(release.scores(challenge.x), challenge.y)[:, 0]
+    phi = multiclass.logit_score(release.scores(challenge.x), challenge.y)[:, 0]
     out = [[] for _ in range(80)]
     for shadow in knowledge.shadows:
-        values = logit_score(shadow.release.scores(challenge.x), challenge.y)[:, 0]
+        values = multiclass.logit_score(shadow.release.scores(challenge.x), challenge.y)[:, 0]
         for i in np.flatnonzero(~shadow.member):
             out[i].append(values[i])
     sigma = np.sqrt(sum(np.var(o) * len(o) for o in out) / sum(len(o) - 1 for o in out))

@@ -5,10 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from medleak.api import MedleakError, Release
-from medleak.attacks._kernels import logit_score
+from medleak.api import MedleakError, Release, multiclass, multilabel
 from medleak.attacks._whitebox import training
-from medleak.attacks.membership.loss_trajectory import LossTrajectory, fresh, soft_loss
+from medleak.attacks.membership.loss_trajectory import LossTrajectory, fresh
 from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
 
@@ -30,10 +29,14 @@ def observed_by(shadow, sent):
 def test_the_soft_loss_of_sure_targets_is_the_cross_entropy():
     z, y = torch.randn(7, 4, generator=torch.Generator().manual_seed(0)), torch.arange(7) % 4
     hard = nn.functional.cross_entropy(z, y)
-    assert torch.allclose(soft_loss(z, nn.functional.one_hot(y, 4).float()), hard)
+    assert torch.allclose(
+        multiclass.soft_losses(z, nn.functional.one_hot(y, 4).float()).mean(), hard
+    )
     labels = (torch.arange(28).reshape(7, 4) % 3 == 0).float()
     hard = nn.functional.binary_cross_entropy_with_logits(z, labels, reduction="sum") / 7
-    assert torch.allclose(soft_loss(z, torch.stack([1 - labels, labels], dim=-1)), hard)
+    assert torch.allclose(
+        multilabel.soft_losses(z, torch.stack([1 - labels, labels], dim=-1)).mean(), hard
+    )
 
 
 def test_a_student_comes_to_answer_as_its_teacher():
@@ -43,8 +46,8 @@ def test_a_student_comes_to_answer_as_its_teacher():
     towards = np.exp(release.scores(knowledge.auxiliary.x))
     answers = attack._distilled(towards, knowledge.auxiliary.x, challenge.x, seed=1)
     teacher = release.scores(challenge.x)
-    gaps = [np.abs(logit_score(torch.tensor(z).log_softmax(1).numpy(), challenge.y)
-                   - logit_score(teacher, challenge.y)).mean() for z in answers]  # fmt: skip
+    gaps = [np.abs(multiclass.logit_score(torch.tensor(z).log_softmax(1).numpy(), challenge.y)
+                   - multiclass.logit_score(teacher, challenge.y)).mean() for z in answers]  # fmt: skip
     assert len(gaps) == 60
     assert gaps[-1] < gaps[0] / 4
 
@@ -57,7 +60,9 @@ def test_a_trajectory_ends_with_the_release_itself():
         attack._trajectory(release, knowledge.auxiliary, challenge.records, s) for s in (1, 2)
     )
     assert one.shape == (60, 4)
-    assert np.array_equal(one[:, -1], logit_score(release.scores(challenge.x), challenge.y)[:, 0])
+    assert np.array_equal(
+        one[:, -1], multiclass.logit_score(release.scores(challenge.x), challenge.y)[:, 0]
+    )
     assert np.array_equal(one[:, -1], two[:, -1])
     assert not np.isclose(one[:, :3], two[:, :3]).any(axis=0).all()
     again = attack._trajectory(release, knowledge.auxiliary, challenge.records, 1)

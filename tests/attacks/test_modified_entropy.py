@@ -3,9 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medleak.api import Challenge, Knowledge, MedleakError, ProblemSpec, Records, Release, Shadow
-from medleak.attacks._kernels import modified_entropy
-from medleak.attacks.membership.modified_entropy import ModifiedEntropy, classes, thresholds
+from medleak.api import (
+    Challenge,
+    Knowledge,
+    MedleakError,
+    ProblemSpec,
+    Records,
+    Release,
+    Shadow,
+    multiclass,
+    multilabel,
+)
+from medleak.attacks.membership.modified_entropy import ModifiedEntropy, thresholds
 from medleak.testing import membership_world
 
 
@@ -38,7 +47,9 @@ def test_scores_by_hand():
 def test_without_shadows_the_entropy_alone():
     release, challenge, _, knowledge = membership_world(leak=2.0, n=50, n_shadows=0)
     scores = ModifiedEntropy().execute(release, challenge, knowledge).scores
-    assert np.allclose(scores, -modified_entropy(release.scores(challenge.x), challenge.y)[:, 0])
+    assert np.allclose(
+        scores, -multiclass.modified_entropy(release.scores(challenge.x), challenge.y)[:, 0]
+    )
 
 
 def test_a_class_without_both_sides_takes_the_threshold_of_all():
@@ -48,8 +59,8 @@ def test_a_class_without_both_sides_takes_the_threshold_of_all():
 
 
 def test_classes_of_labels_are_label_and_value():
-    assert classes(np.array([[0, 1], [1, 0]])).tolist() == [[0, 3], [1, 2]]
-    assert classes(np.array([2, 0])).tolist() == [[2], [0]]
+    assert multilabel.classes(np.array([[0, 1], [1, 0]])).tolist() == [[0, 3], [1, 2]]
+    assert multiclass.classes(np.array([2, 0])).tolist() == [[2], [0]]
 
 
 def test_auxiliary_pool_reads_auxiliary_records_only():

@@ -14,6 +14,7 @@ from medleak.api import (
     Observation,
     ProblemSpec,
     Records,
+    multiclass,
     replace,
 )
 from medleak.attacks._whitebox import gradient_cosines
@@ -179,9 +180,9 @@ def test_cosines_are_those_of_the_entries_told():
     model, some, others = network(MLP, hidden=8), records(4, 6), records(10, 7)
     whole = message(model, records(5, 8))
     seen = encrypted(whole, 0.6, "first")
-    found = gradient_cosines(copy.deepcopy(model), some, [seen.update], others, hidden=seen.hidden)[
-        :, 0
-    ]
+    found = gradient_cosines(
+        copy.deepcopy(model), some, [seen.update], others, hidden=seen.hidden, task=multiclass
+    )[:, 0]
     told = np.concatenate([seen.readable(name).ravel() for name in seen.update])
 
     def left(some):

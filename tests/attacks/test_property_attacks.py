@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from medleak.api import Knowledge, ProblemSpec, PropertyChallenge, Records, Release, Shadow
+from medleak.api import (
+    Knowledge,
+    ProblemSpec,
+    PropertyChallenge,
+    Records,
+    Release,
+    Shadow,
+    multiclass,
+)
 from medleak.attacks.property.neuron_sets import NeuronSets, invariants
 from medleak.attacks.property.score_property import ScoreProperty, confidence
 
@@ -136,8 +144,8 @@ def test_only_those_asked_count_and_nobody_is_nought():
     records = Records(x, np.array([1, 0, 1]), np.arange(3))
     release = answering(np.random.default_rng(0), 2.0)
     own = x[:, 0] > 0
-    everybody = confidence(release, records, own, np.ones(3, bool))
-    fewer = confidence(release, records, own, np.array([True, False, True]))
+    everybody = confidence(release, records, own, np.ones(3, bool), task=multiclass)
+    fewer = confidence(release, records, own, np.array([True, False, True]), task=multiclass)
     assert everybody.shape == (8,)
     assert fewer[0] == 0.0  # no woman of the first class is left
     assert fewer[2] == everybody[2]

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medleak.api import ConfigError, MedleakError, Release
-from medleak.attacks._kernels import relative_rank, tempered_probability
+from medleak.api import ConfigError, MedleakError, Release, multiclass
+from medleak.attacks._kernels import relative_rank
 from medleak.attacks.membership._sides import Side
 from medleak.attacks.membership.rmia import (
     DEFAULT_A,
@@ -19,7 +19,7 @@ from medleak.testing import membership_world
 
 
 def probabilities(release, records):
-    return tempered_probability(release.scores(records.x), records.y, temperature=2.0)
+    return multiclass.tempered_probability(release.scores(records.x), records.y, temperature=2.0)
 
 
 def brute_force_offline(experiment, a, gamma):

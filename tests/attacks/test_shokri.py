@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from medleak.api import MedleakError, Release
+from medleak.api import MedleakError, ProblemSpec, Release
 from medleak.attacks.membership.shokri import Shokri, features, log_odds
 from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
+
+PROBLEM = ProblemSpec(50, 50, 1, (1, 8, 8), 3)
 
 
 def null_slack(n):
@@ -16,10 +18,10 @@ def null_slack(n):
 
 def test_features_are_the_true_outcome_then_the_others_sorted():
     log_p = np.log([[0.2, 0.5, 0.1, 0.2], [0.1, 0.2, 0.3, 0.4]])
-    found = np.exp(features(log_p, np.array([2, 3]), top=4, floor=-100))[:, 0]
+    found = np.exp(features(log_p[:, None], np.array([[2], [3]]), top=4, floor=-100))[:, 0]
     assert np.allclose(found, [[0.1, 0.5, 0.2, 0.2], [0.4, 0.3, 0.2, 0.1]])
-    assert features(log_p, np.array([2, 3]), top=2, floor=-100).shape == (2, 1, 2)
-    assert features(log_p, np.array([2, 3]), top=1, floor=-100).shape == (2, 1, 1)
+    assert features(log_p[:, None], np.array([[2], [3]]), top=2, floor=-100).shape == (2, 1, 2)
+    assert features(log_p[:, None], np.array([[2], [3]]), top=1, floor=-100).shape == (2, 1, 1)
     assert features(log_p.reshape(2, 2, 2), np.array([[0, 1], [1, 1]]), top=9, floor=-9).shape == (2, 2, 2)  # fmt: skip
 
 
@@ -29,7 +31,8 @@ def test_features_do_not_depend_on_how_the_other_outcomes_are_numbered():
     order = rng.permutation(6)
     renamed = np.argsort(order)[y]
     assert np.array_equal(
-        features(log_p[:, order], renamed, top=4, floor=-9), features(log_p, y, top=4, floor=-9)
+        features(log_p[:, None, order], renamed[:, None], top=4, floor=-9),
+        features(log_p[:, None], y[:, None], top=4, floor=-9),
     )
 
 
@@ -69,7 +72,9 @@ def test_the_audited_membership_has_no_part():
     one = attack.execute(release, challenge, knowledge).scores
     two = attack.execute(other, challenge, knowledge).scores
     seen = attack._examples(challenge, -100.0)
-    vectors = features(other.scores(challenge.x), challenge.y, top=10, floor=-100.0)[:, 0]
+    vectors = features(
+        other.scores(challenge.x)[:, None], challenge.y[:, None], top=10, floor=-100.0
+    )[:, 0]
     assert np.array_equal(two, attack._odds(seen, vectors, challenge.y))
     assert not np.array_equal(one, two)
 
@@ -90,8 +95,8 @@ def test_rounded_scores_are_finite():
 
 
 def test_refusals_faults_and_missing_records():
-    assert Shokri().incompatibilities(None, {"n_shadows": 1}) == []
-    assert len(Shokri().incompatibilities(None, {})) == 1
+    assert Shokri().incompatibilities(PROBLEM, {"n_shadows": 1}) == []
+    assert len(Shokri().incompatibilities(PROBLEM, {})) == 1
     assert Shokri().invalid_parameters() == []
     assert len(Shokri(top=0, least_per_class=True, max_fit="9").invalid_parameters()) == 3
     experiment = membership_world(leak=1.0, n=40, n_shadows=2, pool="auxiliary")

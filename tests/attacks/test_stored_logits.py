@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from medleak.api import Challenge, Knowledge, ProblemSpec, Records, Release, Shadow
+from medleak.api import Challenge, Knowledge, ProblemSpec, Records, Release, Shadow, task_of
 from medleak.attacks.membership.lira import LiRA
 from medleak.attacks.membership.rmia import RMIA
-from medleak.training.stored_model import log_probabilities
 
 N, M, K, Q, C = 30, 25, 40, 18, 3
 
@@ -17,18 +16,18 @@ N, M, K, Q, C = 30, 25, 40, 18, 3
 class Stored:
     """Float32 logits ``(Q N + M, C)`` of a model, answered in the order in which attacks ask."""
 
-    def __init__(self, logits, *, multilabel):
-        self.logits, self.multilabel, self.next = logits, multilabel, 0
+    def __init__(self, logits, *, task):
+        self.logits, self.task, self.next = logits, task, 0
 
     def __call__(self, x):
         start, self.next = self.next, self.next + len(x)
-        return log_probabilities(self.logits[start : self.next], multilabel=self.multilabel)
+        return self.task.log_probabilities(self.logits[start : self.next])
 
 
 class ExperimentData:
     def __init__(self, task):
         rng = np.random.default_rng(5)
-        self.multilabel = task == "multilabel"
+        self.task, self.multilabel = task, task == "multilabel"
         shape = (N + M, C) if self.multilabel else (N + M,)
         self.y = rng.integers(0, 2 if self.multilabel else C, shape)
         self.member = rng.random((K + 1, N)) < 0.5  # the last model is the target
@@ -46,14 +45,14 @@ class ExperimentData:
         shadows = [
             Shadow(self.member[k], np.zeros(M, dtype=bool), self.release(k)) for k in range(K)
         ]
-        task = "multilabel" if self.multilabel else "multiclass"
+        task = self.task
         problem = ProblemSpec(N // 2, N // 2, 1, (1, 2, 2), C, task)
         knowledge = Knowledge(problem, auxiliary=parts[1], shadows=shadows)
         challenge = Challenge(parts[0], np.full(N, "natural"))
         return attack.execute(self.release(K), challenge, knowledge).scores
 
     def release(self, k):
-        return Release({"scores": Stored(self.logits[k], multilabel=self.multilabel)})
+        return Release({"scores": Stored(self.logits[k], task=task_of(self.task))})
 
     def phi(self, k, q, i):
         """One logit score per label, from the logits alone."""

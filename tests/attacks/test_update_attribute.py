@@ -14,6 +14,7 @@ from medleak.api import (
     ProblemSpec,
     Records,
     Release,
+    multiclass,
 )
 from medleak.attacks._whitebox import gradients
 from medleak.attacks.attribute.update_attribute import UpdateAttribute
@@ -101,7 +102,7 @@ def test_no_message_is_no_attack():
 
 def test_gradients_of_records_add_up_to_that_of_their_batch():
     some, _ = people(5, 0.0, 4)
-    rows = gradients(network(None), some)
+    rows = gradients(network(None), some, task=multiclass)
     whole = np.concatenate([g.ravel() for g in gradient(some).values()])
     assert np.allclose(rows.mean(axis=0), whole, atol=1e-6)
 

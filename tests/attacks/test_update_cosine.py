@@ -12,6 +12,7 @@ from medleak.api import (
     ProblemSpec,
     Records,
     Release,
+    multiclass,
 )
 from medleak.attacks._whitebox import gradient_cosines
 from medleak.attacks.membership.update_cosine import UpdateCosine
@@ -67,7 +68,7 @@ def auc(scores, member):
 def test_cosines_equal_plain_projections():
     some, others = records(5, 1), records(30, 6)
     update = gradient(network(None), records(7, 2))
-    found = gradient_cosines(network(None), some, [update], others)[:, 0]
+    found = gradient_cosines(network(None), some, [update], others, task=multiclass)[:, 0]
 
     def flat(arrays):
         return np.concatenate([array.ravel() for array in arrays.values()]).astype(float)

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from medleak.api import ProblemSpec, Release
+from medleak.api import ProblemSpec, Release, multiclass
 from medleak.defenses.aggregate.ckks_aggregation import CKKSAggregation
 from medleak.defenses.aggregate.mpc_aggregation import MPCAggregation
 from medleak.defenses.serve.encrypted_inference import EncryptedInference
 from medleak.defenses.serve.mpc_inference import MPCInference
 from medleak.targets.architectures.he_cnn import HECNN, HEMLP
-from medleak.training.stored_model import log_probabilities
 
 pytestmark = pytest.mark.bench
 SHAPE, CLASSES, QUERIES, CLIENTS = (1, 28, 28), 9, 10, 3
@@ -44,7 +43,7 @@ def test_encrypted_inference(benchmark, defense, cls):
 
     def scores(x):
         with torch.no_grad():
-            return log_probabilities(model(torch.from_numpy(x)).numpy())
+            return multiclass.log_probabilities(model(torch.from_numpy(x)).numpy())
 
     weights = {name: array.numpy() for name, array in model.state_dict().items()}
     release = Release({"scores": scores, "weights": weights})

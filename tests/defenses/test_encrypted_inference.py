@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from medleak.api import ConfigError, Hidden, MedleakError, ProblemSpec, Release
+from medleak.api import ConfigError, Hidden, MedleakError, ProblemSpec, Release, task_of
 from medleak.defenses.serve._square_networks import Linear, SquareNetwork, averages, read
 from medleak.defenses.serve.encrypted_inference import EncryptedInference
 from medleak.defenses.serve.label_only import LabelOnly
 from medleak.defenses.serve.mpc_inference import MPCInference
 from medleak.targets.architectures.he_cnn import HECNN, HEMLP
 from medleak.targets.architectures.mlp import MLP
-from medleak.training.stored_model import log_probabilities
 
 SMALL = (1, 10, 10)
 
@@ -45,13 +44,13 @@ def mpyc():
         pytest.skip("the extra 'mpc' is not installed")
 
 
-def release(model, *, multilabel=False):
+def release(model, *, task="multiclass"):
     """What a run releases: log-probabilities by torch in float32, and the state of the model."""
 
     def scores(x):
         x = torch.from_numpy(x.astype(np.float32) / (255 if x.dtype == np.uint8 else 1))
         with torch.no_grad():
-            return log_probabilities(model(x).numpy(), multilabel=multilabel)
+            return task_of(task).log_probabilities(model(x).numpy())
 
     weights = {name: array.numpy() for name, array in model.state_dict().items()}
     return Release({"scores": scores, "labels": lambda x: scores(x).argmax(-1), "weights": weights})
@@ -69,7 +68,7 @@ def case(cls=HECNN, shape=SMALL, outputs=2, hidden=8, **options):
         for parameter in model.parameters():
             parameter.mul_(1.5)
     x = np.random.default_rng(0).random((6, *shape), dtype=np.float32)
-    made = release(model, multilabel=task == "multilabel")
+    made = release(model, task=task)
     return made, problem(shape, outputs, task), x
 
 
@@ -84,7 +83,9 @@ def test_the_network_that_is_read_is_the_one_that_is_served(cls, shape):
     served, _, x = case(cls, shape, outputs=3, hidden=16)
     network = read(served.weights, shape)
     logits = network.plain(network.entries(x))
-    assert log_probabilities(logits) == pytest.approx(served.scores(x), abs=1e-5)
+    assert task_of("multiclass").log_probabilities(logits) == pytest.approx(
+        served.scores(x), abs=1e-5
+    )
     assert len(network.layers) == (3 if cls is HECNN else 2)
     if len(shape) == 3:
         pixels = np.round(x * 255).astype(np.uint8)

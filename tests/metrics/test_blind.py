@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from medleak.api import Records
+from medleak.api import Records, multilabel
 from medleak.metrics.blind import blind_auc
 
 
@@ -68,7 +68,7 @@ def test_tables_multilabel_and_colour():
     table = rng.normal(size=(300, 10)).astype(np.float32)
     table[member, 3] += 1.5
     y = rng.integers(0, 2, (300, 3))
-    assert blind_auc(Records(table, y, np.arange(300)), member).low > 0.6
+    assert blind_auc(Records(table, y, np.arange(300)), member, task=multilabel).low > 0.6
     colour = rng.random((300, 3, 30, 31)).astype(np.float32)
     assert blind_auc(Records(colour, y, np.arange(300)), member).low < 0.5
 
