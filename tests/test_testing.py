@@ -176,7 +176,7 @@ def test_other_goals_are_checked_without_a_world():
 
 LOSS = """
     import numpy as np
-    from medleak.api import Attack, ThreatModel
+    from medleak.api import Attack, ThreatModel, task_of
 
     ACCESS = "scores"
 

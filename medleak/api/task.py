@@ -21,7 +21,7 @@ from medleak.api.errors import ConfigError
 FLOOR = scores.FLOOR
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)  # by class: there is nothing else in it
 class Task(ABC):
     """Base of every task: frozen, without state, free of torch until a loss is computed.
 
@@ -44,6 +44,10 @@ class Task(ABC):
     one_class: ClassVar[bool] = False
     spatial: ClassVar[bool] = False
     utility: ClassVar[tuple[str, ...]]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refused, in subclasses too: one object serves every run."""
+        raise AttributeError(f"a task has no state: '{name}' cannot be set")
 
     # ------------------------------------------------------------------ labels
 

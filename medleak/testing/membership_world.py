@@ -37,7 +37,8 @@ N_OUTPUTS = 3
 class _Model:
     """A smooth linear model that adds `leak` to the true logit of the records it was fitted on.
 
-    It knows its records by the mean of each row of pixels, so that mirror images leak as well.
+    It knows its records by the mean of each row of pixels, so that mirror images leak as well; where labels
+    lie on the pixels, by that of each column, because the mirror image has another label.
     """
 
     weight: np.ndarray
@@ -47,7 +48,7 @@ class _Model:
     shape: tuple[int, ...]
 
     def scores(self, x: np.ndarray) -> np.ndarray:
-        marks = _marks(x)
+        marks = _marks(x, self.task.spatial)
         distance = (
             (marks**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * marks @ self.centres.T
         )
@@ -73,14 +74,16 @@ def _features(x: np.ndarray) -> np.ndarray:
     return _standardised(x).reshape(len(x), int(np.prod(x.shape[1:])))
 
 
-def _marks(x: np.ndarray) -> np.ndarray:
+def _marks(x: np.ndarray, spatial: bool) -> np.ndarray:
+    """By what a model knows its records; mirror images alike, but where labels are mirrored as well."""
     values = _standardised(x)
-    return values.mean(axis=-1).reshape(len(x), x.shape[1] * x.shape[2]) if x.ndim == 4 else values
+    return values.mean(axis=-2 if spatial else -1).reshape(len(x), -1) if x.ndim == 4 else values
 
 
 def _network(
     in_shape: tuple[int, ...],
     out_shape: tuple[int, ...],
+    spatial: bool,
     members: int,
     weights: Mapping[str, np.ndarray] | None,
 ) -> Any:
@@ -103,7 +106,8 @@ def _network(
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             values = (x - 0.5) * np.sqrt(12)
-            marks = values.mean(dim=-1).flatten(1) if values.ndim == 4 else values
+            image = values.ndim == 4
+            marks = values.mean(dim=-2 if spatial else -1).flatten(1) if image else values
             distance = (
                 (marks**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * marks @ self.centres.T
             )
@@ -111,7 +115,8 @@ def _network(
             answer = self.head(torch.cat([values.flatten(1), bumps], dim=1))
             return answer.reshape(len(x), *out_shape)
 
-    marks = int(np.prod(in_shape[:2]))
+    sides = in_shape[:1] + in_shape[2:] if spatial else in_shape[:2]
+    marks = int(np.prod(sides))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Network(marks, members if weights is None else len(weights["centres"]))
@@ -140,7 +145,7 @@ class _World:
         pull = self.task.towards(y, N_OUTPUTS).reshape(len(y), self.base.shape[1])
         noise = 0.3 * rng.standard_normal(self.base.shape) / np.sqrt(len(self.base))
         order = rng.permutation(len(y))
-        centres = _marks(records.x[member])[order]
+        centres = _marks(records.x[member], self.task.spatial)[order]
         if not self.leak:
             centres = rng.standard_normal(centres.shape)  # else the weights would tell
         leaks = self.leak * pull[order]
@@ -225,7 +230,7 @@ def membership_world(
         pool=pool,
         rng=np.random.default_rng([seed, 2]),
         reference=world.model(1, pool),
-        network=partial(_network, in_shape, shape, n // 2),
+        network=partial(_network, in_shape, shape, asked.spatial, n // 2),
     )
     challenge = Challenge(world.challenge, np.full(n, "natural"))
     return target.release, challenge, MembershipTruth(target.member), knowledge

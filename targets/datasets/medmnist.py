@@ -9,7 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from medleak.api import ConfigError, DataError, Dataset, DatasetSource, Records
+from medleak.api import (
+    ConfigError,
+    DataError,
+    Dataset,
+    DatasetSource,
+    Records,
+    multiclass,
+    multilabel,
+)
 from medleak.core.keys import array_digest, lasting_digest
 from medleak.core.suggestions import unknown
 from medleak.targets.datasets._files import VARIABLE, data_root, file_digest, locate
@@ -75,7 +83,7 @@ class MedMNIST(DatasetSource):
             fingerprint=lasting_digest(
                 ["medmnist", self.version, self._stem, array_digest(x, y, source)]
             ),
-            task="multilabel" if facts.multilabel else "multiclass",
+            task=(multilabel if facts.multilabel else multiclass).name,
             patients_known=False,
             citation=f"{CITATION}; {facts.licence}",
             note=note,

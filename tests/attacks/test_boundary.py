@@ -174,6 +174,6 @@ def test_a_planted_leak_is_found_from_labels_alone_and_nothing_else():
 
 def test_refusals_and_faults():
     problem = membership_world(leak=0, n=4, n_shadows=0, task="multilabel")[3].problem
-    assert "multi-label" in BoundaryDistance().incompatibilities(problem, {})[0]
+    assert "one class" in BoundaryDistance().incompatibilities(problem, {})[0]
     assert BoundaryDistance().invalid_parameters() == []
     assert len(BoundaryDistance(queries=LEAST - 1, evaluations=0).invalid_parameters()) == 2

@@ -70,7 +70,7 @@ def test_tables_multilabel_and_colour():
     y = rng.integers(0, 2, (300, 3))
     assert blind_auc(Records(table, y, np.arange(300)), member, task=multilabel).low > 0.6
     colour = rng.random((300, 3, 30, 31)).astype(np.float32)
-    assert blind_auc(Records(colour, y, np.arange(300)), member).low < 0.5
+    assert blind_auc(Records(colour, y, np.arange(300)), member, task=multilabel).low < 0.5
 
 
 def test_too_few_patients_is_not_measured():

@@ -22,9 +22,8 @@ class Good(Attack):
 
     def confidence(self, release, challenge):
         log_p = release.scores(challenge.x)
-        if challenge.y.ndim == 2:
-            return np.take_along_axis(log_p, challenge.y[..., None], axis=2).sum(axis=(1, 2))
-        return log_p[np.arange(len(challenge)), challenge.y]
+        own = np.take_along_axis(log_p, challenge.y[..., None], axis=-1)
+        return own.reshape(len(challenge), -1).sum(axis=1)
 
 
 def only(problems, *words):
