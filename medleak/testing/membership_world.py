@@ -37,8 +37,9 @@ N_OUTPUTS = 3
 class _Model:
     """A smooth linear model that adds `leak` to the true logit of the records it was fitted on.
 
-    It knows its records by the mean of each row of pixels, so that mirror images leak as well; where labels
-    lie on the pixels, by that of each column, because the mirror image has another label.
+    It knows its records by the mean of each row of pixels, so that mirror images leak as well. Where labels
+    lie on the pixels it knows them by that of each column, and answers a mirror image with the mirrored
+    answer.
     """
 
     weight: np.ndarray
@@ -48,12 +49,18 @@ class _Model:
     shape: tuple[int, ...]
 
     def scores(self, x: np.ndarray) -> np.ndarray:
+        z = self._logits(x)
+        if self.task.spatial:
+            z = z + self._logits(x[..., ::-1])[..., ::-1]
+        return self.task.log_probabilities(z)
+
+    def _logits(self, x: np.ndarray) -> np.ndarray:
         marks = _marks(x, self.task.spatial)
         distance = (
             (marks**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * marks @ self.centres.T
         )
         z = _features(x) @ self.weight + np.exp(-np.maximum(distance, 0) / WIDTH) @ self.pull
-        return self.task.log_probabilities(z.reshape(len(x), *self.shape))
+        return z.reshape(len(x), *self.shape)
 
     def release(self) -> Release:
         head = np.concatenate([self.weight, self.pull]).T
@@ -75,9 +82,10 @@ def _features(x: np.ndarray) -> np.ndarray:
 
 
 def _marks(x: np.ndarray, spatial: bool) -> np.ndarray:
-    """By what a model knows its records; mirror images alike, but where labels are mirrored as well."""
+    """By what a model knows its records: means of rows of pixels, of columns, or a table's own values."""
     values = _standardised(x)
-    return values.mean(axis=-2 if spatial else -1).reshape(len(x), -1) if x.ndim == 4 else values
+    means = values.mean(axis=-2 if spatial else -1) if x.ndim == 4 else values
+    return means.reshape(len(x), int(np.prod(means.shape[1:])))
 
 
 def _network(
@@ -105,6 +113,10 @@ def _network(
             nn.init.normal_(self.centres)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
+            z = self.logits(x)
+            return z + self.logits(x.flip(-1)).flip(-1) if spatial else z
+
+        def logits(self, x: torch.Tensor) -> torch.Tensor:
             values = (x - 0.5) * np.sqrt(12)
             image = values.ndim == 4
             marks = values.mean(dim=-2 if spatial else -1).flatten(1) if image else values
