@@ -23,6 +23,10 @@ from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "tests" / "versions.json"
 BENCH = {
+    "medleak.api.answers": MEASURE_VERSION,
+    "medleak.api.scores": BENCH_VERSION,
+    "medleak.api.task": BENCH_VERSION,
+    "medleak.api.tasks": BENCH_VERSION,
     "medleak.engine.validity": MEASURE_VERSION,
     "medleak.data.experiment": BENCH_VERSION,
     "medleak.goals.attribute.goal": MEASURE_VERSION,
