@@ -92,6 +92,16 @@ class Phantom(DatasetSource):
             citation="simulated head slices, made by medleak",
         )
 
+    def lesions(self) -> np.ndarray:
+        """Share of its contrast that the lesion has in each pixel, float32 ``(N, size, size)``; 0 without one."""
+        patients = _patients(self.n_patients, self.seed, self.difficulty)
+        least, most = self.scans_per_patient
+        scans = _scans(patients, least, most, self.seed)
+        found = np.empty((len(scans.patient), self.size, self.size), np.float32)
+        for chunk in _chunks(len(found), self.size):
+            found[chunk] = _lesion(patients, scans, chunk, self.size)
+        return found
+
     def _check(self) -> None:
         scans = self.scans_per_patient
         whole = isinstance(scans, Sequence) and all(type(n) is int for n in scans)

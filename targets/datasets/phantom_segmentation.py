@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from medleak.api import Dataset, segmentation
 from medleak.core.keys import array_digest, digest
-from medleak.targets.datasets import phantom
 from medleak.targets.datasets.phantom import Phantom
 
 EDGE = 0.5
@@ -36,7 +36,7 @@ class PhantomSegmentation(Phantom):
         self,
         *,
         n_patients: int = 800,
-        scans_per_patient: tuple[int, int] = (1, 3),
+        scans_per_patient: Sequence[int] = (1, 3),
         size: int = 28,
         seed: int = 0,
         difficulty: float = 0.3,
@@ -53,7 +53,7 @@ class PhantomSegmentation(Phantom):
 
     def load(self) -> Dataset:
         whole = super().load()
-        records = replace(whole.records, y=self._masks())
+        records = replace(whole.records, y=(self.lesions() >= EDGE).astype(np.int64))
         kept = whole.records.y == 1 if self.lesions_only else np.ones(len(records), dtype=bool)
         records = records.take(kept)
         return replace(
@@ -67,16 +67,6 @@ class PhantomSegmentation(Phantom):
                 [whole.fingerprint, self.version, self.lesions_only, array_digest(records.y)]
             ),
         )
-
-    def _masks(self) -> np.ndarray:
-        """Lesion of every scan, ``(N, size, size)`` int64."""
-        patients = phantom._patients(self.n_patients, self.seed, self.difficulty)
-        least, most = self.scans_per_patient
-        scans = phantom._scans(patients, least, most, self.seed)
-        y = np.empty((len(scans.patient), self.size, self.size), dtype=np.int64)
-        for chunk in phantom._chunks(len(y), self.size):
-            y[chunk] = phantom._lesion(patients, scans, chunk, self.size) >= EDGE
-        return y
 
 
 __all__ = ["PhantomSegmentation"]
