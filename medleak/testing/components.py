@@ -28,15 +28,12 @@ from medleak.api import (  # fmt: skip
     ThreatModel,
     Trainer,
     View,
-    multiclass,
-    task_of,
 )
 from medleak.config.instantiate import build, static
 from medleak.testing.attack_check import AttackCheck
 from medleak.testing.contract import attempt, generic, made_from, strings
 from medleak.testing.membership_world import membership_world
 from medleak.testing.parts import (
-    SHAPES,
     check_dataset,
     check_metric,
     check_model,

@@ -19,7 +19,6 @@ from medleak.api import (
     Output,
     Reconstructions,
     ReconstructionTruth,
-    task_of,
 )
 from medleak.api.data import pixels
 from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sample
