@@ -7,7 +7,7 @@ import pytest
 
 from medleak import cli
 from medleak.api import SLOTS
-from medleak.cli import NEW
+from medleak.cli.arguments import NEW
 from medleak.cli.new import TEMPLATES
 from medleak.config import plugins
 

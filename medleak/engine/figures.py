@@ -27,9 +27,7 @@ def figures(metrics: Mapping[str, Metric], sample: Sample) -> dict[str, Any]:
     found: dict[str, Any] = {
         "leakage": {name: metric(answer, truth) for name, metric in metrics.items()},
         "ceilings": bounds,
-        "violations": tuple(
-            name for name, metric in metrics.items() if _violated(metric, sample, bounds[name])
-        ),
+        "violations": violations(metrics, sample, bounds),
         "baselines": {
             prior: {name: metric(guess, truth) for name, metric in metrics.items()}
             for prior, guess in others.items()
@@ -56,11 +54,16 @@ def _upper_bound(metric: Metric, sample: Sample) -> float | None:
     return metric.upper_bound(sample.guarantees, sample.prior(metric))
 
 
-def _violated(metric: Metric, sample: Sample, bound: float | None) -> bool:
-    if bound is None:
-        return False
-    low = metric.lower_bound(sample.answer, sample.truth, VIOLATION_LEVEL)
-    return low is not None and low > bound
+def violations(
+    metrics: Mapping[str, Metric], sample: Sample, bounds: Mapping[str, float | None]
+) -> tuple[str, ...]:
+    """Metrics whose one-sided 99.9% lower bound lies above their upper bound; never a point estimate."""
+    found = []
+    for name, metric in metrics.items():
+        if (bound := bounds[name]) is not None:
+            low = metric.lower_bound(sample.answer, sample.truth, VIOLATION_LEVEL)
+            found += [name] if low is not None and low > bound else []
+    return tuple(found)
 
 
 def _excesses(metrics: Mapping[str, Metric], sample: Sample) -> dict[str, Estimate]:

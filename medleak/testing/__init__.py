@@ -1,4 +1,4 @@
-"""The contract of plugins: `check_attack`, `check_defense`, `check_target`, and a synthetic world.
+"""The contract of plugins: a check for each kind of component, and a synthetic world.
 
 Each check returns problems, one line each; none means that the plugin passes::
 
@@ -6,7 +6,24 @@ Each check returns problems, one line each; none means that the plugin passes::
         assert check_attack(MyAttack()) == []
 """
 
-from medleak.testing.components import check_attack, check_defense, check_target
+from medleak.testing.components import (
+    check_attack,
+    check_dataset,
+    check_defense,
+    check_metric,
+    check_model,
+    check_recipe,
+    check_target,
+)
 from medleak.testing.membership_world import membership_world
 
-__all__ = ["check_attack", "check_defense", "check_target", "membership_world"]
+__all__ = [
+    "check_attack",
+    "check_dataset",
+    "check_defense",
+    "check_metric",
+    "check_model",
+    "check_recipe",
+    "check_target",
+    "membership_world",
+]

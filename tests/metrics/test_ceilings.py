@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounded import upper_bounds, violations
 from scipy.stats import norm
 
 from medleak.api import Guarantee, MembershipScores, MembershipTruth
@@ -15,11 +16,9 @@ from medleak.metrics.membership import (
 )
 from medleak.metrics.privacy.upper_bounds import (
     applicable,
-    ceilings,
     privacy_profile,
     roof,
     tradeoff,
-    violations,
 )
 
 METRICS = {
@@ -67,7 +66,7 @@ def test_full_batch_equals_the_closed_form_and_never_lies_below(sigma, steps):
     exact = norm.cdf(norm.ppf(fpr[inside]) + mu)
     assert (tpr[inside] >= exact - 1e-9).all()
     assert np.abs(tpr[inside] - exact).max() < 1e-3
-    found = ceilings(METRICS, [promise(gaussian(1, sigma, steps))])
+    found = upper_bounds(METRICS, [promise(gaussian(1, sigma, steps))])
     assert found["auc"] == pytest.approx(norm.cdf(mu / np.sqrt(2)), abs=1e-3)
     assert found["bacc"] == pytest.approx(norm.cdf(mu / 2), abs=1e-3)
     assert found["adv"] == pytest.approx(2 * found["bacc"] - 1)
@@ -120,11 +119,11 @@ def test_pure_and_approximate_promises():
 )
 def test_what_promises_nothing_is_vacuous(guarantee):
     assert roof([guarantee]) is None
-    assert set(ceilings(METRICS, [guarantee]).values()) == {None}
+    assert set(upper_bounds(METRICS, [guarantee]).values()) == {None}
 
 
 def test_no_guarantee_is_vacuous():
-    assert set(ceilings(METRICS, []).values()) == {None}
+    assert set(upper_bounds(METRICS, []).values()) == {None}
 
 
 def test_a_ceiling_belongs_to_the_unit_and_the_adjacency():
@@ -154,7 +153,7 @@ def likelihood_ratio_game(q, sigma, steps, n, seed):
 )
 def test_the_optimal_attack_reaches_the_ceiling_and_never_violates_it(q, sigma, steps):
     mechanism = gaussian(q, sigma, steps)
-    roofs = ceilings(METRICS, [promise(mechanism)])
+    roofs = upper_bounds(METRICS, [promise(mechanism)])
     scored, secret = likelihood_ratio_game(q, sigma, steps, 100_000, 0)
     # Subsampled, the roof is the larger of two unequal directions: near, but not on, this game's AUC.
     slack = 0.006 if q == 1 else 0.02
@@ -167,7 +166,7 @@ def test_the_optimal_attack_reaches_the_ceiling_and_never_violates_it(q, sigma, 
 
 
 def test_a_broken_promise_is_found():
-    roofs = ceilings(METRICS, [promise(gaussian(1, 10.0, 1))])
+    roofs = upper_bounds(METRICS, [promise(gaussian(1, 10.0, 1))])
     scored, secret = likelihood_ratio_game(1, 0.5, 1, 400, 0)
     assert set(violations(METRICS, scored, secret, roofs)) == {"auc", "bacc", "adv", "tpr"}
     assert violations(METRICS, scored, secret, dict.fromkeys(METRICS)) == []

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bounded import upper_bounds, violations
 from scipy.optimize import brentq
 from scipy.stats import binom
 
@@ -17,7 +18,7 @@ from medleak.metrics.privacy.audit import (
 )
 from medleak.metrics.privacy.epsilon import ManyRunEpsilon
 from medleak.metrics.privacy.many_runs import _rule
-from medleak.metrics.privacy.upper_bounds import VIOLATION_LEVEL, ceilings, violations
+from medleak.metrics.privacy.upper_bounds import VIOLATION_LEVEL
 
 DELTA = 1e-5
 EPSILONS = (0.0, 1.0, 4.0)
@@ -242,7 +243,7 @@ def test_a_violation_needs_runs_enough_for_its_level():
     for runs, expected in ((42, []), (400, ["epsilon_trials"])):
         member = np.random.default_rng(0).random((runs, 3)) < 0.5
         scored, secret = sample(20.0 * member, member)
-        roofs = ceilings(metrics, promise)
+        roofs = upper_bounds(metrics, promise)
         assert roofs == {"epsilon_trials": 0.5}
         assert violations(metrics, scored, secret, roofs) == expected
     assert (

@@ -4,10 +4,10 @@ import inspect
 from pathlib import Path
 
 import pytest
+from bounded import upper_bounds, violations
 
 from medleak.api import Curve, Estimate, Metric
 from medleak.config.instantiate import load
-from medleak.metrics.privacy.upper_bounds import ceilings, violations
 
 
 class Mean(Metric):
@@ -31,7 +31,7 @@ def test_the_defaults_claim_nothing():
     assert metric.upper_bound([], 0.1) is None
     assert metric.lower_bound([1.0], None) is None
     assert (metric.label, metric.unit, metric.digits, metric.direction) == ("", "", 3, "higher")
-    assert ceilings({"mean": metric}, []) == {"mean": None}
+    assert upper_bounds({"mean": metric}, []) == {"mean": None}
     assert violations({"mean": metric}, [5.0], None, {"mean": 1.0}) == []
 
 

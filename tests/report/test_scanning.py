@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from medleak.report import scan, scanning
+from medleak.report import publish_check as scanning
+from medleak.report import scan
 
 FEW = 6
 PLAIN = re.compile(rf"(?:-?\d[\d.eE+-]*\s*[,;\n]\s*){{{FEW},}}")
