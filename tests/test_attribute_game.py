@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from medleak.api import Challenge, ConfigError, Dataset, ProblemSpec, Records
+from medleak.api import Challenge, ConfigError, Dataset, ProblemSpec, Records, Release
 from medleak.config.compose import Job
 from medleak.data.experiment import ExperimentData
 from medleak.engine import plan as grid
+from medleak.engine import scheduler
 from medleak.engine.executors import SerialExecutor
 from medleak.engine.figures import figures
 from medleak.goals.attribute.column import column_of
@@ -171,7 +172,7 @@ def rows(toy_config, tmp_path):
         jobs = [Job((), {}, config)]
         places = {"out": tmp_path / "out", "store": tmp_path / "store"}
         plan = grid.plan(jobs, metrics=metrics, name="g", **places)
-        return grid.execute(plan, executor=SerialExecutor()).rows
+        return scheduler.execute(plan, executor=SerialExecutor()).rows
 
     return go
 
@@ -251,7 +252,7 @@ def message_rows(toy_config, tmp_path):
         jobs = [Job((), {}, config)]
         places = {"out": tmp_path / "out", "store": tmp_path / "store"}
         plan = grid.plan(jobs, metrics=BLOCKS, name="g", **places)
-        return grid.execute(plan, executor=SerialExecutor()).rows
+        return scheduler.execute(plan, executor=SerialExecutor()).rows
 
     return go
 
@@ -275,18 +276,26 @@ def test_where_nothing_was_observed_there_is_nothing_to_ask_about(message_rows):
 def test_what_the_adversary_is_given_is_computed_on_the_device(monkeypatch):
     from types import SimpleNamespace
 
+    from medleak.api import networks
     from medleak.goals.attribute import goal as attribute
 
     seen = []
 
-    def release_of(spec, slots, store, *, device="cpu"):
+    def last_layer(network, x, n_outputs, *, device="cpu"):
         seen.append(device)
         raise LookupError
 
-    monkeypatch.setattr(attribute, "release_of", release_of)
-    monkeypatch.setattr(attribute, "_messages", lambda cell: False)
-    monkeypatch.setattr(attribute, "_column", lambda cell: None)
-    shadowed = SimpleNamespace(target=SimpleNamespace(experiment=None))
+    monkeypatch.setattr(networks, "last_layer", last_layer)
+    monkeypatch.setattr(attribute, "with_weights", lambda *_: None)
+    column = SimpleNamespace(asked=np.arange(4), known=np.arange(4), feature=None)
+    column.name, column.values, column.known_value = "sex", ("F", "M"), np.zeros(4, int)
+    monkeypatch.setattr(attribute, "_column", lambda case: column)
+    some = experiment()
+    release = Release({"labels": lambda x: np.zeros(len(x), int), "weights": {}})
+    runs = SimpleNamespace(release=lambda run: release, device="cuda:0")
+    requires = SimpleNamespace(access="weights")
+    case = SimpleNamespace(attack=SimpleNamespace(requires=requires))
+    run = SimpleNamespace(experiment=some, target=None)
     with pytest.raises(LookupError):
-        attribute.Attribute().asked(SimpleNamespace(slots=None), shadowed, None, device="cuda:0")
+        attribute.Attribute().question(case, SimpleNamespace(target=run), runs)
     assert seen == ["cuda:0"]

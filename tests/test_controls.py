@@ -6,6 +6,7 @@ import pytest
 from medleak.api import OWN, ConfigError
 from medleak.config.compose import Job
 from medleak.engine import plan as grid
+from medleak.engine import scheduler
 from medleak.engine.cell import Cell
 from medleak.engine.executors import SerialExecutor
 from medleak.engine.validity import PROOF, TWIN_ERROR
@@ -19,7 +20,7 @@ def rows(toy_config, tmp_path):
         jobs = [Job((), {}, c) for c in configs]
         places = {"out": tmp_path / "out", "store": tmp_path / "store"}
         plan = grid.plan(jobs, metrics=METRICS, name="g", **places)
-        return grid.execute(plan, executor=SerialExecutor()).rows
+        return scheduler.execute(plan, executor=SerialExecutor()).rows
 
     return go
 

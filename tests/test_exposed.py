@@ -7,6 +7,7 @@ from medleak.api import Challenge, ConfigError, Knowledge, ProblemSpec, Records,
 from medleak.attacks.membership.lira import LiRA
 from medleak.config.compose import Job
 from medleak.engine import plan as grid
+from medleak.engine import scheduler
 from medleak.engine import validity as controls
 from medleak.engine.executors import SerialExecutor
 from medleak.engine.figures import figures
@@ -97,7 +98,7 @@ def test_each_half_is_shadowed_by_itself_and_has_a_row_of_its_own(toy_config, tm
             if h == half
         }
         assert {s.column for s in shadowed.shadows} == mine - {shadowed.target.column}
-    rows = grid.execute(plan, executor=SerialExecutor()).rows
+    rows = scheduler.execute(plan, executor=SerialExecutor()).rows
     assert [row.records for row in rows] == ["natural", "natural, 25% most exposed"]
     n_patients = rows[0].leakage["auc"].n
     assert 0.25 * n_patients <= rows[1].leakage["auc"].n <= 0.5 * n_patients + 1
@@ -113,7 +114,7 @@ def test_both_halves_have_to_be_replicas(toy_config, tmp_path, monkeypatch, colu
 
     monkeypatch.setattr(controls, "facts_of", odd_one_out)
     plan = plan_of(toy_config, tmp_path, exposed=0.25)
-    rows = grid.execute(plan, executor=SerialExecutor()).rows
+    rows = scheduler.execute(plan, executor=SerialExecutor()).rows
     assert {row.status for row in rows} == {"invalid"}
     assert "sigma of the target 9.0" in rows[0].reason
 

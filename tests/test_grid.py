@@ -17,6 +17,7 @@ from medleak.api import ConfigError
 from medleak.config.compose import Job
 from medleak.core.store import ARRAYS, MANIFEST
 from medleak.engine import plan as grid
+from medleak.engine import scheduler
 from medleak.engine.cell import Cell
 from medleak.engine.executors import LocalExecutor, SerialExecutor
 from medleak.results import saved
@@ -55,9 +56,9 @@ def figures(rows):
 def test_a_grid_trains_shared_runs_once_and_issuing_it_again_does_nothing(toy_config, plan_of):
     plan = plan_of(jobs_of(toy_config))
     assert len(plan.missing_runs()) == 5  # columns 0 to 4: each a target or a shadow, or both
-    first = grid.execute(plan, executor=SerialExecutor())
+    first = scheduler.execute(plan, executor=SerialExecutor())
     assert (first.trained, first.measured, first.counts) == (5, 4, {"ok": 4})
-    again = grid.execute(plan_of(jobs_of(toy_config)), executor=SerialExecutor())
+    again = scheduler.execute(plan_of(jobs_of(toy_config)), executor=SerialExecutor())
     assert (again.trained, again.measured) == (0, 0)
     assert figures(again.rows) == figures(first.rows)
     assert len(again.frame) == 4
@@ -71,27 +72,27 @@ def test_stopped_before_the_manifest_the_same_command_goes_on(toy_config, plan_o
     jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence",))
     with monkeypatch.context() as patched:
         patched.setattr("medleak.engine.scheduler.save_manifest", interrupted)
-        assert grid.execute(plan_of(jobs), executor=SerialExecutor()).interrupted
-    assert grid.execute(plan_of(jobs), executor=SerialExecutor()).counts == {"ok": 1}
+        assert scheduler.execute(plan_of(jobs), executor=SerialExecutor()).interrupted
+    assert scheduler.execute(plan_of(jobs), executor=SerialExecutor()).counts == {"ok": 1}
 
 
 def test_more_shadows_extend_the_pool(toy_config, plan_of):
     short = jobs_of(toy_config, seeds=(0,), attacks=("AboveShadows",), n_shadows=4)
-    grid.execute(plan_of(short), executor=SerialExecutor())
+    scheduler.execute(plan_of(short), executor=SerialExecutor())
     long = jobs_of(toy_config, seeds=(0,), attacks=("AboveShadows",), n_shadows=7)
     assert len(plan_of(long, name="long").missing_runs()) == 3
 
 
 def test_processes_give_the_same_rows_as_one(toy_config, plan_of):
-    serial = grid.execute(plan_of(jobs_of(toy_config)), executor=SerialExecutor())
-    local = grid.execute(
+    serial = scheduler.execute(plan_of(jobs_of(toy_config)), executor=SerialExecutor())
+    local = scheduler.execute(
         plan_of(jobs_of(toy_config), store="other", name="other"), executor=LocalExecutor(jobs=2)
     )
     assert figures(local.rows) == figures(serial.rows)
 
 
 def test_the_toy_leaks_and_the_interval_says_so(toy_config, plan_of):
-    rows = grid.execute(plan_of(jobs_of(toy_config)), executor=SerialExecutor()).rows
+    rows = scheduler.execute(plan_of(jobs_of(toy_config)), executor=SerialExecutor()).rows
     best = max(row.leakage["auc"].value for row in rows)
     assert best > 0.65
     assert all(row.leakage["auc"].low <= row.leakage["auc"].value for row in rows)
@@ -100,7 +101,7 @@ def test_the_toy_leaks_and_the_interval_says_so(toy_config, plan_of):
 
 def test_patients_with_several_scans_get_rows_by_patient_and_by_record(toy_config, plan_of):
     jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence",), dataset={"scans": 3})
-    rows = grid.execute(plan_of(jobs), executor=SerialExecutor()).rows
+    rows = scheduler.execute(plan_of(jobs), executor=SerialExecutor()).rows
     assert {row.unit: row.leakage["auc"].n for row in rows} == {"patient": 80, "record": 80}
     assert all("sex=F" in row.groups for row in rows)
 
@@ -108,7 +109,7 @@ def test_patients_with_several_scans_get_rows_by_patient_and_by_record(toy_confi
 def test_canaries_have_rows_of_their_own(toy_config, plan_of):
     split = {"canaries": {"mislabelled": 0.4}}
     jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence",), split=split)
-    rows = grid.execute(plan_of(jobs), executor=SerialExecutor()).rows
+    rows = scheduler.execute(plan_of(jobs), executor=SerialExecutor()).rows
     assert [row.records for row in rows] == ["natural", "mislabelled"]
     assert sum(row.leakage["auc"].n for row in rows) == 80
 
@@ -116,17 +117,17 @@ def test_canaries_have_rows_of_their_own(toy_config, plan_of):
 def test_failures_are_rows_that_wait_to_be_asked_for(toy_config, plan_of):
     jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence", "Broken"))
     jobs.append(job(toy_config("Confidence", recipe={"fail": True})))
-    first = grid.execute(plan_of(jobs), executor=SerialExecutor())
+    first = scheduler.execute(plan_of(jobs), executor=SerialExecutor())
     reasons = {row.attack + row.status: row.reason for row in first.rows}
     assert reasons["Brokenfailed"] == "Broken returned shape (3,): (80,) is needed"
     assert "the toy was told to fail" in reasons["Confidencefailed"]
     assert first.counts == {"ok": 1, "failed": 2}
-    again = grid.execute(plan_of(jobs), executor=SerialExecutor())
+    again = scheduler.execute(plan_of(jobs), executor=SerialExecutor())
     assert (again.trained, again.measured, again.counts) == (0, 0, first.counts)
     plan = plan_of(jobs)
     for path in (plan.folder / "failures").iterdir():
         path.write_text(json.dumps({"reason": "stale"}))
-    retried = grid.execute(plan, executor=SerialExecutor(), retry_failed=True)
+    retried = scheduler.execute(plan, executor=SerialExecutor(), retry_failed=True)
     assert "stale" not in {row.reason for row in retried.rows}
 
 
@@ -139,7 +140,7 @@ def test_failures_are_rows_that_wait_to_be_asked_for(toy_config, plan_of):
 )
 def test_a_plugin_that_misbehaves_is_one_line(toy_config, plan_of, how, reason):
     plan = plan_of([job(toy_config("Broken", how=how))])
-    row = grid.execute(plan, executor=SerialExecutor()).rows[0]
+    row = scheduler.execute(plan, executor=SerialExecutor()).rows[0]
     assert (row.status, row.reason) == ("failed", reason)
 
 
@@ -154,17 +155,17 @@ def test_a_full_disk_is_a_failed_row_and_loses_nothing(toy_config, plan_of, monk
         save(self, kind, key, *rest)
 
     monkeypatch.setattr(Store, "save", full)
-    rows = grid.execute(plan_of(jobs), executor=SerialExecutor()).rows
+    rows = scheduler.execute(plan_of(jobs), executor=SerialExecutor()).rows
     assert {row.reason for row in rows} == {"OSError: [Errno 28] No space left on device"}
     monkeypatch.undo()
-    again = grid.execute(plan_of(jobs), executor=SerialExecutor())
+    again = scheduler.execute(plan_of(jobs), executor=SerialExecutor())
     assert (again.trained, again.counts) == (0, {"ok": 2})  # the disk was to blame: no need to ask
 
 
 def test_what_makes_no_sense_is_said_before_anything_runs(toy_config, plan_of):
     jobs = jobs_of(toy_config, seeds=(0,), attacks=("Confidence", "NeedsUpdates"))
     plan = plan_of(jobs)
-    rows = grid.execute(plan, executor=SerialExecutor()).rows
+    rows = scheduler.execute(plan, executor=SerialExecutor()).rows
     assert [row.status for row in rows] == ["ok", "not_applicable"]
     assert rows[1].reason == "needs 'updates': this release does not have it"
     assert rows[1].leakage == {}
@@ -174,21 +175,21 @@ def test_what_makes_no_sense_is_said_before_anything_runs(toy_config, plan_of):
 
 def test_a_budget_leaves_rows_that_say_so(toy_config, plan_of):
     plan = plan_of(jobs_of(toy_config))
-    result = grid.execute(plan, executor=SerialExecutor(), budget=0.0)
+    result = scheduler.execute(plan, executor=SerialExecutor(), budget=0.0)
     assert result.counts == {"not_run": 4}
     assert {row.reason for row in result.rows} == {"budget"}
-    assert grid.execute(plan, executor=SerialExecutor(), budget=600).counts == {"ok": 4}
+    assert scheduler.execute(plan, executor=SerialExecutor(), budget=600).counts == {"ok": 4}
 
 
 def test_fail_fast_starts_nothing_more(toy_config, plan_of):
     jobs = jobs_of(toy_config, seeds=(0, 1, 2), attacks=("Broken",))
-    counts = grid.execute(plan_of(jobs), executor=SerialExecutor(), fail_fast=True).counts
+    counts = scheduler.execute(plan_of(jobs), executor=SerialExecutor(), fail_fast=True).counts
     assert counts["not_run"] >= 1
     assert counts["failed"] >= 1
 
 
 def test_a_folder_belongs_to_one_grid(toy_config, plan_of, tmp_path):
-    grid.execute(plan_of(jobs_of(toy_config, seeds=(0,))), executor=SerialExecutor())
+    scheduler.execute(plan_of(jobs_of(toy_config, seeds=(0,))), executor=SerialExecutor())
     with pytest.raises(ConfigError, match="holds another grid: choose another --name"):
         plan_of(jobs_of(toy_config, seeds=(1,)))
     (tmp_path / "out" / "mine").mkdir()
@@ -207,7 +208,7 @@ def test_a_folder_belongs_to_one_grid(toy_config, plan_of, tmp_path):
 @pytest.mark.parametrize("victim", [ARRAYS, MANIFEST])
 def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog, monkeypatch, victim):
     plan = plan_of(jobs_of(toy_config, seeds=(0,), attacks=("Confidence",)))
-    first = grid.execute(plan, executor=SerialExecutor())
+    first = scheduler.execute(plan, executor=SerialExecutor())
     key = plan.cells[0].target_spec.key
     (plan.store.folder("runs", key) / victim).write_bytes(b"rubbish")
     plan.store.prune(kind="cells")
@@ -216,7 +217,7 @@ def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog, monkeypatch
     monkeypatch.setattr(
         "medleak.training.stored_model._RECENT", _Recent(0)
     )  # as in another process
-    result = grid.execute(plan, executor=SerialExecutor())
+    result = scheduler.execute(plan, executor=SerialExecutor())
     assert figures(result.rows) == figures(first.rows)
     assert "set aside" in caplog.text
 
@@ -230,10 +231,10 @@ def test_everybody_who_is_measured_on_is_in_the_key(toy_config):
 
 def test_rows_carry_the_coordinates_of_the_grid_that_asks(toy_config, plan_of):
     config = toy_config("Confidence")
-    grid.execute(plan_of([job(config, {}, ("a=1",))]), executor=SerialExecutor())
+    scheduler.execute(plan_of([job(config, {}, ("a=1",))]), executor=SerialExecutor())
     renamed = {**config, "target": {**config["target"], "name": "other"}}
     plan = plan_of([job(renamed, {"target.recipe.epochs": 300}, ("b=2",))], name="second")
-    result = grid.execute(plan, executor=SerialExecutor())
+    result = scheduler.execute(plan, executor=SerialExecutor())
     row = result.rows[0]
     assert (result.trained, result.measured) == (0, 0)
     assert (row.target, row.extra) == ("other", {"target.recipe.epochs": 300})
@@ -243,14 +244,14 @@ def test_rows_carry_the_coordinates_of_the_grid_that_asks(toy_config, plan_of):
 def test_two_presets_of_the_same_content_are_two_rows(toy_config, plan_of):
     config = toy_config("Confidence")
     twin = {**config, "defense": {"name": "twin", "slots": {}}}
-    result = grid.execute(plan_of([job(config), job(twin)]), executor=SerialExecutor())
+    result = scheduler.execute(plan_of([job(config), job(twin)]), executor=SerialExecutor())
     assert [row.defense for row in result.rows] == ["none", "twin"]
     assert result.measured == 1
 
 
 def test_a_diverged_run_leaves_nothing_in_the_store(toy_config, plan_of):
     plan = plan_of([job(toy_config("Confidence", recipe={"fail": "diverge"}))])
-    row = grid.execute(plan, executor=SerialExecutor()).rows[0]
+    row = scheduler.execute(plan, executor=SerialExecutor()).rows[0]
     assert row.status == "failed"
     assert "training diverged" in row.reason
     assert not plan.store.keys("runs")
@@ -258,14 +259,14 @@ def test_a_diverged_run_leaves_nothing_in_the_store(toy_config, plan_of):
 
 
 def test_an_attack_is_given_only_what_it_declared(toy_config, plan_of):
-    row = grid.execute(plan_of([job(toy_config("Peek"))]), executor=SerialExecutor()).rows[0]
+    row = scheduler.execute(plan_of([job(toy_config("Peek"))]), executor=SerialExecutor()).rows[0]
     assert row.reason == "view 'weights': the attack declared access to 'labels' only"
 
 
 def test_a_run_that_ends_its_worker_fails_nobody_else(toy_config, plan_of):
     jobs = [job(toy_config("Confidence", recipe={"fail": "exit"}))]
     jobs += [job(toy_config("Confidence", recipe={"epochs": 5 + i, "wait": 0.5})) for i in range(3)]
-    rows = grid.execute(plan_of(jobs), executor=LocalExecutor(jobs=2)).rows
+    rows = scheduler.execute(plan_of(jobs), executor=LocalExecutor(jobs=2)).rows
     assert [row.status for row in rows] == ["failed", "ok", "ok", "ok"]
     assert "its worker process died" in rows[0].reason
 
@@ -307,7 +308,7 @@ SUPPORT = textwrap.dedent(
         components.add_plugin_folder(Path(spec["toys"]))
         jobs = [Job((), {}, config) for config in spec["configs"]]
         plan = grid.plan(jobs, metrics=spec["metrics"], name="g", out=root / "out", store=root / "store")
-        result = grid.execute(plan, executor=LocalExecutor(jobs=2))
+        result = scheduler.execute(plan, executor=LocalExecutor(jobs=2))
         print(result.trained, result.measured, result.interrupted)
     """
 )
@@ -413,6 +414,6 @@ def test_ctrl_c_that_a_callback_swallows_is_noticed(toy_config, tmp_path):
     plan = grid.plan(
         [Job((), {}, toy_config())], metrics={}, out=tmp_path / "out", store=tmp_path / "store"
     )
-    assert grid.execute(plan, executor=executor).interrupted
+    assert scheduler.execute(plan, executor=executor).interrupted
     assert executor.count == 1
     assert signal.getsignal(signal.SIGINT) is before

@@ -9,6 +9,7 @@ from medleak.data import proportions as proportions
 from medleak.data.experiment import load_experiment_data
 from medleak.data.proportions import PropertyDraw
 from medleak.engine import plan as grid
+from medleak.engine import scheduler
 from medleak.engine.cell import Cell
 from medleak.engine.compatibility import reasons
 from medleak.engine.executors import SerialExecutor
@@ -174,7 +175,7 @@ def rows(config, tmp_path):
         jobs = [Job((), {}, config(**options))]
         places = {"out": tmp_path / "out", "store": tmp_path / "store"}
         plan = grid.plan(jobs, metrics=BLOCKS, name="g", **places)
-        return grid.execute(plan, executor=SerialExecutor()).rows
+        return scheduler.execute(plan, executor=SerialExecutor()).rows
 
     return go
 

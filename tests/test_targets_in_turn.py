@@ -7,6 +7,7 @@ from medleak.api import MembershipScores, MembershipTruth
 from medleak.config.compose import Job
 from medleak.core.store import Store
 from medleak.engine import plan as grid
+from medleak.engine import scheduler
 from medleak.engine.executors import SerialExecutor
 from medleak.engine.measure import ask
 from medleak.metrics.membership import AUC, TPRAtFPR
@@ -29,7 +30,7 @@ def run(toy_config, tmp_path):
         job = Job((), {}, {**config, "n_targets": n_targets})
         name, places = f"g{n_targets}-{seed}", {"out": tmp_path / "out", "store": tmp_path / "s"}
         plan = grid.plan([job], metrics=METRICS, name=name, **places)
-        return plan, grid.execute(plan, executor=SerialExecutor())
+        return plan, scheduler.execute(plan, executor=SerialExecutor())
 
     return go
 

@@ -17,6 +17,7 @@ def tool():
 
 def test_every_dp_sgd_has_one_of_the_tuned_settings_and_its_true_cost():
     tune, shipped = tool(), sorted((ROOT / "conf" / "defense").glob("dp_sgd*.yaml"))
+    shipped = [path for path in shipped if not path.stem.endswith("masks")]  # says its own trials
     stages = [yaml.safe_load(path.read_text())["slots"]["train"] for path in shipped]
     chosen = {tuple((name, stage[name]) for name in tune.GRID) for stage in stages}
     assert len(shipped) >= 8

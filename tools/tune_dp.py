@@ -20,10 +20,10 @@ GRID = {
     "lr": (0.5, 2.0),
 }
 FINALISTS, SEEDS = 4, 3
-ProblemSpec = tuple[tuple[str, float], ...]
+Setting = tuple[tuple[str, float], ...]
 
 
-def settings() -> list[ProblemSpec]:
+def settings() -> list[Setting]:
     """Every point of `GRID`; the learning rate is that at a clip of .1, and falls as it grows."""
     points = [dict(zip(GRID, values, strict=True)) for values in itertools.product(*GRID.values())]
     return [tuple({**p, "lr": p["lr"] * 0.1 / p["clip"]}.items()) for p in points]
@@ -34,7 +34,7 @@ def trials() -> int:
     return len(BUDGETS) * (len(settings()) + FINALISTS * (SEEDS - 1))
 
 
-def accuracy(problem: ProblemSpec, epsilon: float, column: int) -> float:
+def accuracy(problem: Setting, epsilon: float, column: int) -> float:
     """Accuracy on the auxiliary patients who are not in `column`, of a model trained on the others."""
     from medleak.config import compose
     from medleak.targets import _training
@@ -59,16 +59,16 @@ def main() -> None:
     from medleak.engine.executors import LocalExecutor
 
     executor = LocalExecutor()
-    found: dict[ProblemSpec, list[float]] = {problem: [] for problem in settings()}
+    found: dict[Setting, list[float]] = {problem: [] for problem in settings()}
 
-    def tried(some: list[ProblemSpec], columns: range) -> None:
+    def tried(some: list[Setting], columns: range) -> None:
         jobs = list(itertools.product(some, BUDGETS, columns))
         futures = [executor.submit(accuracy, *job) for job in jobs]
         for (problem, epsilon, column), future in zip(jobs, futures, strict=True):
             found[problem].append(future.result())
             print(f"{dict(problem)} epsilon={epsilon} column={column}: {future.result():.3f}")
 
-    def best(n: int) -> list[ProblemSpec]:
+    def best(n: int) -> list[Setting]:
         most = max(map(len, found.values()))
         finished = [problem for problem, scores in found.items() if len(scores) == most]
         return sorted(finished, key=lambda s: -statistics.mean(found[s]))[:n]

@@ -66,6 +66,7 @@ class Federated(Defense):
     version = 1
     exposes = ("updates", "aggregate")
     paper = "McMahan et al. 2017, Communication-Efficient Learning of Deep Networks, AISTATS"
+    reads_groups = True
 
     def __init__(
         self,

@@ -71,6 +71,7 @@ class PATE(Defense):
     version = 1
     paper = "Papernot et al., Scalable Private Learning with PATE, ICLR 2018"
     reads_validation = True
+    reads_groups = True
 
     def __init__(
         self,

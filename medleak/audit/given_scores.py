@@ -7,11 +7,10 @@ every grid, and `write` leaves a page and a JSON file. Nothing here needs torch.
 from __future__ import annotations
 
 import csv
-import json
 import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from medleak.core.suggestions import unknown
 from medleak.results.row import Row
 
 OUT = Path("results/audits")
-PAGE, FACTS = "audit.html", "audit.json"
 GROUP = "group_"
 """Arrays and columns with this prefix are subgroups: ``group_sex``, ``group_site``."""
 COLUMNS = ("scores", "member", "patients")
@@ -327,23 +325,3 @@ def named(name: str | None, path: str | Path) -> str:
     if not _NAME.fullmatch(found):
         raise ConfigError(f"'{found}' cannot name an audit: letters, digits, '.', '_', '-' only")
     return found
-
-
-def write(audit: Audit, out: str | Path | None = None) -> Path:
-    """Write the page and the JSON file of an audit; return the path of the page."""
-    from medleak.core.provenance import versions
-    from medleak.core.store import write_atomically
-    from medleak.report.audits import page
-
-    folder = Path(out or OUT) / audit.name
-    provenance = {"source": audit.source, "versions": versions()}
-    rows = [replace(row, provenance=provenance) for row in audit.rows]
-    facts = {
-        "name": audit.name,
-        "rows": [row.to_json() for row in rows],
-        "bounds": list(audit.bounds),
-    }
-    files = {PAGE: page(audit, provenance), FACTS: json.dumps(facts, indent=1, default=float)}
-    for file, content in files.items():
-        write_atomically(folder / file, content)
-    return folder / PAGE

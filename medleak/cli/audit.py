@@ -9,7 +9,7 @@ from pathlib import Path
 def main(arguments: Namespace) -> int:
     from medleak.api import ConfigError
     from medleak.audit import given_scores as audit
-    from medleak.report.audits import terminal
+    from medleak.audit.page import terminal, write
 
     if (arguments.scores is None) == (arguments.signals is None):
         raise ConfigError("one of --scores FILE and --signals DIR is needed")
@@ -33,7 +33,7 @@ def main(arguments: Namespace) -> int:
         guarantees=promises,
         delta=arguments.delta,
     )
-    page = audit.write(found, arguments.out)
+    page = write(found, arguments.out)
     print(terminal(found))
     print(f"\nreport: {page}")
     return 1 if any(row.violations or row.status != "ok" for row in found.rows) else 0

@@ -17,7 +17,7 @@ def contents(config: Any) -> list[str]:
 
     A value names a file where one exists at that path, from the working folder or from MEDLEAK_DATA.
     """
-    paths = [path for path in _named(config) if path.is_file()]
+    paths = {path for path in _named(config) if path.is_file()}
     return sorted(_digest(path, *_stamp(path)) for path in paths)
 
 

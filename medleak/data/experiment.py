@@ -28,7 +28,7 @@ from medleak.api import (
 )
 from medleak.config.instantiate import build
 from medleak.core.files import stamps
-from medleak.core.keys import array_digest, rng_for
+from medleak.core.keys import array_digest, digest, rng_for
 from medleak.data.canaries import plant_canaries
 from medleak.data.splits import PARTS, split_identities, split_patients
 
@@ -96,6 +96,20 @@ class ExperimentData:
         parts = (self.challenge.records, self.auxiliary, self.evaluation)
         arrays = [a for p in parts for a in (p.x, p.y, p.patients, *p.groups.values())]
         return array_digest(self.challenge.kind, *arrays)
+
+    def content_digest(self, *, groups: bool) -> str:
+        """Digest of the whole data set; `groups`: with its subgroup columns, which hardly any run reads.
+
+        A column that is added trains nothing again.
+        """
+        return self._digests[groups]
+
+    @functools.cached_property
+    def _digests(self) -> tuple[str, str]:
+        records, names = self.dataset.records, sorted(self.dataset.records.groups)
+        plain = array_digest(records.x, records.y, records.patients)
+        texts = [np.asarray(records.groups[name]).astype(str) for name in names]
+        return plain, digest([plain, names, array_digest(*texts)])
 
     @functools.cached_property
     def _contents(self) -> list[tuple[np.ndarray, str]]:

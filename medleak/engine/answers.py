@@ -72,6 +72,13 @@ def stored_answers(store: Store, row: Row) -> list[Artefact]:
     return found
 
 
+def stored_controls(store: Store, row: Row) -> dict[str, Artefact]:
+    """Control -> the answer about it, as far as they are still in the store."""
+    named = row.provenance.get("control_answers", {})
+    found = {name: store.get(KIND, key) for name, key in named.items()}
+    return {name: one for name, one in found.items() if one is not None}
+
+
 def answer_key(cell: Cell, shadowed: ShadowedTarget, question: Question) -> str:
     """SHA-256 over runs, release, attack, knowledge and question; no metric."""
     return digest(

@@ -6,23 +6,20 @@ import random
 import time
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 from medleak.api import MedleakError
 from medleak.config.instantiate import build
+from medleak.core.formatting import count
 from medleak.training.pipeline import stage_blocks
 from medleak.training.run_spec import RunSpec, build_model, make_trainer
 from medleak.training.train import cost_key
 
-if TYPE_CHECKING:
-    from medleak.engine.plan import Plan
 
-
-def describe(plan: Plan) -> str:
+def describe(plan: Any) -> str:
     """Cells, what is stored, what is not applicable and why, and the estimated time."""
     from medleak.core.devices import pick_device
     from medleak.engine.executors import LocalExecutor
-    from medleak.report.formatting import count
 
     wanted, missing = plan.wanted(), plan.missing_runs()
     aside = plan.refused.keys() | plan.left_out.keys()
@@ -63,7 +60,7 @@ TRIALS = 20.0
 """Seconds after which no further kind of run is tried out."""
 
 
-def estimate_seconds(plan: Plan, device: str) -> tuple[float, str]:
+def estimate_seconds(plan: Any, device: str) -> tuple[float, str]:
     """Seconds of training that are missing, and where they are known from.
 
     A kind of run that the store knows nothing of is tried out; those that there was no time for count
@@ -90,7 +87,7 @@ def estimate_seconds(plan: Plan, device: str) -> tuple[float, str]:
     return seconds, f"from a short trial of {how} of run"
 
 
-def measuring_seconds(plan: Plan, device: str) -> tuple[float, int]:
+def measuring_seconds(plan: Any, device: str) -> tuple[float, int]:
     """Seconds of attacking and measuring that are missing, as far as the store knows cells like them, and
     how many cells that are."""
     found = []

@@ -41,23 +41,23 @@ def measure(cell: Cell, store: Store, *, device: str = "cpu") -> float:
     return sum(output.seconds for output in answered)
 
 
-def ask(cell: Cell, runs: StoredRuns) -> tuple[AttackOutputs, dict[str, list[str]]]:
+def ask(cell: Cell, runs: StoredRuns) -> tuple[AttackOutputs, dict[str, Any]]:
     """The answers about every target and control of a cell, and the keys that they are stored under."""
-    targets, keys = [], {"answers": [], "control_answers": []}
+    targets, keys = [], []
     for shadowed in cell.shadowed_targets:
         question = cell.goal.question(cell, shadowed, runs)
         output, key = answer(cell, shadowed, question, runs)
         targets.append(Answered(shadowed, question, output))
-        keys["answers"].append(key)
-    controls = {}
+        keys.append(key)
+    controls, control_keys = {}, {}
     for name, shadowed in cell.goal.controls(cell).items():
-        controls[name], key = answer(cell, shadowed, targets[0].question, runs)
-        keys["control_answers"].append(key)
-    return AttackOutputs(targets, cell.binding_guarantees, controls), keys
+        controls[name], control_keys[name] = answer(cell, shadowed, targets[0].question, runs)
+    outputs = AttackOutputs(targets, cell.binding_guarantees, controls)
+    return outputs, {"answers": keys, "control_answers": control_keys}
 
 
 def score(
-    cell: Cell, samples: Sequence[Sample], shared: dict[str, Any], keys: dict[str, list[str]]
+    cell: Cell, samples: Sequence[Sample], shared: dict[str, Any], keys: dict[str, Any]
 ) -> list[Row]:
     """The rows of a cell, from what its goal made of the answers."""
     metrics = {name: build(block, of=Metric) for name, block in cell.metrics.items()}

@@ -255,10 +255,3 @@ def _configs(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
                 name += "'"
         found["metric"] |= {name: dict(block) for name, block in cell.metrics.items()}
     return found
-
-
-def execute(plan: Plan, **options: Any) -> Result:
-    """Run what is missing of `plan`; see `medleak.engine.scheduler.execute`."""
-    from medleak.engine.scheduler import execute
-
-    return execute(plan, **options)

@@ -76,12 +76,12 @@ def execute(
 ) -> Result:
     """Run what is missing of a prepared grid, on its executor with `jobs` at once where given."""
     from medleak.config.instantiate import build
-    from medleak.engine import plan as grid
+    from medleak.engine import scheduler
     from medleak.engine.executors import Executor
 
     block = prepared.executor if jobs is None else {**prepared.executor, "jobs": jobs}
     seconds = prepared.budget if budget is None else budget
-    return grid.execute(
+    return scheduler.execute(
         prepared.plan, executor=build(block, of=Executor), budget=seconds, **options
     )
 

@@ -161,12 +161,6 @@ def epsilon(value: float | None) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def count(n: int, noun: str) -> str:
-    """``1 group``, ``2 groups``, ``2 processes``."""
-    plural = "es" if noun.endswith("s") else "s"
-    return f"{n:,} {noun}{'' if n == 1 else plural}"
-
-
 def seconds(value: float | None) -> str:
     """Seconds up to two minutes, then minutes, then hours."""
     if value is None:

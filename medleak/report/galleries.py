@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medleak.api import Estimate, MedleakError, Reconstructions, ReconstructionTruth
+from medleak.api.data import pixels
+from medleak.engine.answers import NOTE, stored_answers
 from medleak.report import formatting
 from medleak.report.images import address
 from medleak.report.inversion_gallery import Portrait, portraits
@@ -126,9 +128,7 @@ def _world(overrides: tuple[str, ...]) -> ExperimentData:
 def _messages(row: Row, store: Store, find: Callable[[Row], ExperimentData]) -> tuple[Message, ...]:
     from medleak.metrics.image_matching import match
 
-    kept = store.get("rebuilt", row.cell)
-    if kept is None:
-        raise MedleakError("its images are no longer in the store")
+    (kept,) = stored_answers(store, row)
     rebuilt, truth = _part(row, kept.facts, kept.arrays, find(row))
     figures, matched = _figures(row, rebuilt, truth), match(rebuilt, truth)
     found = []
@@ -153,17 +153,15 @@ def _part(
     row: Row, facts: Mapping[str, Any], arrays: Mapping[str, np.ndarray], experiment: ExperimentData
 ) -> tuple[Reconstructions, ReconstructionTruth]:
     """What was rebuilt from the messages of the row's age, and its originals."""
-    from medleak.goals.reconstruction.goal import pixels
-
     records = experiment.challenge.records
     mine = np.array(facts["ages"]) == row.records
-    positions = arrays["positions"][mine]
+    positions = arrays[f"{NOTE}positions"][mine]
     if experiment.dataset.fingerprint != row.fingerprint or positions.max(initial=-1) >= len(
         records
     ):
         raise MedleakError("the data have changed since")
     counts = (positions >= 0).sum(axis=1)
-    images = arrays["images"][mine].astype(np.float64)
+    images = arrays["reconstructions"][mine].astype(np.float64)
     rebuilt = Reconstructions(images, counts, pixels(records.x), records.patients)
     return rebuilt, ReconstructionTruth(positions)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medleak.api import MedleakError
+from medleak.engine.answers import BASELINE, NOTE, stored_answers, stored_controls
 from medleak.report.images import address
 
 if TYPE_CHECKING:
@@ -48,21 +49,19 @@ def portraits(
     Raises:
         MedleakError: the pictures are gone, or the data have changed.
     """
-    kept = store.get("pictured", row.cell)
-    if kept is None:
-        raise MedleakError("its pictures are no longer in the store")
+    (kept,) = stored_answers(store, row)
     experiment = find(row)
     if experiment.dataset.fingerprint != row.fingerprint:
         raise MedleakError("the data have changed since")
     trained = experiment.challenge.records.take(experiment.member("audit", row.seed))
-    images, classes = kept.arrays["images"], kept.arrays["classes"]
-    controls = kept.facts["controls"]
+    images, classes = kept.arrays["reconstructions"], kept.arrays[f"{NOTE}classes"]
+    guesses = _guesses(kept.arrays, store, row)
     found = []
     for place, target in enumerate(classes[:CLASSES].tolist()):
         own = np.flatnonzero(trained.y == target)
         name = f"person {target}" if experiment.identities else experiment.dataset.classes[target]
         original = address(trained.x[own[0]]) if len(own) else ""
-        others = [(name, kept.arrays[f"control/{name}"][place, 0]) for name in controls]
+        others = [(other, some[place, 0]) for other, some in guesses.items()]
         found.append(
             Portrait(
                 name,
@@ -72,3 +71,17 @@ def portraits(
             )
         )
     return tuple(found)
+
+
+def _guesses(arrays: Mapping[str, np.ndarray], store: Store, row: Row) -> dict[str, np.ndarray]:
+    """What is shown without the attacked model, by name."""
+    found = {
+        name.removeprefix(BASELINE): one
+        for name, one in arrays.items()
+        if name.startswith(BASELINE)
+    }
+    if "prior_samples" in arrays:
+        found["prior alone"] = arrays["prior_samples"]
+    for name, answer in stored_controls(store, row).items():
+        found[name] = answer.arrays["reconstructions"]
+    return found

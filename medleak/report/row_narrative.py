@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medleak.api.goal_report import GoalReport
+from medleak.core.formatting import count
 from medleak.report import formatting, narrative
 from medleak.report.columns import rounded
 from medleak.report.specs import headline, spec_of
@@ -94,7 +95,7 @@ def _adversary(row: Row) -> list[str]:
             "audit": "trained on patients of the challenge itself: an auditor's power",
             "auxiliary": "trained on other patients: what a real outsider could do",
         }.get(row.pool, row.pool)
-        models = formatting.count(row.n_shadows, "shadow model")
+        models = count(row.n_shadows, "shadow model")
         text.append(f"It trained {models} under the same defense, {held}.")
     elif row.goal == "membership":
         text.append("It trained no shadow models.")
@@ -145,7 +146,7 @@ def _status(row: Row) -> list[str]:
 
 def _line(found: Measure, unit: str, spec: GoalReport | None = None) -> str:
     """``AUC 0.566 [0.541, 0.591] 95% bootstrap, n = 500 patients``."""
-    label, n = formatting.metric(found.name, spec), formatting.count(found.n, unit)
+    label, n = formatting.metric(found.name, spec), count(found.n, unit)
     if found.points:
         return f"{label}: a curve of {found.points} points (n = {n})"
     if found.value is None:
@@ -227,8 +228,8 @@ def _groups(one: Aggregate, spec: GoalReport) -> list[str]:
         rest = f"; {few} more are too small to measure" if few else ""
         text.append(
             f"Most exposed in {formatting.metric(name, spec)}: {group} "
-            f"{formatting.figure(worst, digits)}, n = {formatting.count(worst.n, unit)}, "
-            f"of {formatting.count(len(others) - few, 'group')} measured{rest}."
+            f"{formatting.figure(worst, digits)}, n = {count(worst.n, unit)}, "
+            f"of {count(len(others) - few, 'group')} measured{rest}."
         )
     return text
 
@@ -248,7 +249,7 @@ def _controls(one: Aggregate) -> list[str]:
     evaluator = row.controls.get("evaluator")
     if evaluator:
         text.append(
-            f"Accuracy on the same {formatting.count(evaluator['n'], 'record')}: evaluator "
+            f"Accuracy on the same {count(evaluator['n'], 'record')}: evaluator "
             f"{evaluator['evaluator']:.3f}, target {evaluator['target']:.3f}."
         )
     if one.replica is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Sequence
-from functools import cache
 
 from medleak.api import Estimate
 from medleak.api.goal_report import COORDINATES, GoalReport, ReportColumn
+from medleak.goals import goal_of, known_goals
 from medleak.results.aggregate import Aggregate, by_goal, metric_names
 
 
@@ -22,12 +20,8 @@ def specs(aggregates: Sequence[Aggregate]) -> list[tuple[GoalReport, list[Aggreg
     return [(spec_of(goal, lines), lines) for goal, lines in by_goal(aggregates).items()]
 
 
-@cache
 def _known(goal: str) -> GoalReport | None:
-    name = f"medleak.goals.{goal}_report"
-    if not goal.isidentifier() or importlib.util.find_spec(name) is None:
-        return None
-    return importlib.import_module(name).REPORT
+    return goal_of(goal).report if goal in known_goals() else None
 
 
 def generic(goal: str, lines: Sequence[Aggregate]) -> GoalReport:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medleak.api import Curve, Estimate
-
-if TYPE_CHECKING:
-    from medleak.results.aggregate import Aggregate
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Measure:
         return self.low is not None and self.low > 0
 
 
-def measures(one: Aggregate) -> list[Measure]:
+def measures(one: Any) -> list[Measure]:
     """Every figure of `one`, in the order of a row's fields."""
     found = [_leakage(one, name, value) for name, value in one.leakage.items()]
     found += _block("utility", one.utility)
@@ -85,7 +82,7 @@ def _measure(kind: str, name: str, found: Estimate | Curve, **place: Any) -> Mea
     return Measure(kind, name, **parts, **shared, **place)
 
 
-def _leakage(one: Aggregate, name: str, found: Estimate | Curve) -> Measure:
+def _leakage(one: Any, name: str, found: Estimate | Curve) -> Measure:
     bound = one.ceilings.get(name)
     status = "vacuous" if bound is None else "limited"
     if not one.row.guarantees:

@@ -58,8 +58,9 @@ class RunSpec:
         return digest(
             {
                 **self._facts,
+                "data": self.experiment.content_digest(groups=self._reads("reads_groups")),
                 "recipe": self.recipe_key,
-                "setting": asdict(self.experiment.problem),
+                "problem": asdict(self.experiment.problem),
             }
         )
 
@@ -100,17 +101,19 @@ class RunSpec:
         return proportions.member(self.experiment, self.pool, self.column)
 
     def _validation_digest(self) -> str:
-        """Only what may be read: of what is shipped, early stopping and the fillings that say so."""
-        recipe, validation = self.target["recipe"], self.experiment.validation
-        blocks = [recipe]
-        for stage in self.slots.values():
-            blocks += stage_blocks(stage)
-        read = [static(block["_target_"]) for block in blocks if block and "_target_" in block]
-        if recipe.get("early_stopping") or any(
-            not part.builtin or part.literals.get("reads_validation") for part in read
-        ):
+        """Only what may be read: of what is shipped, early stopping and the stages that say so."""
+        validation = self.experiment.validation
+        if self.target["recipe"].get("early_stopping") or self._reads("reads_validation"):
             return array_digest(validation.x, validation.y)
         return ""
+
+    def _reads(self, literal: str) -> bool:
+        """Whether a part of the training says so by this `literal`; of a plugin's part it is assumed."""
+        blocks = [self.target["recipe"]]
+        for stage in self.slots.values():
+            blocks += stage_blocks(stage)
+        parts = [static(block["_target_"]) for block in blocks if block and "_target_" in block]
+        return any(not part.builtin or bool(part.literals.get(literal)) for part in parts)
 
     @functools.cached_property
     def recipe_key(self) -> str:

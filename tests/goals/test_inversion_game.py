@@ -8,6 +8,7 @@ from medleak.config.compose import Job, metrics
 from medleak.core.store import Store
 from medleak.data.experiment import load_experiment_data
 from medleak.engine import plan as grid
+from medleak.engine import scheduler
 from medleak.engine.executors import SerialExecutor
 from medleak.goals.inversion.goal import SHUFFLED
 
@@ -57,7 +58,7 @@ def plan(tmp_path):
 
 
 def measured(plan):
-    return grid.execute(plan, executor=SerialExecutor()).rows
+    return scheduler.execute(plan, executor=SerialExecutor()).rows
 
 
 @pytest.fixture(scope="module")

@@ -243,7 +243,8 @@ def make_rebuilt(defense="fedsgd", attack="imprint", seed=0, age="trained model"
         cost={"train_seconds": 30.0, "shadow_seconds": 0, "attack_seconds": 0.4, "queries": 0,
               "client_bytes": 1e6 * sent, "server_bytes": 1e7 * sent, "client_seconds": 0.2,
               "server_seconds": 0.1},
-        provenance={"overrides": ["target=pneumonia_cnn", f"defense={defense}", f"attack={attack}"]},
+        provenance={"overrides": ["target=pneumonia_cnn", f"defense={defense}", f"attack={attack}"],
+                    "answers": [f"cell-{defense}-{attack}-{seed}"]},
     )  # fmt: skip
     return Row(**{**values, **_reconstruction(named, 128), **changes})
 

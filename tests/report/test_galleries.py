@@ -79,9 +79,9 @@ def store(tmp_path, images, positions):
     store = Store(tmp_path / "store")
     store.ready()
     ages = [FRESH] * 10 + [TRAINED]
-    arrays = {"images": images, "positions": positions}
+    arrays = {"reconstructions": images, "note/positions": positions}
     for defense in ("fedsgd", "fedavg"):
-        store.save("rebuilt", f"cell-{defense}-imprint-0", {"ages": ages}, arrays)
+        store.save("answers", f"cell-{defense}-imprint-0", {"ages": ages}, arrays)
     return store
 
 
@@ -143,8 +143,8 @@ def test_wrong_originals_are_never_shown(measured, store, experiment, make_rebui
     )
     (gallery,) = shown([measured(fingerprint="other")], store, experiment)
     assert gallery.missing == "the data have changed since"
-    (gallery,) = shown([measured(cell="gone")], store, experiment)
-    assert gallery.missing == "its images are no longer in the store"
+    (gallery,) = shown([measured(provenance={"answers": ["gone"]})], store, experiment)
+    assert gallery.missing == "its answers are no longer in the store"
 
     def lost(row):
         raise DataError("no such file")

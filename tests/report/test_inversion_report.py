@@ -35,7 +35,8 @@ def pictured(defense="none", value=0.6, gap=0.05, **changes):
         "excess": {"acc_at_1": estimate(gain), "ssim_gap": estimate(gap, 0.06)},
         "controls": {"evaluator": {"evaluator": 0.9, "target": 0.8, "n": 160}},
         "cost": {"train_seconds": 9.0, "shadow_seconds": 0, "attack_seconds": 3.0, "queries": 50},
-        "provenance": {"overrides": ["target=phantom_identity", f"defense={defense}", "attack=ppa"]},
+        "provenance": {"overrides": ["target=phantom_identity", f"defense={defense}", "attack=ppa"],
+                       "answers": [f"cell-{defense}"]},
     }  # fmt: skip
     return Row(**{**values, **changes})
 
@@ -113,8 +114,9 @@ def test_portraits_show_what_was_stored(tmp_path):
     with pytest.raises(Exception, match="no longer in the store"):
         portraits(row, store, lambda _: experiment)
     images = np.zeros((2, 4, 1, 28, 28), np.float32)
-    arrays = {"images": images, "classes": np.array([1, 3]), "control/class mean": images}
-    store.save("pictured", row.cell, {"controls": ["class mean"]}, arrays)
+    arrays = {"reconstructions": images, "note/classes": np.array([1, 3])}
+    arrays["baseline/class mean"] = images
+    store.save("answers", row.cell, {}, arrays)
     first, second = portraits(row, store, lambda _: experiment)
     assert (first.name, second.name) == ("person 1", "person 3")
     assert len(first.pictures) == 3

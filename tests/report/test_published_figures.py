@@ -27,7 +27,7 @@ RENAMED = {
 
 def same_words(text):
     text = re.sub(r"\\(.)|&#(\d+);", lambda m: m[1] or chr(int(m[2])), text.strip())
-    return RENAMED.get(text, text.replace("upper_bound", "bound"))
+    return RENAMED.get(text, text.replace("ceiling", "bound"))
 
 
 def parsed(markdown):

@@ -31,6 +31,7 @@ from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sa
 from medleak.data.experiment import ExperimentData
 from medleak.goals.attribute import messages
 from medleak.goals.attribute.column import Column, column_of
+from medleak.goals.attribute.report import REPORT
 from medleak.goals.attribute.sample import IMAGE, AskedRecords, added, sample_of
 from medleak.training.run_spec import RunSpec, with_weights
 
@@ -43,6 +44,7 @@ class Attribute(Goal):
     """An attribute of records that the adversary does not hold."""
 
     name = "attribute"
+    report = REPORT
     options = {"attribute": None, "n_trials": 16}
 
     def reasons(self, case: Any) -> list[str]:

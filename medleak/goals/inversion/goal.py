@@ -30,6 +30,7 @@ from medleak.config.instantiate import build
 from medleak.core.keys import rng_for
 from medleak.core.validation import whole
 from medleak.data.experiment import ExperimentData
+from medleak.goals.inversion.report import REPORT
 from medleak.release.shadowed_target import ShadowedTarget
 from medleak.training.pipeline import stage_blocks
 from medleak.training.run_spec import RunSpec
@@ -45,6 +46,7 @@ class Inversion(Goal):
     """How the classes of a model look."""
 
     name = "inversion"
+    report = REPORT
     supports_identity_targets = True
     options = {"n_classes": None, "n_images": 5}
 

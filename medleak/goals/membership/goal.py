@@ -16,6 +16,7 @@ from medleak.api import (
     Output,
 )
 from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sample
+from medleak.goals.membership.report import REPORT
 from medleak.goals.membership.target_scores import TargetScores, most_exposed, pooled
 
 
@@ -23,6 +24,7 @@ class Membership(Goal):
     """Who was trained on."""
 
     name = "membership"
+    report = REPORT
 
     def question(self, case: Any, shadowed: Any, runs: Any) -> Question:
         run = shadowed.target

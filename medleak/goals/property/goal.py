@@ -17,6 +17,7 @@ from medleak.core.suggestions import unknown
 from medleak.data import proportions as proportions
 from medleak.data.experiment import ExperimentData
 from medleak.data.proportions import PropertyDraw
+from medleak.goals.property.report import REPORT
 
 LEAST_TARGETS = 12
 """With fewer, not even a perfect order of shares like 30% and 70% could be told from chance."""
@@ -28,6 +29,7 @@ class Property(Goal):
     """A property of the training set as a whole."""
 
     name = "property"
+    report = REPORT
     options = {"attribute": None, "value": None, "shares": (0.3, 0.7)}
     model_free_control = False
 

@@ -27,6 +27,7 @@ from medleak.core.validation import whole
 from medleak.data.experiment import ExperimentData
 from medleak.goals.observed_messages import AGES, reconstruction_task
 from medleak.goals.reconstruction.informed import informed
+from medleak.goals.reconstruction.report import REPORT
 
 CANDIDATE = "random candidate"
 """The baseline of an adversary that is told whom a record may be."""
@@ -38,6 +39,7 @@ class Reconstruction(Goal):
     """The records behind observed messages of federated training."""
 
     name = "reconstruction"
+    report = REPORT
     supports_identity_targets = True
     options = {"n_trials": 16, "n_candidates": 32}
 

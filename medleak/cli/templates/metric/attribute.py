@@ -6,7 +6,7 @@ from math import sqrt
 
 import numpy as np
 
-from medleak.api import Attributes, AttributeScores, Estimate, Metric
+from medleak.api import AttributeScores, AttributeTruth, Estimate, Metric
 
 
 class PluginName(Metric):
@@ -22,7 +22,7 @@ class PluginName(Metric):
     def __init__(self, *, level: float = 0.95):
         self.level = level
 
-    def __call__(self, output: AttributeScores, secret: Attributes) -> Estimate:
+    def __call__(self, output: AttributeScores, secret: AttributeTruth) -> Estimate:
         from scipy.stats import norm
 
         right = output.scores.argmax(axis=1) == secret.value

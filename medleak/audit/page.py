@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from medleak.api import Estimate
+from medleak.audit.given_scores import OUT, Audit
+from medleak.core.formatting import count
 from medleak.report import curves, drawing, formatting, pages, tables
 from medleak.report.specs import spec_of
 from medleak.results.aggregate import Aggregate, aggregate
 from medleak.results.row import Row
-
-if TYPE_CHECKING:
-    from medleak.audit.given_scores import Audit
 
 METHOD = (
     "Scores say how likely each record seemed a member; the truth decides how well they did. Intervals "
@@ -97,7 +99,7 @@ def _facts(audit: Audit) -> list[tuple[str, str]]:
 def _counted(row: Row) -> str:
     noun = "patient" if row.unit == "patient" else "record"
     n = max((e.n for e in row.leakage.values()), default=0)
-    return f"{formatting.count(n, noun)}, {row.n_members:,} of them members"
+    return f"{count(n, noun)}, {row.n_members:,} of them members"
 
 
 def _metrics(rows: Sequence[Row]) -> list[list[str]]:
@@ -148,3 +150,25 @@ def _curve(aggregates: Sequence[Aggregate]) -> str:
     tint = drawing.colours([one.defense for one in drawn], drawing.DEFENSES)
     svg = drawing.saved(partial(curves.roc, tint=tint), drawn, ("svg",))["svg"]
     return pages.inline(svg, "roc")
+
+
+PAGE, FACTS = "audit.html", "audit.json"
+
+
+def write(audit: Audit, out: str | Path | None = None) -> Path:
+    """Write the page and the JSON file of an audit; return the path of the page."""
+    from medleak.core.provenance import versions
+    from medleak.core.store import write_atomically
+
+    folder = Path(out or OUT) / audit.name
+    provenance = {"source": audit.source, "versions": versions()}
+    rows = [replace(row, provenance=provenance) for row in audit.rows]
+    facts = {
+        "name": audit.name,
+        "rows": [row.to_json() for row in rows],
+        "bounds": list(audit.bounds),
+    }
+    files = {PAGE: page(audit, provenance), FACTS: json.dumps(facts, indent=1, default=float)}
+    for file, content in files.items():
+        write_atomically(folder / file, content)
+    return folder / PAGE
