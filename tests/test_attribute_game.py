@@ -111,7 +111,7 @@ def test_what_the_label_tells_is_no_gain():
     found = measured(experiment(sex_of_label=0.9))
     assert found["leakage"]["attribute_auc"].value > 0.85
     assert found["excess"]["attribute_auc"].value == pytest.approx(0.0)
-    assert found["ceilings"] == {"attribute_auc": None, "attribute_accuracy": None}
+    assert found["upper_bounds"] == {"attribute_auc": None, "attribute_accuracy": None}
     assert found["baselines"]["the image itself"]["attribute_auc"].value < 0.65
 
 

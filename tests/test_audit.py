@@ -96,7 +96,7 @@ def test_scans_of_a_patient_count_once(capsys):
     words = ["--scores", "s.npz", "--epsilon", "0.1", "--delta", "1e-5"]
     assert cli.main(["audit", *words]) == 2  # which of the two was promised, nobody can guess
     vacuous, _ = audited(*words, "--unit", "record")
-    assert set(vacuous["rows"][0]["ceilings"].values()) == {None}
+    assert set(vacuous["rows"][0]["upper_bounds"].values()) == {None}
     broken, _ = audited(*words, "--unit", "patient", status=1)
     assert "epsilon" in broken["rows"][0]["violations"]
 
@@ -115,7 +115,7 @@ def test_claims_are_judged(capsys):
     np.savez("s.npz", **experiment())
     facts, page = audited("--scores", "s.npz", "--epsilon", "1", "--delta", "1e-5", status=1)
     assert {"epsilon", "auc"} <= set(facts["rows"][0]["violations"])
-    assert facts["rows"][0]["ceilings"]["epsilon"] == 1
+    assert facts["rows"][0]["upper_bounds"]["epsilon"] == 1
     assert "Above what is claimed" in page
     assert "ABOVE WHAT IS CLAIMED: given scores, " in capsys.readouterr().out
     facts, page = audited("--scores", "s.npz", "--epsilon", "8", "--delta", "1e-5")

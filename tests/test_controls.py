@@ -25,13 +25,13 @@ def rows(toy_config, tmp_path):
     return go
 
 
-def twin(**arguments):
+def plaintext_surrogate(**arguments):
     return {"serve": {"_target_": "toy.Twin", **arguments}}
 
 
 def test_a_twin_is_proven_by_real_queries_and_their_cost_is_told(rows, toy_config):
-    (row,) = rows(toy_config(defense=twin(error=TWIN_ERROR / 2)))
-    assert (row.status, row.twin) == ("ok", True)
+    (row,) = rows(toy_config(defense=plaintext_surrogate(error=TWIN_ERROR / 2)))
+    assert (row.status, row.plaintext_surrogate) == ("ok", True)
     assert row.controls["twin"]["n"] == min(PROOF, 40)
     assert row.cost["query_seconds"] == 2.0
     assert row.cost["query_bytes_in"] == 10
@@ -46,7 +46,7 @@ def test_a_twin_is_proven_by_real_queries_and_their_cost_is_told(rows, toy_confi
     ],
 )
 def test_an_unproven_twin_makes_the_row_invalid(rows, toy_config, arguments, told):
-    (row,) = rows(toy_config(defense=twin(**arguments)))
+    (row,) = rows(toy_config(defense=plaintext_surrogate(**arguments)))
     assert row.status == "invalid"
     assert told in row.reason
 

@@ -243,8 +243,10 @@ def test_rows_carry_the_coordinates_of_the_grid_that_asks(toy_config, plan_of):
 
 def test_two_presets_of_the_same_content_are_two_rows(toy_config, plan_of):
     config = toy_config("Confidence")
-    twin = {**config, "defense": {"name": "twin", "slots": {}}}
-    result = scheduler.execute(plan_of([job(config), job(twin)]), executor=SerialExecutor())
+    plaintext_surrogate = {**config, "defense": {"name": "twin", "slots": {}}}
+    result = scheduler.execute(
+        plan_of([job(config), job(plaintext_surrogate)]), executor=SerialExecutor()
+    )
     assert [row.defense for row in result.rows] == ["none", "twin"]
     assert result.measured == 1
 

@@ -190,7 +190,7 @@ def test_a_model_that_serves_women_and_men_apart_says_how_many_it_saw(rows, atta
     assert row.leakage["property_auc"].value > 0.9
     assert row.leakage["property_auc"].low > 0.5
     assert (row.leakage["property_auc"].n, row.n_shadows, row.pool) == (12, 16, "auxiliary")
-    assert row.ceilings == {"property_auc": None, "property_accuracy": None}
+    assert row.upper_bounds == {"property_auc": None, "property_accuracy": None}
     assert "blind_auc" not in row.controls  # members differ from the others, on purpose
 
 

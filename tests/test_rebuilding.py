@@ -114,7 +114,7 @@ def test_the_truth_is_identified_and_better_than_every_baseline(tmp_path, experi
     assert found["leakage"]["psnr"].value == 100.0
     assert found["excess"]["identified"].value > 0.7
     assert found["excess"]["identified"].low > 0
-    assert found["ceilings"] == {"psnr": None, "identified": None}
+    assert found["upper_bounds"] == {"psnr": None, "identified": None}
     assert set(found["baselines"]) == {"mean image", "typical image", "other messages"}
 
 
@@ -131,7 +131,7 @@ def test_a_promise_bounds_identification_and_a_breach_is_flagged(tmp_path, exper
     promise = Guarantee("dp", "record", "all", 0.2, 1e-5, mechanism=mechanism)
     found = judged(tmp_path, experiment, lambda truth: truth, [promise])
     kappa = 2 * 2 / 21  # two guesses, two classes, twenty-one who may be it
-    assert kappa < found["ceilings"]["identified"] < 0.6
+    assert kappa < found["upper_bounds"]["identified"] < 0.6
     assert found["violations"] == ()  # eight images cannot prove it
 
 
@@ -193,4 +193,4 @@ def test_its_baseline_is_a_random_candidate_and_its_ceiling_one_in_their_number(
     assert "random candidate" in found["baselines"]
     plain = figures(METRICS, sample_of([promise], *parts, **about))
     # One guess among five instead of two labels among twenty-one.
-    assert found["ceilings"]["identified"] > plain["ceilings"]["identified"]
+    assert found["upper_bounds"]["identified"] > plain["upper_bounds"]["identified"]

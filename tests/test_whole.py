@@ -40,7 +40,7 @@ def test_no_attack_exceeds_the_ceiling_of_a_guarantee(run):
     rows = run("defense=dp_sgd_patient_eps8")
     assert {row.status for row in rows} == {"ok"}
     for row in rows:
-        assert row.ceilings["auc"] is not None
+        assert row.upper_bounds["auc"] is not None
         assert row.violations == ()
         assert row.simulated
 

@@ -63,7 +63,7 @@ def _figure(estimate: Estimate) -> str:
 def _upper_bound(one) -> str:
     if not one.row.guarantees:
         return "–"
-    value = one.row.ceilings.get("auc")
+    value = one.row.upper_bounds.get("auc")
     return "vacuous" if value is None else f"{value:.3f}"
 
 

@@ -223,7 +223,7 @@ class PrivateInference(Defense):
         """The release as the client sees it: its plain twin, without the weights."""
         self.network(subject, problem)
         served = subject.without(self.hides)
-        return Release(served.views, hidden=served.hidden, twin=True)
+        return Release(served.views, hidden=served.hidden, plaintext_surrogate=True)
 
     def verify_surrogate(
         self, release: Release, x: np.ndarray, *, problem: ProblemSpec, n: int = 100

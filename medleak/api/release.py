@@ -30,11 +30,11 @@ class Release:
         views: Mapping[str, Any],
         *,
         hidden: Mapping[str, str] | None = None,
-        twin: bool = False,
+        plaintext_surrogate: bool = False,
     ):
         self.views = dict(views)
         self.hidden = dict(hidden or {})
-        self.twin = twin
+        self.plaintext_surrogate = plaintext_surrogate
         self.queries = 0
 
     def view(self, name: str) -> Any:
@@ -71,7 +71,11 @@ class Release:
         if "scores" in views and "labels" in self.views and "labels" not in views:
             scores = views["scores"]
             views["labels"] = lambda x: scores(x).argmax(-1)
-        return Release({**self.views, **views}, hidden=self.hidden, twin=self.twin)
+        return Release(
+            {**self.views, **views},
+            hidden=self.hidden,
+            plaintext_surrogate=self.plaintext_surrogate,
+        )
 
     def granting(self, access: View) -> Release:
         """What an attack that declared `access` is given: that view and those it contains."""
@@ -82,4 +86,6 @@ class Release:
     def without(self, hidden: Mapping[str, str]) -> Release:
         """The same release less the views in `hidden` (name -> reason)."""
         views = {name: view for name, view in self.views.items() if name not in hidden}
-        return Release(views, hidden={**self.hidden, **hidden}, twin=self.twin)
+        return Release(
+            views, hidden={**self.hidden, **hidden}, plaintext_surrogate=self.plaintext_surrogate
+        )

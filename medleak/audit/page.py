@@ -122,7 +122,7 @@ def _figure(row: Row, name: str) -> str:
     shown = f"≥ {estimate.value:.3f}" if one_sided else f"{estimate.value:.3f}"
     parts = [shown, formatting.interval(estimate.low, estimate.high)]
     if row.guarantees:
-        bound = row.ceilings.get(name)
+        bound = row.upper_bounds.get(name)
         allowed = formatting.VACUOUS if bound is None else f"at most {bound:.4g}"
         parts.append(f"(claim: {allowed})")
     parts.append(f"({estimate.flag})" if estimate.flag else "")

@@ -26,7 +26,7 @@ def figures(metrics: Mapping[str, Metric], sample: Sample) -> dict[str, Any]:
     others = {**sample.baselines, **sample.shown}
     found: dict[str, Any] = {
         "leakage": {name: metric(answer, truth) for name, metric in metrics.items()},
-        "ceilings": bounds,
+        "upper_bounds": bounds,
         "violations": violations(metrics, sample, bounds),
         "baselines": {
             prior: {name: metric(guess, truth) for name, metric in metrics.items()}

@@ -81,7 +81,9 @@ def shared_parts(
             **({"twin": proof} if proof else {}),
             **({"excluded": excluded} if excluded else {}),
         },
-        "twin": release_of(cell.target_spec, cell.pipeline, store, device=device).twin,
+        "plaintext_surrogate": release_of(
+            cell.target_spec, cell.pipeline, store, device=device
+        ).plaintext_surrogate,
         "cost": {
             "train_seconds": facts_of(cell.target_spec, store)["seconds"],
             "shadow_seconds": sum(facts_of(spec, store)["seconds"] for spec in shadows),

@@ -15,7 +15,7 @@ import numpy as np
 from medleak.api import Curve, Estimate, Guarantee, MembershipScores, MembershipTruth, Metric
 from medleak.api.goal import Subgroup
 from medleak.metrics.groups import at_level
-from medleak.metrics.privacy import upper_bounds as ceilings
+from medleak.metrics.privacy import upper_bounds as upper_bounds
 from medleak.metrics.statistics import intervals
 from medleak.metrics.statistics import roc as curves
 from medleak.metrics.statistics.crossfit import crossfit_flags
@@ -89,7 +89,7 @@ class AUC(MembershipMetric):
         self, guarantees: Sequence[Guarantee], prior: float | None = None
     ) -> float | None:
         """Integral of the roof."""
-        roof = ceilings.roof(guarantees)
+        roof = upper_bounds.roof(guarantees)
         return None if roof is None else roof.auc()
 
 
@@ -139,7 +139,7 @@ class BalancedAccuracy(_CrossFitted):
         self, guarantees: Sequence[Guarantee], prior: float | None = None
     ) -> float | None:
         """``(1 + delta(0)) / 2``: the best of all thresholds."""
-        roof = ceilings.roof(guarantees)
+        roof = upper_bounds.roof(guarantees)
         return None if roof is None else roof.balanced_accuracy()
 
 
@@ -193,7 +193,7 @@ class PrecisionAtPrior(_CrossFitted):
         self, guarantees: Sequence[Guarantee], prior: float | None = None
     ) -> float | None:
         """Vacuous where members may be flagged at no false positive, as with any delta > 0."""
-        roof = ceilings.roof(guarantees)
+        roof = upper_bounds.roof(guarantees)
         return None if roof is None else roof.precision(self.prior)
 
 
@@ -246,7 +246,7 @@ class TPRAtFPR(MembershipMetric):
         self, guarantees: Sequence[Guarantee], prior: float | None = None
     ) -> float | None:
         """The roof at `fpr`."""
-        roof = ceilings.roof(guarantees)
+        roof = upper_bounds.roof(guarantees)
         return None if roof is None else float(roof.tpr(self.fpr))
 
 

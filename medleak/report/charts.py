@@ -98,7 +98,7 @@ def _names(axes: Sequence[Axes], lines: Sequence[tuple[str, str]], tint: Mapping
 def _dot(axis: Axes, one: Aggregate, metric: str, y: float, colour: str) -> None:
     found, upper_bound, prior = (
         one.leakage.get(metric),
-        one.ceilings.get(metric),
+        one.upper_bounds.get(metric),
         without(one, metric),
     )
     if not isinstance(found, Estimate) or found.value is None:
@@ -131,7 +131,7 @@ def _legend(figure: Figure, aggregates: Sequence[Aggregate], metric: str, source
         Line2D([], [], color=INK, marker="|", linestyle="", markersize=9, markeredgewidth=1.5,
                label="without it (best baseline)"),
     ]  # fmt: skip
-    if any((one.ceilings.get(metric) or 1) <= VOID for one in aggregates):
+    if any((one.upper_bounds.get(metric) or 1) <= VOID for one in aggregates):
         handles.append(Patch(color=SOFT, alpha=0.2, label="ruled out by the guarantee"))
     size = aggregates[0].row.n_members
     figure.legend(

@@ -65,7 +65,7 @@ def bound(name: str, spec: GoalReport) -> Column:
     def cell(one: Aggregate) -> Cell:
         shown = bound_text(one.find("leakage", name))
         known = shown not in (formatting.NONE, formatting.VACUOUS)
-        return Cell(shown, sort=one.ceilings[name] if known else None)
+        return Cell(shown, sort=one.upper_bounds[name] if known else None)
 
     return Column(formatting.metric(name, spec, "bound"), cell, short="bound")
 
@@ -227,7 +227,7 @@ def columns_for(spec: GoalReport, shown: ReportColumn, lines: Lines) -> list[Col
 
 
 def promised(lines: Lines) -> set[str]:
-    return {name for one in lines if one.row.guarantees for name in one.ceilings}
+    return {name for one in lines if one.row.guarantees for name in one.upper_bounds}
 
 
 def fitted(spec: GoalReport, lines: Lines) -> list[ReportColumn]:

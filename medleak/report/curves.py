@@ -86,10 +86,10 @@ def _roc_panel(
 
 def _dashes(axis: Axes, aggregates: Sequence[Aggregate]) -> None:
     found = {
-        fpr: one.ceilings[name]
+        fpr: one.upper_bounds[name]
         for one in aggregates
-        for fpr, name in formatting.tpr_names(one.ceilings).items()
-        if one.ceilings[name] is not None and one.row.guarantees
+        for fpr, name in formatting.tpr_names(one.upper_bounds).items()
+        if one.upper_bounds[name] is not None and one.row.guarantees
     }
     for fpr, height in found.items():
         axis.plot(
@@ -103,7 +103,7 @@ def _roc_keys(figure: Figure, line: Mapping[str, str], aggregates: Sequence[Aggr
 
     handles = [Line2D([], [], color=c, linewidth=2, label=name) for name, c in line.items()]
     handles.append(Line2D([], [], color=SOFT, linestyle=(0, (2, 3)), label="guessing"))
-    if any(v is not None for one in aggregates for v in one.ceilings.values()):
+    if any(v is not None for one in aggregates for v in one.upper_bounds.values()):
         handles.append(Line2D([], [], color=INK, linewidth=1.8, label="bound"))
     size = aggregates[0].row.n_members
     figure.legend(

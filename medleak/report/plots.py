@@ -158,13 +158,15 @@ def _roof(
     axis: Axes, points: Sequence[Aggregate], metric: str, colour: str, span: tuple[float, float]
 ) -> None:
     """Shade what the guarantee rules out, over the accuracies that the defense reaches."""
-    known = [one for one in points if one.row.guarantees and one.ceilings.get(metric) is not None]
+    known = [
+        one for one in points if one.row.guarantees and one.upper_bounds.get(metric) is not None
+    ]
     known.sort(key=useful)
     if not known:
         return
     pad = 0.055 * (span[1] - span[0])
     x = [useful(known[0]) - pad, *map(useful, known), useful(known[-1]) + pad]
-    heights = [one.ceilings[metric] for one in known]
+    heights = [one.upper_bounds[metric] for one in known]
     y = [heights[0], *heights, heights[-1]]
     axis.fill_between(x, y, 1.02, color=colour, alpha=0.13, linewidth=0, zorder=1)
     axis.plot(x, y, color=colour, linewidth=1.3, zorder=2)

@@ -85,7 +85,7 @@ def _adversary(row: Row) -> list[str]:
     how = _ACCESS.get(row.access, f"sees {row.access}" if row.access else "access not recorded")
     text = [
         f"{who} {how}"
-        + (" (through a plaintext surrogate of the encrypted model)" * row.twin)
+        + (" (through a plaintext surrogate of the encrypted model)" * row.plaintext_surrogate)
         + "."
     ]
     if conduct == "malicious":
@@ -197,7 +197,7 @@ def _bounds(one: Aggregate, spec: GoalReport) -> list[str]:
     return [
         _bound(found, spec)
         for found in one.measures
-        if found.kind == "leakage" and found.name in one.ceilings and not found.points
+        if found.kind == "leakage" and found.name in one.upper_bounds and not found.points
         if not (silent and found.bound is None and found.name != head)
     ]
 

@@ -296,8 +296,8 @@ def _flat(one: Aggregate) -> dict[str, object]:
         if isinstance(value, Estimate):
             line |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
             line |= {f"{name}_n": value.n, f"{name}_flag": value.flag}
-        if row.guarantees and name in one.ceilings:
-            upper_bound = one.ceilings[name]
+        if row.guarantees and name in one.upper_bounds:
+            upper_bound = one.upper_bounds[name]
             line[f"{name}_ceiling"] = formatting.VACUOUS if upper_bound is None else upper_bound
         if name in one.worst_group:
             group, worst = one.worst_group[name]

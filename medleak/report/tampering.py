@@ -54,7 +54,7 @@ def curved(aggregates: Sequence[Aggregate]) -> list[Aggregate]:
         replace(
             one,
             leakage={"roc": one.tampering["roc"]},
-            ceilings={},
+            upper_bounds={},
             row=replace(one.row, records=SENT, unit="client"),
         )
         for one in observed_by(aggregates)

@@ -34,7 +34,7 @@ class Aggregate:
         row: a measured row (or the first one), for what does not vary over seeds.
         axes: of `row.extra`, what tells this line from others; the rest is the same everywhere.
         leakage, utility, groups, utility_groups, worst_group, cost: means over `seeds`.
-        ceilings: the largest over seeds; None (vacuous) as soon as one seed's is.
+        upper_bounds: the largest over seeds; None (vacuous) as soon as one seed's is.
         violations: metric -> number of seeds above the ceiling.
         baselines, excess: means over `seeds`.
         tampering: how well clients detect a dishonest server's models, by metric.
@@ -53,7 +53,7 @@ class Aggregate:
     groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     utility_groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     worst_group: Mapping[str, tuple[str, Estimate]] = field(default_factory=dict)
-    ceilings: Mapping[str, float | None] = field(default_factory=dict)
+    upper_bounds: Mapping[str, float | None] = field(default_factory=dict)
     violations: Mapping[str, int] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     excess: Mapping[str, Estimate] = field(default_factory=dict)
@@ -243,7 +243,7 @@ def _measured(good: Sequence[Row]) -> Aggregate:
         groups=groups,
         utility_groups=mean_nested([row.utility_groups for row in good]),
         worst_group=_worst(good, groups),
-        ceilings=_highest([row.ceilings for row in good]),
+        upper_bounds=_highest([row.upper_bounds for row in good]),
         violations=dict(Counter(name for row in good for name in row.violations)),
         baselines=mean_nested([row.baselines for row in good]),
         excess=mean_block([row.excess for row in good]),

@@ -86,7 +86,7 @@ def _flat(row: Row) -> dict[str, Any]:
             if isinstance(estimate, Estimate):
                 flat[name] = estimate.value
                 flat |= {f"{name}_{part}": getattr(estimate, part) for part in ("low", "high", "n")}
-    flat |= {f"{name}_ceiling": value for name, value in row.ceilings.items()}
+    flat |= {f"{name}_ceiling": value for name, value in row.upper_bounds.items()}
     flat |= {f"{name}_worst_group": worst["value"] for name, worst in row.worst_group.items()}
     return flat | gains(row) | {name: value for name, value in row.cost.items()}
 

@@ -83,7 +83,7 @@ def _measure(kind: str, name: str, found: Estimate | Curve, **place: Any) -> Mea
 
 
 def _leakage(one: Any, name: str, found: Estimate | Curve) -> Measure:
-    bound = one.ceilings.get(name)
+    bound = one.upper_bounds.get(name)
     status = "vacuous" if bound is None else "limited"
     if not one.row.guarantees:
         status = ""

@@ -19,7 +19,9 @@ from medleak.api import Curve, Estimate
 Status = Literal["ok", "not_applicable", "not_run", "failed", "invalid"]
 SCHEMA = 2
 """Version of the rows written now. Version 1 had no key `schema`, and the same fields."""
-RENAMED: Mapping[int, Mapping[str, str]] = {2: {}}
+RENAMED: Mapping[int, Mapping[str, str]] = {
+    2: {"ceilings": "upper_bounds", "twin": "plaintext_surrogate"},
+}
 """Version -> the fields that it renamed, old name -> new name: a rename is one entry here."""
 
 
@@ -36,7 +38,7 @@ class Row:
         simulated: phantom data, said in every table.
         records: kind of challenge record.
         unit: what one membership decision is about: "patient", "record", "image (patient unknown)".
-        goal, access, adversary, pool, n_shadows, twin: the threat model as run.
+        goal, access, adversary, pool, n_shadows, plaintext_surrogate: the threat model as run.
         utility: metric name -> Estimate, on evaluation patients through the released view.
         utility_groups: "sex=F" -> metric name -> Estimate.
         guarantees: `medleak.api.Guarantee` as dictionaries.
@@ -46,7 +48,7 @@ class Row:
         n_targets: how many runs served as the target in turn (leave-one-out); beyond one, `leakage`
             pools their scores and `utility` is their mean.
         spread: metric name -> "mean", "sd", "min" and "max" over the targets, where there are several.
-        ceilings: metric name -> the largest value that the guarantees allow; None is vacuous.
+        upper_bounds: metric name -> the largest value that the guarantees allow; None is vacuous.
         violations: metrics whose one-sided 99.9% lower bound lies above the ceiling.
         baselines: "mean image", "other messages" ... -> metric name -> Estimate: what is rebuilt without
             the message; `excess`: metric name -> Estimate of the gain over the best of them.
@@ -85,7 +87,7 @@ class Row:
     pool: str = ""
     n_shadows: int = 0
     n_targets: int = 1
-    twin: bool = False
+    plaintext_surrogate: bool = False
     utility: Mapping[str, Estimate | Curve] = field(default_factory=dict)
     utility_groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     guarantees: tuple[Mapping[str, Any], ...] = ()
@@ -93,7 +95,7 @@ class Row:
     groups: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     worst_group: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     spread: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    ceilings: Mapping[str, float | None] = field(default_factory=dict)
+    upper_bounds: Mapping[str, float | None] = field(default_factory=dict)
     violations: tuple[str, ...] = ()
     baselines: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)
     excess: Mapping[str, Estimate] = field(default_factory=dict)

@@ -103,14 +103,14 @@ def test_averages_are_those_of_torch(side):
 def test_the_client_sees_scores_and_no_weights(defense):
     plain, public, x = case()
     served = defense.apply(plain, problem=public)
-    assert served.twin
-    assert not plain.twin
+    assert served.plaintext_surrogate
+    assert not plain.plaintext_surrogate
     assert np.array_equal(served.scores(x), plain.scores(x))
     assert np.array_equal(served.labels(x), plain.labels(x))
     with pytest.raises(Hidden, match="parameters"):
         _ = served.weights
     labels = LabelOnly().apply(served, problem=public)
-    assert labels.twin
+    assert labels.plaintext_surrogate
     assert np.array_equal(labels.labels(x), plain.labels(x))
     (promise,) = defense.guarantees(public, None)
     assert promise.epsilon is None

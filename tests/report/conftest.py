@@ -104,7 +104,7 @@ def make_row(defense, attack, n_members, seed, kind="natural", **changes):
         leakage=leakage,
         groups=groups,
         worst_group={"auc": {"group": "sex=F", **vars(groups["sex=F"]["auc"])}},
-        ceilings=CEILINGS.get(defense, {}),
+        upper_bounds=CEILINGS.get(defense, {}),
         controls={
             "blind_auc": _estimate(0.5 + rng.normal(0, 0.01), n),
             "replica": {"ok": True, "notes": ["size within 4 s.d.", "accuracy gap 0.004"]},
@@ -237,7 +237,7 @@ def make_rebuilt(defense="fedsgd", attack="imprint", seed=0, age="trained model"
         adversary="malicious server",
         utility={"accuracy": _estimate(accuracy, 600, method="Wilson")},
         guarantees=() if epsilon is None else (promise,),
-        ceilings={"identified": roof, "recovered": roof, "psnr": None, "ssim": None, "mse": None},
+        upper_bounds={"identified": roof, "recovered": roof, "psnr": None, "ssim": None, "mse": None},
         controls={"blind_auc": _estimate(0.5, 2000),
                   "tampering": {**_detected(), "architecture_kept": False}},
         cost={"train_seconds": 30.0, "shadow_seconds": 0, "attack_seconds": 0.4, "queries": 0,

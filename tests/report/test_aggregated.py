@@ -101,9 +101,9 @@ def test_mean_curve_takes_the_top_of_a_vertical_step():
 
 def test_one_vacuous_ceiling_makes_the_mean_vacuous(make_row):
     low, high = (make_row("dp_sgd_eps8", "lira", 250, seed) for seed in (0, 1))
-    (both,) = aggregate([low, dataclasses.replace(high, ceilings={"auc": 0.95})])
-    assert both.ceilings["auc"] == 0.95
-    assert both.ceilings["tpr_at_1fpr"] is None
+    (both,) = aggregate([low, dataclasses.replace(high, upper_bounds={"auc": 0.95})])
+    assert both.upper_bounds["auc"] == 0.95
+    assert both.upper_bounds["tpr_at_1fpr"] is None
     assert bound_text(both.find("leakage", "tpr_at_1fpr")) == "vacuous"
     (none,) = aggregate([make_row("none", "lira", 250, 0)])
     assert bound_text(none.find("leakage", "auc")) == "–"

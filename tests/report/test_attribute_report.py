@@ -32,7 +32,7 @@ def row(attack, auc, *, records="members", name="sex", defense="none", seed=0, *
         adversary="honest-but-curious outsider", records=records, unit="patient", data="phantom",
         simulated=True, leakage=leakage, excess=excess,
         baselines={"label": {"attribute_auc": estimate(0.6)}},
-        ceilings={"attribute_auc": None}, guarantees=(PROMISE,) if defense != "none" else (),
+        upper_bounds={"attribute_auc": None}, guarantees=(PROMISE,) if defense != "none" else (),
         extra={"attack.knowledge.attribute": name},
         controls={"asked": {"attribute": name, "values": ["F", "M"], "left_out": 3}},
         utility={"accuracy": estimate(0.8)}, **changes,
@@ -120,7 +120,7 @@ def share(auc, attack="neuron_sets"):
         adversary="honest-but-curious outsider", records="sex=F, 0.3 or 0.7", unit="training set",
         data="phantom", simulated=True, pool="auxiliary", guarantees=(PROMISE,),
         leakage={"property_auc": Estimate(auc, auc - 0.2, auc + 0.05, 16, 0.95, "ranks")},
-        ceilings={"property_auc": None}, utility={"accuracy": estimate(0.8)},
+        upper_bounds={"property_auc": None}, utility={"accuracy": estimate(0.8)},
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ def pictured(defense="none", value=0.6, gap=0.05, **changes):
         "goal": "inversion", "access": "weights", "adversary": "honest-but-curious outsider",
         "utility": {"accuracy": estimate(0.8)},
         "leakage": {"acc_at_1": estimate(value), "ssim_gap": estimate(gap, 0.02)},
-        "ceilings": {"acc_at_1": None, "ssim_gap": None},
+        "upper_bounds": {"acc_at_1": None, "ssim_gap": None},
         "baselines": {
             name: {"acc_at_1": estimate(v), "ssim_gap": estimate(0.0)} for name, v in CONTROLS.items()
         },

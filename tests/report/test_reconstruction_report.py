@@ -221,7 +221,8 @@ def test_the_summary_hedges(make_rebuilt, rebuilt_rows):
     assert (weak.verdict, weak.limit, weak.bound) == ("unclear", "limited", pytest.approx(0.1))
     assert not weak.violated
     assert (
-        case([make_rebuilt("client_dp_eps8", ceilings={"identified": 0.9996})]).limit == "vacuous"
+        case([make_rebuilt("client_dp_eps8", upper_bounds={"identified": 0.9996})]).limit
+        == "vacuous"
     )
     assert case([make_rebuilt("client_dp_eps1", named=0.9, violations=("identified",))]).violated
     row = make_rebuilt("client_dp_eps8")

@@ -50,7 +50,7 @@ def test_ceilings_are_compared_with_the_evidence(make_row):
     def text(value, low, high, **changes):
         row = make_row(
             "dp_sgd_eps8", "lira", 250, 0, leakage={"auc": Estimate(value, low, high, 9)},
-            ceilings=changes.pop("ceilings", {"auc": 0.7}), **changes,
+            upper_bounds=changes.pop("upper_bounds", {"auc": 0.7}), **changes,
         )  # fmt: skip
         return " ".join(explain(row).split())
 
@@ -58,7 +58,7 @@ def test_ceilings_are_compared_with_the_evidence(make_row):
     assert "value lies below it and the interval contains it" in text(0.6, 0.5, 0.8)
     assert "value lies above it and the interval contains it" in text(0.75, 0.65, 0.8)
     assert "VIOLATED" in text(0.9, 0.8, 0.95, violations=("auc",))
-    assert "AUC: vacuous" in text(0.9, 0.8, 0.95, ceilings={"auc": None})
+    assert "AUC: vacuous" in text(0.9, 0.8, 0.95, upper_bounds={"auc": None})
     assert "None. Nothing limits" in text(0.9, 0.8, 0.95, guarantees=())
 
 

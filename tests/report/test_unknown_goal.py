@@ -23,7 +23,7 @@ def row(make_row):
                  "spread": Curve((0.0, 1.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0), 77)},
         baselines={"chance": {"linked": Estimate(0.125, 0.1, 0.15, 77)}},
         excess={"linked": Estimate(0.295, 0.17, 0.4, 77)},
-        ceilings={"linked": 0.61, "depth": None}, groups={}, worst_group={},
+        upper_bounds={"linked": 0.61, "depth": None}, groups={}, worst_group={},
     )  # fmt: skip
 
 

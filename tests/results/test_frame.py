@@ -26,7 +26,7 @@ def made(**changes):
         "utility": {"dice": estimate(0.8)}, "groups": {"sex=F": {"found": estimate(0.7)}},
         "worst_group": {"found": {"group": "sex=F", **vars(estimate(0.7))}},
         "baselines": {"guess": {"found": estimate(0.5)}}, "excess": {"found": estimate(0.1, 0.05)},
-        "ceilings": {"found": 0.5, "other": None}, "violations": ("found",),
+        "upper_bounds": {"found": 0.5, "other": None}, "violations": ("found",),
         "controls": {"blind_auc": estimate(0.5), "note": "text"}, "cost": {"train_seconds": 3.0},
     }  # fmt: skip
     return Row(**{**values, **changes})
@@ -75,7 +75,7 @@ def test_a_bound_says_whom_it_binds(changes, status):
 @pytest.mark.parametrize("status", ["failed", "not_run", "unheard_of"])
 def test_a_row_without_figures_has_one_line_that_says_why(status):
     bare = {"leakage": {}, "utility": {}, "groups": {}, "worst_group": {}, "baselines": {}}
-    bare |= {"excess": {}, "controls": {}, "cost": {}, "guarantees": (), "ceilings": {}}
+    bare |= {"excess": {}, "controls": {}, "cost": {}, "guarantees": (), "upper_bounds": {}}
     (found,) = tidy([made(status=status, reason="why", **bare)]).to_dict("records")
     assert found["status"] == status
     assert found["reason"].endswith("why")

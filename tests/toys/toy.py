@@ -173,7 +173,7 @@ class Twin(Defense):
         self.error, self.missing = error, missing
 
     def apply(self, release, *, problem):
-        return Release(release.views, hidden=release.hidden, twin=True)
+        return Release(release.views, hidden=release.hidden, plaintext_surrogate=True)
 
     def verify_surrogate(self, release, x, *, problem, n):
         if self.missing:
