@@ -28,8 +28,9 @@ class Blobs(DatasetSource):
 
     version = 1
 
-    def __init__(self, *, n_patients=200, scans=1, dim=40, seed=0):
+    def __init__(self, *, n_patients=200, scans=1, dim=40, seed=0, sites=0):
         self.n_patients, self.scans, self.dim, self.seed = n_patients, scans, dim, seed
+        self.sites = sites
 
     def load(self):
         rng = np.random.default_rng(self.seed)
@@ -38,6 +39,8 @@ class Blobs(DatasetSource):
         x = (rng.normal(size=(n, self.dim)) + 0.2 * y[:, None]).astype(np.float32)
         patients = np.repeat(np.arange(self.n_patients), self.scans)
         groups = {"sex": np.where(patients % 2, "F", "M")}
+        if self.sites:
+            groups["site"] = np.char.add("site ", (patients % self.sites).astype(str))
         records = Records(x, y.astype(np.int64), patients, groups)
         source = np.full(n, "all")
         return Dataset(records, source, "blobs", ("a", "b"), array_digest(x, y), simulated=True)
