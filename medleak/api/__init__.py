@@ -7,6 +7,7 @@ model is whatever its architecture returns. The flow is
 """
 
 from dataclasses import replace
+from typing import Any
 
 from medleak.api.attack import Attack, Output, ThreatModel
 from medleak.api.attribute import (
@@ -19,6 +20,7 @@ from medleak.api.challenge import GoalChallenge
 from medleak.api.component import Component
 from medleak.api.data import Dataset, DatasetSource, ProblemSpec, Records
 from medleak.api.defense import Defense
+from medleak.api.deprecated import renamed
 from medleak.api.errors import ConfigError, DataError, Hidden, MedleakError, NotApplicable
 from medleak.api.federation import Aggregated, Aggregator, LocalTraining, Observation, UpdateDefense
 from medleak.api.goal import (
@@ -31,6 +33,7 @@ from medleak.api.goal import (
     Sample,
     Subgroup,
 )
+from medleak.api.goal_report import GoalReport, MeasureLabel, ReportColumn
 from medleak.api.guarantee import Guarantee
 from medleak.api.inversion import InversionChallenge, InversionTruth, InvertedImages
 from medleak.api.knowledge import Knowledge, Shadow, Shadows
@@ -84,6 +87,7 @@ __all__ = [
     "Example",
     "Goal",
     "GoalChallenge",
+    "GoalReport",
     "Guarantee",
     "Hidden",
     "InformedPrior",
@@ -92,6 +96,7 @@ __all__ = [
     "InvertedImages",
     "Knowledge",
     "LocalTraining",
+    "MeasureLabel",
     "MedleakError",
     "MembershipScores",
     "MembershipTruth",
@@ -113,6 +118,7 @@ __all__ = [
     "Reconstructions",
     "Records",
     "Release",
+    "ReportColumn",
     "Sample",
     "ServerPolicy",
     "Shadow",
@@ -132,3 +138,11 @@ __all__ = [
     "segmentation",
     "task_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What plugins of the first version import by its old name."""
+    new = renamed(name)
+    if new is None:
+        raise AttributeError(f"module 'medleak.api' has no attribute '{name}'")
+    return globals()[new]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from medleak.api.deprecated import adopt_methods
 
 
 class Component:
@@ -14,6 +16,10 @@ class Component:
     """
 
     version: ClassVar[int] = 1
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        adopt_methods(cls)
 
     def invalid_parameters(self) -> list[str]:
         """What is wrong with the arguments, whatever they meet: the request is then refused.
