@@ -8,6 +8,7 @@ model is whatever its architecture returns. The flow is
 
 from dataclasses import replace
 
+from medleak.api.artefact import ArtefactKind, Comparison, Made, UtilityMetric
 from medleak.api.attack import Attack, Output, ThreatModel
 from medleak.api.attribute import (
     AttributeChallenge,
@@ -51,12 +52,13 @@ from medleak.api.reconstruction import (
     Reconstructions,
     ReconstructionTruth,
 )
-from medleak.api.release import Release
+from medleak.api.release import Deferred, Generator, Release
+from medleak.api.sampling import Backward, GradientRule, Sampler, Step
 from medleak.api.training import Trained, Trainer
-from medleak.api.types import IMPLIED_VIEWS, SLOTS, VIEWS, Slot, Task, View
+from medleak.api.types import SLOTS, Slot, Task, View
+from medleak.api.views import VIEWS, ViewSpec
 
 __all__ = [
-    "IMPLIED_VIEWS",
     "OWN",
     "SLOTS",
     "VIEWS",
@@ -64,13 +66,16 @@ __all__ = [
     "Aggregated",
     "Aggregator",
     "Answered",
+    "ArtefactKind",
     "Attack",
     "AttackOutputs",
     "AttributeChallenge",
     "AttributeScores",
     "AttributeTruth",
+    "Backward",
     "Challenge",
     "ClientPolicy",
+    "Comparison",
     "Component",
     "ConfigError",
     "Curve",
@@ -78,10 +83,13 @@ __all__ = [
     "Dataset",
     "DatasetSource",
     "Defense",
+    "Deferred",
     "Estimate",
     "Example",
+    "Generator",
     "Goal",
     "GoalChallenge",
+    "GradientRule",
     "Guarantee",
     "Hidden",
     "InformedPrior",
@@ -90,6 +98,7 @@ __all__ = [
     "InvertedImages",
     "Knowledge",
     "LocalTraining",
+    "Made",
     "MedleakError",
     "MembershipScores",
     "MembershipTruth",
@@ -112,16 +121,20 @@ __all__ = [
     "Records",
     "Release",
     "Sample",
+    "Sampler",
     "ServerPolicy",
     "Shadow",
     "Shadows",
     "Slot",
+    "Step",
     "Subgroup",
     "Task",
     "ThreatModel",
     "Trained",
     "Trainer",
     "UpdateDefense",
+    "UtilityMetric",
     "View",
+    "ViewSpec",
     "replace",
 ]
