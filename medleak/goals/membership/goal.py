@@ -23,6 +23,7 @@ class Membership(Goal):
     """Who was trained on."""
 
     name = "membership"
+    artefacts = ("classifier", "messages", "records", "generator")
 
     def question(self, case: Any, shadowed: Any, runs: Any) -> Question:
         run = shadowed.target
