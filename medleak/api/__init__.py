@@ -35,6 +35,7 @@ from medleak.api.goal import (
 from medleak.api.guarantee import Guarantee
 from medleak.api.inversion import InversionChallenge, InversionTruth, InvertedImages
 from medleak.api.knowledge import Knowledge, Shadow, Shadows
+from medleak.api.mechanism import Mechanism
 from medleak.api.membership import Challenge, MembershipScores, MembershipTruth
 from medleak.api.metric import Curve, Estimate, Metric
 from medleak.api.policy import (
@@ -99,6 +100,7 @@ __all__ = [
     "Knowledge",
     "LocalTraining",
     "Made",
+    "Mechanism",
     "MedleakError",
     "MembershipScores",
     "MembershipTruth",
