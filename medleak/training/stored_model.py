@@ -120,8 +120,11 @@ class StoredModel:
         return self.model
 
     def _weights(self) -> dict[str, np.ndarray]:
-        (name,) = self.spec.fitted
-        return unpacked(self._stored().arrays, name, self.spec.makes)
+        if not self.spec.fitted:
+            raise MedleakError(
+                f"run {self.spec.key[:12]} trains no network: it makes {self.spec.makes}"
+            )
+        return unpacked(self._stored().arrays, self.spec.fitted[0], self.spec.makes)
 
     def _stored(self):
         stored = self.store.get("runs", self.spec.key)

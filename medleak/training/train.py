@@ -112,7 +112,7 @@ def _prepared(spec: RunSpec, seed: int, device: str) -> tuple[Trainer, Made, np.
     experiment, member = spec.experiment, spec.member
     # Who is planted among the shadows of pool "auxiliary" is nobody of the challenge.
     natural = Challenge(experiment.auxiliary, np.full(len(experiment.auxiliary), "natural"))
-    asked = spec.challenge if spec.base == "audit" else natural
+    asked = natural if spec.base == "auxiliary" else spec.challenge
     trainer, records = spec.adversary.poison(make_trainer(spec), asked, member, seed=seed)
     made = DefensePipeline(spec.slots).make(
         records,

@@ -21,6 +21,8 @@ from medleak.training.artefacts import KINDS, made_by, packed, unpacked
 from medleak.training.run_spec import RunSpec, recipe_key
 
 METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
+CHANCE = 0.25
+"""About four standard deviations of an AUC over 80 patients."""
 NOTHING = {"_target_": "medleak.targets.no_training.NoTraining"}
 
 
@@ -69,7 +71,7 @@ def test_a_set_of_records_goes_from_the_plan_to_a_row_and_nothing_is_trained(run
     (copied, noised), plan = run("NearestRecord", stage("Noisy"), stage("Noisy", noise=100.0))
     assert (copied.status, noised.status) == ("ok", "ok")
     assert measured(copied).value == 1.0
-    assert measured(noised).low < 0.5 < measured(noised).high
+    assert abs(measured(noised).value - 0.5) < CHANCE
     assert 0.5 < copied.utility["nearest_class"].value <= 1
     spec = plan.cells[0].target_spec
     assert spec.makes == ("records",)
@@ -102,7 +104,7 @@ def test_a_generator_is_drawn_from(run, useful_plugin):
     )
     assert (kept.status, blind.status) == ("ok", "ok")
     assert measured(kept).value > 0.99
-    assert measured(blind).low < 0.5 < measured(blind).high
+    assert abs(measured(blind).value - 0.5) < CHANCE
     assert kept.utility["drawn_mean"].value < 0.2
     cell = plan.cells[0]
     generator = StoredRuns(plan.store, cell.pipeline).release(cell.target_spec).generator
@@ -113,7 +115,7 @@ def test_a_generator_is_drawn_from(run, useful_plugin):
 
 
 def test_shadows_of_a_released_set_are_replicas(run):
-    (row,), plan = run("NearerThanShadows", stage("Noisy", noise=2.0), n_shadows=4)
+    (row,), plan = run("NearerThanShadows", stage("Noisy", noise=0.5), n_shadows=4)
     assert row.status == "ok"
     assert row.controls["replica"]["ok"]
     assert measured(row).low > 0.5
@@ -148,6 +150,10 @@ def test_what_is_not_made_cannot_be_attacked(run):
     rows, _ = run("NearestRecord", {}, stage("Noisy"), recipe={})
     assert [row.status for row in rows] == ["not_applicable", "ok"]
     assert "needs 'records': this release does not have it" in rows[0].reason
+    with pytest.raises(
+        ConfigError, match="goal 'reconstruction' is about classifier: this run makes rec"
+    ):
+        run("WantsImages", stage("Noisy"))
     with pytest.raises(ConfigError, match="nothing is made"):
         run("NearestRecord", {})
 

@@ -97,6 +97,12 @@ class NearestDraw(NearestRecord):
         return -distances(challenge.x, release.generator.draw(1000, 0).x)
 
 
+class WantsImages(NearestRecord):
+    """After another goal than who was a member."""
+
+    requires = ThreatModel(goal="reconstruction", access="records")
+
+
 class NearerThanShadows(NearestRecord):
     """Closeness, less its mean over shadows that did not have the record."""
 
