@@ -128,7 +128,7 @@ class NearestClass(UtilityMetric):
         if "records" not in release.views:
             return {}
         released = release.records
-        each = ((records.x[:, None] - released.x[None]) ** 2).sum(-1).argmin(1)
+        each = [distances(released.x, x[None]).argmin() for x in records.x]
         right = float((released.y[each] == records.y).mean())
         return {"nearest_class": Estimate(right, None, None, len(records))}
 
