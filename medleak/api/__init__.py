@@ -3,7 +3,7 @@
 Everything here is small, frozen where it can be, and free of torch: arrays are NumPy arrays, and a
 model is whatever its architecture returns. The flow is
 
-    Dataset -> split by patient -> Trainer (under the defense slots) -> Release -> Attack -> Metric -> row
+    Dataset -> split by patient -> run (stages, Trainer) -> artefacts -> Release -> Attack -> Metric -> row
 """
 
 from dataclasses import replace

@@ -44,8 +44,8 @@ def train(spec: RunSpec, store: Store, *, device: str = "cpu") -> float | None:
 
 
 def _train(spec: RunSpec, store: Store, device: str) -> float:
-    start = time.perf_counter()
-    seed = seed_for("run", spec.recipe_key, spec.experiment.split_seed, spec.pool, spec.column)
+    experiment, start = spec.experiment, time.perf_counter()
+    seed = seed_for("run", spec.recipe_key, experiment.split_seed, spec.pool, spec.column)
     trainer, made, member = _prepared(spec, seed, device)
     recorder = ObservationRecorder(store, spec.key, _positions(made.records, spec, member))
     contents, facts = dict(made.artefacts), {**made.facts}
@@ -53,6 +53,11 @@ def _train(spec: RunSpec, store: Store, device: str) -> float:
         trained = _fit(spec, trainer, made.records, recorder, seed=seed, device=device)
         contents |= dict.fromkeys(spec.fitted, trained.model)
         facts |= trained.facts
+    if unread := sorted(set(contents) - set(spec.makes)):
+        raise MedleakError(
+            f"{', '.join(unread)} made, but no class of this run says so: `makes` has to be a literal "
+            "in the body of the class that the YAML names"
+        )
     seconds = time.perf_counter() - start
     n_members = len(np.unique(spec.records.patients[member]))
     facts |= {"n_members": n_members, "seconds": seconds}

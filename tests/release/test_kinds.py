@@ -19,6 +19,7 @@ from medleak.release.stored_runs import StoredRuns
 from medleak.testing import check_defense, check_target
 from medleak.training.artefacts import KINDS, made_by, packed, unpacked
 from medleak.training.run_spec import RunSpec, recipe_key
+from medleak.training.train import train
 
 METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
 CHANCE = 0.25
@@ -162,6 +163,25 @@ def test_a_stage_that_does_not_make_what_it_says_fails(run):
     (row,), _ = run("NearestRecord", stage("Liar"))
     assert row.status == "failed"
     assert "Liar made [], and says that it makes ['records']" in row.reason
+
+
+def test_what_a_stage_makes_must_stand_in_its_own_file(run):
+    (row,), _ = run(
+        "NearestRecord",
+        {"records": [{"_target_": "inherited.Elsewhere"}, stage("Noisy")["records"]]},
+    )
+    assert row.status == "ok"
+    problems = check_defense({"_target_": "inherited.Elsewhere"})
+    assert "`makes` is no literal in the class body" in problems
+    with pytest.raises(ConfigError, match="nothing is made"):
+        run("NearestRecord", {"records": {"_target_": "inherited.Elsewhere"}})
+
+
+def test_an_artefact_that_no_class_announces_is_a_failure(toy_config, tmp_path):
+    slots = {"records": {"_target_": "inherited.Elsewhere"}}
+    spec = RunSpec(toy_config(recipe=NOTHING)["target"], slots, None, "audit", 0)
+    with pytest.raises(MedleakError, match="`makes` has to be a literal"):
+        train(spec, Store(tmp_path))
 
 
 def test_the_key_of_a_recipe_says_nothing_of_kinds_where_a_classifier_is_made(toy_config):
