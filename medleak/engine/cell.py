@@ -21,6 +21,7 @@ from medleak.core.store import Store
 from medleak.core.suggestions import unknown
 from medleak.core.validation import share, whole
 from medleak.data.experiment import ExperimentData, load_experiment_data
+from medleak.engine.usefulness import plugin_metrics
 from medleak.goals import goal_of, known_goals
 from medleak.release.pool import REFERENCE, shadow_columns
 from medleak.release.shadowed_target import ShadowedTarget
@@ -225,8 +226,15 @@ class Cell:
                 "seed": self.config["seed"],
                 "n_targets": len(self.shadowed_targets),
                 "exposed": self.most_vulnerable_fraction,
+                **self._plugin_utility,
             }
         )
+
+    @property
+    def _plugin_utility(self) -> dict[str, list[str]]:
+        """Only where a plugin measures utility: other cells keep their keys."""
+        found = plugin_metrics(self.target_spec)
+        return {"utility": found} if found else {}
 
     @property
     def cost_classes(self) -> tuple[str, str]:

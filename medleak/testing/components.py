@@ -30,6 +30,7 @@ from medleak.api import (  # fmt: skip
     View,
 )
 from medleak.config.instantiate import build, static
+from medleak.core.suggestions import unknown
 from medleak.testing.attack_check import AttackCheck
 from medleak.testing.contract import attempt, generic, made_from, strings
 from medleak.testing.membership_world import membership_world
@@ -41,6 +42,7 @@ from medleak.testing.parts import (
     loaded,
     records_problems,
 )
+from medleak.training.artefacts import KINDS
 from medleak.training.pipeline import stage_blocks
 
 KNOWLEDGE = {"pool": "audit", "n_shadows": 16, "reference": True}
@@ -102,7 +104,7 @@ def check_defense(
     made = made_from(defense, Defense, problems)
     if made is None:
         return problems
-    problems += generic(made, defense, ("slot", "hides", "exposes"), Defense)
+    problems += generic(made, defense, ("slot", "hides", "exposes", "makes"), Defense)
     if getattr(made, "slot", None) not in SLOTS:
         return [*problems, f"`slot` is {getattr(made, 'slot', None)!r}: one of {', '.join(SLOTS)}"]
     for view in [*made.hides, *made.exposes]:
@@ -122,15 +124,36 @@ def check_defense(
         problems.append(f"guarantees returned {promised!r}: a list of Guarantee is needed")
     if made.slot in ("release", "serve"):
         return problems + _release_problems(made, release, challenge.x, problem)
-    subjects = {"train": (base, Trainer), "records": (challenge.records, Records)}
-    if made.slot in subjects:
-        subject, kind = subjects[made.slot]
-        result = attempt(problems, "apply", lambda: made.apply(subject, problem=problem))
-        if result is not None and not isinstance(result, kind):
-            problems.append(f"apply returned {type(result).__name__}: a {kind.__name__} is needed")
-        elif isinstance(result, Records):
-            problems += records_problems(result, problem.n_outputs, problem.task)
+    if made.slot == "records":
+        problems += _made_problems(made, challenge.records, problem)
+    if made.slot == "train":
+        result = attempt(problems, "apply", lambda: made.apply(base, problem=problem))
+        if result is not None and not isinstance(result, Trainer):
+            problems.append(f"apply returned {type(result).__name__}: a Trainer is needed")
     return problems
+
+
+def _made_problems(stage: Defense, records: Records, problem: ProblemSpec) -> list[str]:
+    """What a stage of slot `records` makes: twice the same, of the kinds that it says."""
+    problems = [
+        f"`makes` names {unknown('kind of artefact', name, KINDS.names())}"
+        for name in stage.makes
+        if name not in KINDS
+    ]
+    found, again = (
+        attempt(problems, "make", lambda: stage.make(records, problem=problem, seed=1))
+        for _ in range(2)
+    )
+    if found is None or again is None:
+        return problems[:1] or ["make returned None: a Made is needed"]
+    if not isinstance(found.records, Records):
+        name = type(found.records).__name__
+        return [*problems, f"apply returned {name}: a Records is needed"]
+    if set(found.artefacts) != set(stage.makes):
+        problems.append(f"made {sorted(found.artefacts)}, and `makes` says {sorted(stage.makes)}")
+    if not np.array_equal(found.records.x, again.records.x):
+        problems.append("make gives other records when called again with the same seed")
+    return problems + records_problems(found.records, problem.n_outputs, problem.task)
 
 
 def _preset_problems(preset: Mapping[str, Any], trainer: Any) -> list[str]:

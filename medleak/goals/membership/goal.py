@@ -25,6 +25,7 @@ class Membership(Goal):
 
     name = "membership"
     report = REPORT
+    artefacts = ("classifier", "messages", "records", "generator")
 
     def question(self, case: Any, shadowed: Any, runs: Any) -> Question:
         run = shadowed.target
