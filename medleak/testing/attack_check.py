@@ -19,8 +19,8 @@ from medleak.api import (  # fmt: skip
     Shadow,
     Task,
 )
+from medleak.goals.membership.membership_world import Pool, membership_world
 from medleak.testing.contract import attempt, rebuilt, strings
-from medleak.testing.membership_world import Pool, membership_world
 
 WORLDS: tuple[tuple[Task, tuple[int, ...]], ...] = (
     ("multiclass", (1, 8, 8)),

@@ -33,9 +33,9 @@ from medleak.api import (  # fmt: skip
     View,
 )
 from medleak.config.instantiate import build, static
+from medleak.goals.membership.membership_world import membership_world
 from medleak.testing.attack_check import AttackCheck
 from medleak.testing.contract import attempt, generic, made_from, strings
-from medleak.testing.membership_world import membership_world
 from medleak.training.pipeline import stage_blocks
 
 KNOWLEDGE = {"pool": "audit", "n_shadows": 16, "reference": True}
