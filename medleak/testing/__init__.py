@@ -7,6 +7,6 @@ Each check returns problems, one line each; none means that the plugin passes::
 """
 
 from medleak.goals.membership.membership_world import membership_world
-from medleak.testing.components import check_attack, check_defense, check_target
+from medleak.testing.components import check_attack, check_defense, check_target, not_exercised
 
-__all__ = ["check_attack", "check_defense", "check_target", "membership_world"]
+__all__ = ["check_attack", "check_defense", "check_target", "membership_world", "not_exercised"]

@@ -32,11 +32,6 @@ from medleak.goals.membership.membership_world import membership_world
 
 VIEWS = ("labels", "scores", "weights")
 LEAK, MOST_SHADOWS = 6.0, 64
-SETTINGS: tuple[Mapping[str, Any], ...] = (
-    {"task": "multiclass", "in_shape": (1, 8, 8)},
-    {"task": "multiclass", "in_shape": (12,)},
-    {"task": "multilabel", "in_shape": (1, 8, 8)},
-)
 PEOPLE, FEATURES, HIDDEN, BATCH = 120, 40, 32, 3
 AUDITED, WIDE = 400, 300
 RECIPE = {"_target_": "medleak.targets.recipes.SGD"}
@@ -85,7 +80,7 @@ def _classifier(knowledge: Mapping[str, Any], *, leak: bool, seed: int) -> Examp
         seed=seed,
         n_shadows=min(MOST_SHADOWS, int(knowledge.get("n_shadows") or 0)),
         pool=knowledge.get("pool", "audit"),
-        **knowledge.get("example", SETTINGS[0]),
+        **knowledge.get("example", {}),
     )
     if not knowledge.get("reference"):
         known.reference = None

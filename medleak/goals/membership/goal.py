@@ -23,6 +23,11 @@ class Membership(Goal):
     """Who was trained on."""
 
     name = "membership"
+    example_settings = (
+        {"task": "multiclass", "in_shape": (1, 8, 8)},
+        {"task": "multiclass", "in_shape": (12,)},
+        {"task": "multilabel", "in_shape": (1, 8, 8)},
+    )
 
     def question(self, case: Any, shadowed: Any, runs: Any) -> Question:
         run = shadowed.target
