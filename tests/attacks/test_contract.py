@@ -42,7 +42,7 @@ def counted(monkeypatch):
     return watch
 
 
-@pytest.mark.parametrize("config", cases())
+@pytest.mark.parametrize("config", list(cases()))
 def test_every_shipped_attack_is_run_and_keeps_the_contract(config, counted):
     calls = counted(config)
     assert check_attack(config) == []
