@@ -11,7 +11,7 @@ from medleak.api import ConfigError, ThreatModel
 from medleak.config.instantiate import Static, static
 from medleak.config.plugins import BUILT_IN, Option, options
 
-GROUPS = ("target", "defense", "attack", "metric", "grid")
+GROUPS = ("target", "defense", "attack", "goal", "metric", "grid")
 
 
 @dataclass(frozen=True)

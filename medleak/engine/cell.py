@@ -11,7 +11,7 @@ import numpy as np
 
 from medleak.api import Attack, ConfigError, Guarantee
 from medleak.api.goal import Goal
-from medleak.config.instantiate import RESERVED, build, identities
+from medleak.config.instantiate import RESERVED, build, identities, static
 from medleak.config.plugins import folders_of
 from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.core.store import Store
@@ -210,8 +210,11 @@ class Cell:
     def key(self) -> str:
         """SHA-256 over runs, release, attack, knowledge, metric versions and seed."""
         blocks = [*self.mounted, {n: _unnamed(block) for n, block in self.metrics.items()}]
+        # What a plugin's goal makes of answers is known by its file; medleak's by MEASURE_VERSION.
+        goal = static(f"{type(self.goal).__module__}.{type(self.goal).__qualname__}")
         return digest(
             {
+                **({} if goal.builtin else {"goal": goal.identity}),
                 "runs": [spec.key for spec in self.specs],
                 "world": self.target_spec.experiment.digest,
                 "bench": [BENCH_VERSION, MEASURE_VERSION],
@@ -248,6 +251,7 @@ class Cell:
         """What the command that repeats the cell has to name."""
         groups = ("target", "defense", "attack")
         chosen = [(group, self.config[group]["name"]) for group in groups]
+        chosen.append(("goal", self.attack.requires.goal))
         folders = folders_of([*chosen, *(("metric", name) for name in self.metrics)])
         return {"overrides": tuple(self.overrides), "plugins": tuple(folders)}
 
