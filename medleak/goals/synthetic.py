@@ -27,13 +27,13 @@ _kept: dict[Hashable, Mapping[str, np.ndarray]] = {}
 
 
 def smooth_images(
-    n: int, seed: Sequence[int], *, waves: int = 3, contrast: float = 0.09
+    n: int, seed: int | Sequence[int], *, waves: int = 3, contrast: float = 0.09
 ) -> np.ndarray:
     """Random images, float32 ``(n, 1, SIDE, SIDE)`` in 0..1: cosines of up to `waves` half-waves on grey."""
     at = (np.arange(SIDE) + 0.5) / SIDE
     rows = np.cos(np.pi * np.arange(waves)[:, None] * at)
     basis = np.einsum("ai,bj->abij", rows, rows).reshape(waves**2, SIDE, SIDE)
-    weight = np.random.default_rng(list(seed)).normal(size=(n, waves**2))
+    weight = np.random.default_rng(seed).normal(size=(n, waves**2))
     return np.clip(0.5 + contrast * np.tensordot(weight, basis, 1), 0, 1)[:, None].astype(
         np.float32
     )
