@@ -8,6 +8,7 @@ import pytest
 
 from medleak.api import Attack, Defense, Guarantee, Records, Release, ThreatModel, Trained, Trainer
 from medleak.config import instantiate as components
+from medleak.goals.membership.goal import Membership
 from medleak.goals.registry import known_goals
 from medleak.metrics.statistics.roc import auc
 from medleak.testing import (
@@ -243,6 +244,14 @@ def test_an_attack_that_no_example_suits_is_said_to_be_unexercised():
     assert check_attack(odd) == []
     assert "no view 'ciphertext'" in not_exercised(odd)
     assert not_exercised(Good()) == ""
+
+
+def test_a_goal_whose_example_raises_is_one_line(monkeypatch):
+    def example(self, attack, knowledge, *, leak, seed=0):
+        raise ValueError("bad")
+
+    monkeypatch.setattr(Membership, "example", example)
+    only(check_attack(Good()), "the example of its goal raised ValueError: bad")
 
 
 def test_a_goal_that_nobody_has():

@@ -68,7 +68,10 @@ def check_attack(attack: Attack | Mapping[str, Any], *, rng: int = 0) -> list[st
         return [*problems, "`requires` is no ThreatModel"]
     goal = attempt(problems, "its goal", lambda: goal_of(made.requires.goal))
     block = attempt(problems, "its policy", lambda: _block(attack))
-    if goal is None or block is None or unexercised(made, goal, block):
+    if goal is None or block is None:
+        return problems
+    reason = attempt(problems, "the example of its goal", lambda: unexercised(made, goal, block))
+    if reason is None or reason:
         return problems
     return problems + AttackCheck(made, goal, block, rng).problems()
 
