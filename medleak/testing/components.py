@@ -5,7 +5,7 @@ Each check returns problems, one line each; none means that the plugin passes::
     def test_contract():
         assert check_attack(MyAttack()) == []
 
-Attacks and defenses are checked without data or training, on `membership_world`.
+Attacks are checked on the examples of their goal, defenses on `membership_world`, without data.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from medleak.api import (  # fmt: skip
 )
 from medleak.config.instantiate import build, static
 from medleak.core.suggestions import unknown
-from medleak.testing.attack_check import AttackCheck
+from medleak.goals.membership.membership_world import membership_world
+from medleak.goals.registry import goal_of
+from medleak.testing.attack_check import AttackCheck, unexercised
 from medleak.testing.contract import attempt, generic, made_from, strings
-from medleak.testing.membership_world import membership_world
 from medleak.testing.parts import (
     check_dataset,
     check_metric,
@@ -50,22 +51,18 @@ KNOWLEDGE = {"pool": "audit", "n_shadows": 16, "reference": True}
 RECIPE = {"_target_": "medleak.targets.recipes.SGD"}
 
 
-CLASSIFIER_VIEWS = ("labels", "scores", "weights")
-
-
 def check_attack(attack: Attack | Mapping[str, Any], *, rng: int = 0) -> list[str]:
     """What keeps an attack from being one; empty where it passes.
 
-    Its literals, docstring and constructor; then, on `membership_world` and with no view but those
-    that `requires.access` grants: ``(N,)`` scores without NaN that do not depend on the order of the
-    records, nor on anything random but `Knowledge.rng`; inputs and global generators left alone;
-    queries counted and within budget; no leak found where there is none (AUC within the 99.9%
-    interval about .5) and a planted one found (AUC above .7). For goals other than membership only
-    the parts that need no world.
+    Its literals, docstring and constructor; then, on the examples of its goal and with no view but
+    those that `requires.access` grants: an answer of the right shape without NaN that depends on nothing
+    random but `Knowledge.rng`; inputs and global generators left alone; queries counted and within
+    budget; no leak found where there is none, and a planted one found. Scores of membership do not depend
+    on the order of the records. What no example suits is only checked without: see `not_exercised`.
 
     Args:
         attack: the object, or its YAML as a mapping.
-        rng: seed of the worlds.
+        rng: seed of the examples.
     """
     problems: list[str] = []
     made = made_from(attack, Attack, problems)
@@ -76,10 +73,33 @@ def check_attack(attack: Attack | Mapping[str, Any], *, rng: int = 0) -> list[st
         problems.append('`paper` is missing: "Author et al. year, title, venue"')
     if not isinstance(getattr(made, "requires", None), ThreatModel):
         return [*problems, "`requires` is no ThreatModel"]
-    if made.requires.goal != "membership" or made.requires.access not in CLASSIFIER_VIEWS:
+    goal = attempt(problems, "its goal", lambda: goal_of(made.requires.goal))
+    block = attempt(problems, "its policy", lambda: _block(attack))
+    if goal is None or block is None:
         return problems
-    block = dict(attack.get("knowledge") or {}) if isinstance(attack, Mapping) else dict(KNOWLEDGE)
-    return problems + AttackCheck(made, block, rng).problems()
+    reason = attempt(problems, "the example of its goal", lambda: unexercised(made, goal, block))
+    if reason is None or reason:
+        return problems
+    return problems + AttackCheck(made, goal, block, rng).problems()
+
+
+def not_exercised(attack: Attack | Mapping[str, Any]) -> str:
+    """Why `check_attack` cannot run an attack: no example of its goal suits it. "" where one does."""
+    made = made_from(attack, Attack, [])
+    if made is None:
+        return ""
+    try:
+        return unexercised(made, goal_of(made.requires.goal), _block(attack))
+    except ConfigError:
+        return ""  # `check_attack` says so
+
+
+def _block(attack: Attack | Mapping[str, Any]) -> dict[str, Any]:
+    """What an example is made by: the knowledge block, and the policy."""
+    if not isinstance(attack, Mapping):
+        return dict(KNOWLEDGE)
+    policy = {"policy": build(attack["policy"])} if attack.get("policy") else {}
+    return {**(attack.get("knowledge") or {}), **policy}
 
 
 # --------------------------------------------------------------------------- defenses
@@ -264,4 +284,5 @@ __all__ = [
     "check_recipe",
     "check_target",
     "membership_world",
+    "not_exercised",
 ]
