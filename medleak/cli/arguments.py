@@ -16,11 +16,11 @@ COMMANDS = {
     "explain": "one row in words, with the command that repeats it",
     "doctor": "environment, devices, data found, store",
     "check": "hold attacks, defenses, targets, their parts and metrics to the contract of plugins",
-    "new": "start an attack, defense, data set, network, recipe or metric: code, YAML and test",
+    "new": "start an attack, defense, data set, network, recipe, metric or goal: code, YAML and test",
     "cache": "size, check or prune the store",
     "completion": "print the completion script of a shell",
 }
-NEW = ("attack", "defense", "dataset", "model", "recipe", "metric")
+NEW = ("attack", "defense", "dataset", "model", "recipe", "metric", "goal")
 """Kinds of plugin that ``medleak new`` starts."""
 _OVERRIDES = (("overrides",), {"nargs": "*", "metavar": "KEY=VALUE"})
 _OUT = (("--out",), {"metavar": "DIR", "help": "folder of grids (default: results/grids)"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,11 +10,15 @@ from typing import Any
 from medleak.config.presets import PARTS
 
 CHOSEN = ("target", *PARTS, "defense", "attack")
-"""Groups of which a configuration holds one option; of metrics it holds several."""
-KINDS = (*CHOSEN, "metric")
+"""Groups of which a configuration holds one option."""
+NAMED = ("metric", "goal")
+"""Groups of which no configuration holds one option; each name is looked up."""
+KINDS = (*CHOSEN, *NAMED)
 
 
 def main(arguments: Namespace) -> int:
+    # Small networks on small examples: more threads than one only wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from medleak import testing
 
     checks = {
@@ -24,6 +29,7 @@ def main(arguments: Namespace) -> int:
         "model": testing.check_model,
         "recipe": testing.check_recipe,
         "metric": testing.check_metric,
+        "goal": testing.check_goal,
     }
     failed = False
     for group, name, config in subjects(arguments.overrides):
@@ -46,12 +52,13 @@ def subjects(overrides: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any
     """
     from medleak.api import ConfigError
     from medleak.config.compose import expand, metrics
+    from medleak.goals.registry import GOALS
 
     groups = [g for g in KINDS if any(word.startswith(f"{g}=") for word in overrides)]
     if not groups:
         choices = " or ".join(f"{group}=NAME" for group in KINDS)
         raise ConfigError(f"nothing to check: write {choices}")
-    jobs = expand([word for word in overrides if not word.startswith("metric=")])
+    jobs = expand([word for word in overrides if word.partition("=")[0] not in NAMED])
     for group in groups:
         seen: list[Any] = []
         for job in jobs if group in CHOSEN else ():
@@ -62,14 +69,17 @@ def subjects(overrides: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any
                 yield found
     for word in overrides:
         if word.startswith("metric="):
-            yield from _metrics(word, metrics())
+            yield from _named(word, metrics())
+        elif word.startswith("goal="):
+            yield from _named(word, {name: GOALS.block(name) for name in GOALS.names()})
 
 
-def _metrics(word: str, known: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _named(word: str, known: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     from medleak.api import ConfigError
     from medleak.core.suggestions import unknown
 
-    for name in word.removeprefix("metric=").split(","):
+    group, _, names = word.partition("=")
+    for name in names.split(","):
         if name not in known:
-            raise ConfigError(unknown("metric", name, known))
-        yield "metric", name, known[name]
+            raise ConfigError(unknown(group, name, known))
+        yield group, name, known[name]

@@ -80,11 +80,15 @@ def scaffold(kind: str, name: str, folder: Path, variant: str) -> dict[Path, str
         "Plugin title": title,
     }
     place = TEMPLATES / kind / variant
-    return {
+    files = {
         folder / f"{name}.py": _filled(place.with_suffix(".py"), words),
         folder / "conf" / kind / f"{name}.yaml": _filled(place.with_suffix(".yaml"), words),
         folder / f"test_{name}.py": _filled(TEMPLATES / "test_plugin.py", words),
     }
+    if kind == "goal":  # a goal that no attack is after could not be tried
+        attack = folder / "conf" / "attack" / f"{name}_attack.yaml"
+        files[attack] = _filled(TEMPLATES / kind / "attack.yaml", words)
+    return files
 
 
 def _filled(template: Path, words: dict[str, str]) -> str:

@@ -17,11 +17,13 @@ from medleak.testing.components import (
     check_target,
     not_exercised,
 )
+from medleak.testing.goal_check import check_goal
 
 __all__ = [
     "check_attack",
     "check_dataset",
     "check_defense",
+    "check_goal",
     "check_metric",
     "check_model",
     "check_recipe",
