@@ -45,8 +45,8 @@ def block() -> str:
     return "\n".join(
         [
             f"PneumoniaMNIST (chest X-rays of children), about {MEMBERS} members. A tenth of the labels is wrong",
-            "on purpose (the canaries). LiRA and RMIA use 16 shadows, trained under the same defense as the target.",
-            f"Smaller training sets, TPR at low FPR and all other metrics: [{NAME}](results/published/{NAME}).",
+            "on purpose (the canaries). All attacks but yeom use 16 shadows, trained under the target's defense.",
+            f"Other sizes and metrics: [{NAME}](results/published/{NAME}).",
             "",
             f"![Leakage against accuracy, with upper bounds]({picture})",
             "",
