@@ -1,52 +1,19 @@
-"""The two exchangeable rules inside a recipe: which records make a batch, and what its gradient is.
-
-A `train` defense replaces either of them; a federated trainer runs the whole recipe once per client
-and round, with whatever rules it carries.
-"""
+"""The rules of a plain recipe; see `medleak.api.sampling`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-Backward = Callable[[Any, Any], Any]
-"""``backward(x, y)``: leave the gradient in every ``.grad``, return the mean loss, detached.
-
-One that has to know the epoch also has a method ``begins(epoch)``, called before each, from 1 on.
-"""
-
-
-class Sampler(Protocol):
-    """Draws the batches of a training run."""
-
-    def steps(self, n: int) -> int:
-        """Number of optimiser steps over `n` records."""
-
-    def epochs(self, patients: np.ndarray, seed: int) -> Iterator[list[np.ndarray]]:
-        """Positions of each batch, epoch by epoch; `patients` is ``(N,)``."""
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """Plain numbers and words for `Trained.facts`."""
-
-
-class Gradient(Protocol):
-    """Turns a batch into the gradient of one step."""
-
-    def attached(self, model: Any, loss: Any, seed: int) -> AbstractContextManager[Backward]:
-        """A backward function for `model`; `loss` maps (outputs, y) to losses ``(N,)``."""
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """Plain numbers and words for `Trained.facts`."""
+from medleak.api import Backward, GradientRule, Sampler, Step
 
 
 @dataclass(frozen=True)
-class Shuffled:
+class Shuffled(Sampler):
     """Every record once an epoch, in a new order, in batches of nearly equal size.
 
     Equal sizes leave no last batch of one record, which normalisation layers cannot digest.
@@ -72,7 +39,7 @@ class Shuffled:
 
 
 @dataclass(frozen=True)
-class MeanGradient:
+class MeanGradient(GradientRule):
     """Gradient of the mean loss; zero for an empty batch."""
 
     @contextmanager
@@ -85,8 +52,4 @@ class MeanGradient:
             mean.backward()
             return mean.detach()
 
-        yield backward
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        return {}
+        yield Step(backward)

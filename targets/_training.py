@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medleak.api import MedleakError, Records, task_of
+from medleak.api import GradientRule, MedleakError, Records, Sampler, task_of
 from medleak.core.keys import seed_for
 from medleak.targets._augment import AUGMENTATIONS
-from medleak.targets._rules import Gradient, Sampler
 
 EVALUATION_BATCH = 256
 
@@ -25,7 +24,7 @@ class Plan:
     """What the loop has to do; `rates` is the learning rate of each step."""
 
     sampler: Sampler
-    gradient: Gradient
+    gradient: GradientRule
     rates: np.ndarray
     optimiser: Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]
     augment: Sequence[str]
@@ -112,9 +111,8 @@ def train(model: nn.Module, data: Data, patients: np.ndarray, plan: Plan, valida
     rule = plan.gradient.attached(model, losses(plan.task), seed_for("noise", plan.seed))
     with seeded(seed_for("dropout", plan.seed), str(device)), rule as backward:
         opt = plan.optimiser([p for p in model.parameters() if p.requires_grad])
-        begins = getattr(backward, "begins", lambda epoch: None)
         for epoch, batches in enumerate(order, start=1):
-            begins(epoch)
+            backward.begins(epoch)
             model.train()
             total = torch.zeros((), device=device)
             for index in batches:

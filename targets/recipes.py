@@ -8,10 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import ConfigError, MedleakError, ProblemSpec, Records, Trained, Trainer, task_of
+from medleak.api import (
+    ConfigError,
+    GradientRule,
+    MedleakError,
+    ProblemSpec,
+    Records,
+    Sampler,
+    Trained,
+    Trainer,
+    task_of,
+)
 from medleak.core.keys import rng_for
 from medleak.core.suggestions import unknown
-from medleak.targets._rules import Gradient, MeanGradient, Sampler, Shuffled
+from medleak.targets._rules import MeanGradient, Shuffled
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("constant", "cosine", "onecycle")
@@ -66,7 +76,7 @@ class SGD(Trainer):
         label_noise: float = 0.0,
         precision: str = "fp32",
         sampler: Sampler | None = None,
-        gradient: Gradient | None = None,
+        gradient: GradientRule | None = None,
     ):
         self.epochs = epochs
         self.batch_size = batch_size

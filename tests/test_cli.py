@@ -345,3 +345,20 @@ def test_check_says_what_is_wrong(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "silent_fault: 1 problem\n" in text
     assert "shape (1,)" in text
+
+
+def test_check_says_which_attack_no_example_suits(tmp_path, capsys):
+    (tmp_path / "silent_service.py").write_text(
+        "from medleak.api import Attack, ThreatModel\n\n\n"
+        'class Service(Attack):\n    """Reads what is encrypted."""\n\n'
+        '    requires = ThreatModel(goal="membership", access="ciphertext")\n    paper = "none"\n\n'
+        "    def run(self, release, challenge):\n        return [0.0] * len(challenge)\n"
+    )
+    folder = tmp_path / "conf" / "attack"
+    folder.mkdir(parents=True)
+    (folder / "silent_service.yaml").write_text("_target_: silent_service.Service\n")
+    assert cli.main(["--plugins", str(tmp_path), "check", "attack=silent_service,yeom"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("attack=silent_service: not exercised: ")
+    assert "view 'ciphertext'" in first
+    assert second == "attack=yeom: ok"

@@ -71,31 +71,32 @@ def test_the_folder_of_what_was_chosen_is_named(folder):
 def test_an_installed_plugin_is_listed_with_its_source(medleak):
     done = medleak("list")
     assert done.returncode == 0, done.stderr
-    names = ("example_confidence", "example_cap", "example_net", "example_gap", "example_pooled")
+    names = ("confidence", "mean_answer", "cap", "net", "pooled", "gap", "share_error", "shares")
     for name in names:
-        assert f"  {name} " in done.stdout
+        assert f"  example_{name} " in done.stdout
     assert done.stdout.count("plugin example\n") == len(names)
     assert "Salem et al. 2019" in done.stdout
     assert "serve: Cap" in done.stdout
 
 
 def test_an_installed_plugin_keeps_the_contract(medleak):
-    names = ["attack=example_confidence", "defense=example_cap", "target=example_net"]
-    names += ["model=example_pooled", "metric=example_gap"]
-    done = medleak("check", *names)
+    attacks = ["example_confidence", "example_mean_answer"]
+    names = ["defense=example_cap", "target=example_net", "model=example_pooled"]
+    names += ["metric=example_gap", *(f"attack={name}" for name in attacks)]
+    done = medleak("check", *names[:4], f"attack={','.join(attacks)}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(done.stdout.split("\n")) == ["", *sorted(f"{name}: ok" for name in names)]
 
 
 def test_completion_and_messages_know_an_installed_plugin(medleak):
     assert medleak("completion", "--complete", "grid", "attack=ex").stdout == (
-        "attack=example_confidence\n"
+        "attack=example_confidence\nattack=example_mean_answer\n"
     )
     done = medleak("grid", "attack=exampel_confidence")
     assert done.returncode == 2
     assert "did you mean 'example_confidence'?" in done.stderr
     done = medleak("doctor")
-    assert "example (attack, defense, metric, model, target)" in done.stdout
+    assert "example (attack, defense, goal, metric, model, target)" in done.stdout
 
 
 def test_scores_alone_bring_metrics_tables_and_a_report(medleak, tmp_path):

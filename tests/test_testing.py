@@ -7,7 +7,9 @@ import pytest
 from checked_plugins import Good, only
 
 from medleak.api import ThreatModel
-from medleak.testing import check_attack, membership_world
+from medleak.goals.membership.goal import Membership
+from medleak.goals.registry import known_goals
+from medleak.testing import check_attack, membership_world, not_exercised
 
 
 def attack(**members):
@@ -108,7 +110,7 @@ def test_changed_inputs():
         challenge.y[:] = 0
         return scores
 
-    assert "it changes its input challenge.y" in check_attack(attack(run=run))
+    assert "it changes its input challenge.records.y" in check_attack(attack(run=run))
 
 
 def test_queries_past_the_counter():
@@ -160,7 +162,7 @@ def test_incompatibilities():
     only(check_attack(attack(incompatibilities=lambda *_: "no")), "a list of strings is needed")
     only(
         check_attack(attack(incompatibilities=lambda *_: ["too hard"])),
-        "refuses every world",
+        "refuses every example",
         "too hard",
     )
     tables_only = attack(
@@ -169,9 +171,55 @@ def test_incompatibilities():
     assert check_attack(tables_only) == []
 
 
-def test_other_goals_are_checked_without_a_world():
-    inversion = ThreatModel(goal="inversion", access="weights")
-    assert check_attack(attack(requires=inversion, run=None)) == []
+GOALS = {
+    "membership": {"access": "scores"},
+    "reconstruction": {"access": "aggregate", "adversary": "server"},
+    "inversion": {"access": "weights"},
+    "attribute": {"access": "scores"},
+    "property": {"access": "scores"},
+}
+
+
+def test_every_goal_is_among_those_tried_here():
+    assert sorted(GOALS) == known_goals()
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_an_attack_that_always_raises_fails_whatever_its_goal(goal):
+    def run(self, release, challenge):
+        raise ValueError("bad")
+
+    requires = ThreatModel(goal=goal, **GOALS[goal])
+    only(check_attack(attack(requires=requires, run=run)), "run raised ValueError: bad")
+
+
+@pytest.mark.parametrize("goal", GOALS)
+def test_an_attack_that_always_says_the_same_finds_nothing_whatever_its_goal(goal):
+    def run(self, release, challenge):
+        return np.zeros([2 if n is None else n for n in challenge.shape])
+
+    requires = ThreatModel(goal=goal, **GOALS[goal])
+    only(check_attack(attack(requires=requires, run=run)), "positive control")
+
+
+def test_an_attack_that_no_example_suits_is_said_to_be_unexercised():
+    odd = attack(requires=ThreatModel(goal="inversion", access="ciphertext"))
+    assert check_attack(odd) == []
+    assert "no view 'ciphertext'" in not_exercised(odd)
+    assert not_exercised(Good()) == ""
+
+
+def test_a_goal_whose_example_raises_is_one_line(monkeypatch):
+    def example(self, attack, knowledge, *, leak, seed=0):
+        raise ValueError("bad")
+
+    monkeypatch.setattr(Membership, "example", example)
+    only(check_attack(Good()), "the example of its goal raised ValueError: bad")
+
+
+def test_a_goal_that_nobody_has():
+    only(check_attack(attack(requires=ThreatModel(goal="membershp", access="scores"))),
+         "did you mean 'membership'")  # fmt: skip
 
 
 LOSS = """

@@ -10,18 +10,20 @@ import numpy as np
 
 from medleak.api import (
     Attack,
+    Backward,
     Challenge,
     ConfigError,
+    GradientRule,
     NotApplicable,
     PoisoningPolicy,
     ProblemSpec,
     Records,
     Release,
+    Step,
     ThreatModel,
     Trainer,
 )
 from medleak.core.keys import rng_for
-from medleak.defenses.train._private import Later, PoissonSampler, PrivateGradient
 from medleak.defenses.train._recipes import changed, number
 
 KIND = "dirac"
@@ -161,13 +163,13 @@ class Canaries:
         return rng.permutation(steps // len(self))
 
 
-class Planted:
+class Planted(GradientRule):
     """A private gradient rule that sums canaries, too, and remembers what is heard of each.
 
     Every call adds what a clipped record would have: the noise is in the sum already, and sums commute.
     """
 
-    def __init__(self, inner: Any, canaries: Canaries):
+    def __init__(self, inner: GradientRule, canaries: Canaries):
         self.inner, self.canaries = inner, canaries
         self._sums = np.zeros(len(canaries))
 
@@ -176,15 +178,17 @@ class Planted:
         told = {"patients": self.canaries.patients.tolist(), "sums": self._sums.tolist()}
         return {**self.inner.facts, FACT: told}
 
+    def innermost(self) -> GradientRule:
+        return self.inner.innermost()
+
     @contextmanager
-    def attached(self, model: Any, loss: Any, seed: int) -> Iterator[Any]:
+    def attached(self, model: Any, loss: Any, seed: int) -> Iterator[Backward]:
         """`inner`'s backward function, then the canaries'.
 
         Raises:
             ConfigError: the model has too few parameters, or as `inner`.
         """
-        found = innermost(self.inner)
-        private = found.rule if isinstance(found, Later) else found
+        private = self.inner.innermost()
         parameters = [p for p in model.parameters() if p.requires_grad]
         places = list(located(parameters, self.canaries))
         rng = rng_for("joining", seed)
@@ -201,20 +205,15 @@ class Planted:
                     self._sums[who] += heard * (private.expected_batch / private.clip)
                 return mean
 
-            yield planted
+            yield Step(planted, backward)
 
 
 def clips(trainer: Trainer) -> bool:
     """Whether `trainer` draws Poisson batches and clips their records' gradients."""
-    poisson = isinstance(getattr(trainer, "sampler", None), PoissonSampler)
-    return poisson and innermost(getattr(trainer, "gradient", None)) is not None
-
-
-def innermost(rule: Any) -> Later | PrivateGradient | None:
-    """The rule that clips and adds noise, itself or inside of others; None where there is none."""
-    while rule is not None and not isinstance(rule, Later | PrivateGradient):
-        rule = getattr(rule, "inner", None)
-    return rule
+    sampler, rule = trainer.sampler, trainer.gradient
+    if sampler is None or rule is None:
+        return False
+    return sampler.poisson and rule.innermost().clips
 
 
 def located(parameters: list[Any], canaries: Canaries) -> Iterator[tuple[Any, np.ndarray, Any]]:

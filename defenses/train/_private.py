@@ -8,23 +8,25 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from medleak.api import ConfigError
+from medleak.api import Backward, ConfigError, GradientRule, Sampler, Step
 
 MOST_FLOATS = 2**27
 """Per-record gradients held at once (half a gigabyte); larger batches are summed in parts."""
 
 
 @dataclass(frozen=True)
-class PoissonSampler:
+class PoissonSampler(Sampler):
     """Each unit joins each batch independently with probability `q`; batches may be empty.
 
     With ``unit="patient"``, patients are drawn, and of each drawn patient one random record: a batch
     never holds two records of a patient, however many scans were taken.
     """
+
+    poisson: ClassVar[bool] = True
 
     q: float
     n_steps: int
@@ -64,13 +66,15 @@ class PoissonSampler:
 
 
 @dataclass(frozen=True)
-class PrivateGradient:
+class PrivateGradient(GradientRule):
     """``(sum_i g_i min(1, C / |g_i|) + N(0, (sigma C)^2 I)) / expected_batch`` (Abadi et al. 2016).
 
     The norm of a record's gradient ``g_i`` runs over all trainable parameters. The divisor is the
     *expected* batch size, a public number. The noise comes from a generator seeded by the run: it
     is reproducible research noise, not cryptographic.
     """
+
+    clips: ClassVar[bool] = True
 
     clip: float
     sigma: float
@@ -88,7 +92,7 @@ class PrivateGradient:
         }
 
     @contextmanager
-    def attached(self, model: Any, loss: Any, seed: int) -> Iterator[Any]:
+    def attached(self, model: Any, loss: Any, seed: int) -> Iterator[Backward]:
         """A backward function on Opacus hooks, which leave the model with the context.
 
         Raises:
@@ -125,7 +129,7 @@ class PrivateGradient:
                 # Records need no gradient, and per-record gradients come contiguous: both intended.
                 warnings.filterwarnings("ignore", "Full backward hook is firing")
                 warnings.filterwarnings("ignore", "grad and param do not obey")
-                yield backward
+                yield Step(backward)
         finally:
             hooked.to_standard_module()
 
@@ -151,8 +155,10 @@ class PrivateGradient:
 
 
 @dataclass(frozen=True)
-class Later:
+class Later(GradientRule):
     """A gradient rule that is made when it is first used: no noise is calibrated to plan a grid."""
+
+    clips: ClassVar[bool] = True
 
     make: Callable[[], PrivateGradient]
 
@@ -161,10 +167,18 @@ class Later:
         return self.make()
 
     @property
+    def clip(self) -> float:
+        return self.rule.clip
+
+    @property
+    def expected_batch(self) -> float:
+        return self.rule.expected_batch
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         return self.rule.facts
 
-    def attached(self, model: Any, loss: Any, seed: int) -> AbstractContextManager[Any]:
+    def attached(self, model: Any, loss: Any, seed: int) -> AbstractContextManager[Backward]:
         return self.rule.attached(model, loss, seed)
 
 

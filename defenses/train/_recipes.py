@@ -7,8 +7,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from medleak.api import ConfigError, Defense, ProblemSpec, Trainer, task_of
-from medleak.targets._rules import Gradient, MeanGradient
+from medleak.api import ConfigError, Defense, GradientRule, ProblemSpec, Trainer, task_of
+from medleak.targets._rules import MeanGradient
 
 
 class RecipeFilling(Defense):
@@ -21,7 +21,7 @@ class RecipeFilling(Defense):
     needs: ClassVar[tuple[str, ...]] = ()
 
     def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
-        if missing := [name for name in self.needs if not hasattr(trainer, name)]:
+        if missing := [name for name in self.needs if name not in trainer.arguments()]:
             who = type(self).__name__
             return [f"{who} sets a recipe's {missing[0]}: {type(trainer).__name__} has none"]
         return self.objections(problem, trainer)
@@ -60,7 +60,7 @@ class RuleFilling(RecipeFilling):
     masks: ClassVar[bool] = True
 
     @abstractmethod
-    def rule(self, inner: Gradient) -> Gradient:
+    def rule(self, inner: GradientRule) -> GradientRule:
         """The new rule around `inner`, or in its place."""
 
     def objections(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:

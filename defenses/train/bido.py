@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from medleak.api import Backward, GradientRule, Step
 from medleak.defenses.train._recipes import RuleFilling, number, whole
-from medleak.targets._rules import Backward, Gradient
 
 
 class BiDO(RuleFilling):
@@ -58,12 +58,12 @@ class BiDO(RuleFilling):
             found.append(f"layers {self.layers!r} must be a whole number from 1")
         return found
 
-    def rule(self, inner: Gradient) -> Gradient:
+    def rule(self, inner: GradientRule) -> GradientRule:
         return BilateralGradient(float(self.lambda_x), float(self.lambda_y), self.layers)
 
 
 @dataclass(frozen=True)
-class BilateralGradient:
+class BilateralGradient(GradientRule):
     """The gradient that `BiDO` describes; zero for an empty batch."""
 
     lambda_x: float
@@ -91,7 +91,7 @@ class BilateralGradient:
                 (mean + self.lambda_x * on_x - self.lambda_y * on_y).backward()
                 return mean.detach()
 
-            yield backward
+            yield Step(backward)
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -118,7 +118,7 @@ class DPSGD(Defense):
 
     def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         """Reasons against, for a filling without faults."""
-        if not hasattr(trainer, "sampler") or not hasattr(trainer, "gradient"):
+        if not {"sampler", "gradient"} <= set(trainer.arguments()):
             return [
                 f"DP-SGD replaces a recipe's sampler and gradient: {type(trainer).__name__} has none"
             ]

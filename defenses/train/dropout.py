@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from medleak.api import Backward, GradientRule
 from medleak.defenses.train._layers import last_linear
 from medleak.defenses.train._recipes import RuleFilling, number
-from medleak.targets._rules import Backward, Gradient
 
 
 class Dropout(RuleFilling):
@@ -37,16 +37,16 @@ class Dropout(RuleFilling):
         good = number(self.rate) and 0 <= self.rate < 1
         return [] if good else [f"rate {self.rate!r} must be a number from 0 to below 1"]
 
-    def rule(self, inner: Gradient) -> Gradient:
+    def rule(self, inner: GradientRule) -> GradientRule:
         return Dropped(float(self.rate), inner)
 
 
 @dataclass(frozen=True)
-class Dropped:
+class Dropped(GradientRule):
     """`inner` on a model whose last linear layer sees thinned inputs."""
 
     rate: float
-    inner: Gradient
+    inner: GradientRule
 
     @contextmanager
     def attached(self, model: Any, loss: Any, seed: int) -> Iterator[Backward]:
@@ -71,3 +71,6 @@ class Dropped:
     @property
     def facts(self) -> Mapping[str, Any]:
         return {**self.inner.facts, "dropout": self.rate}
+
+    def innermost(self) -> GradientRule:
+        return self.inner.innermost()

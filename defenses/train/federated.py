@@ -65,6 +65,7 @@ class Federated(Defense):
     slot = "train"
     version = 1
     exposes = ("updates", "aggregate")
+    makes = ("messages",)
     paper = "McMahan et al. 2017, Communication-Efficient Learning of Deep Networks, AISTATS"
     reads_groups = True
 
@@ -130,14 +131,14 @@ class Federated(Defense):
 
     def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         reasons = []
-        if not hasattr(trainer, "gradient"):
+        if "gradient" not in trainer.arguments():
             reasons.append(f"federated rounds replace a recipe: {type(trainer).__name__} is none")
         elif trainer.sampler is not None or trainer.gradient is not None:
             reasons.append(
                 "a defense before it has replaced the recipe's sampler or gradient: inside clients "
                 "that is what client_dp_sgd is for, after the federation"
             )
-        if getattr(trainer, "early_stopping", None) is not None:
+        if trainer.early_stopping is not None:
             reasons.append("early_stopping: federated rounds release the last model")
         if self.n_clients > problem.n_patients:
             reasons.append(f"{self.n_clients} clients share {problem.n_patients} member patients")
@@ -160,7 +161,7 @@ class FederatedTrainer(Trainer):
     Args:
         plan: the numbers.
         gradient: rule of a local step (None: the gradient of the mean loss), see
-            `medleak.targets._rules.Gradient`.
+            `medleak.api.GradientRule`.
         rate: probability with which each of a client's records joins a batch (None: batches of
             `batch_size`, or of all it has, in shuffled passes over its records).
         update, aggregate: fillings of these slots.

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from medleak.api import ProblemSpec, Trainer
+from medleak.api import Backward, GradientRule, ProblemSpec, Trainer
 from medleak.defenses.train._recipes import RuleFilling, number
-from medleak.targets._rules import Backward, Gradient
 
 
 class LabelSmoothing(RuleFilling):
@@ -52,7 +51,7 @@ class LabelSmoothing(RuleFilling):
             )
         return found
 
-    def rule(self, inner: Gradient) -> Gradient:
+    def rule(self, inner: GradientRule) -> GradientRule:
         return Smoothed(float(self.epsilon), inner, float(self.start), float(self.full))
 
     def changes(self, trainer: Trainer, problem: ProblemSpec) -> Mapping[str, Any]:
@@ -61,11 +60,11 @@ class LabelSmoothing(RuleFilling):
 
 
 @dataclass(frozen=True)
-class Smoothed:
+class Smoothed(GradientRule):
     """`inner` on the smoothed loss; `start` and `full` are shares of `epochs`."""
 
     epsilon: float
-    inner: Gradient
+    inner: GradientRule
     start: float = 0.0
     full: float = 0.0
     epochs: int = 1
@@ -90,9 +89,12 @@ class Smoothed:
     def facts(self) -> Mapping[str, Any]:
         return {**self.inner.facts, "label_smoothing": self.epsilon}
 
+    def innermost(self) -> GradientRule:
+        return self.inner.innermost()
+
 
 @dataclass
-class Course:
+class Course(Backward):
     """A backward function that knows the `epsilon` of the epoch."""
 
     rule: Smoothed
@@ -102,7 +104,8 @@ class Course:
 
     def begins(self, epoch: int) -> None:
         self.epsilon = self.rule.at(epoch)
-        getattr(self.backward, "begins", lambda _: None)(epoch)
+        if self.backward is not None:
+            self.backward.begins(epoch)
 
     def loss(self, z: Any, y: Any) -> Any:
         return smoothed(self.plain, self.epsilon)(z, y)

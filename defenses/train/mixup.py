@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from medleak.api import Backward, GradientRule, Step
 from medleak.defenses.train._recipes import RuleFilling, number
-from medleak.targets._rules import Backward, Gradient
 
 LEAST, MOST = 1e-3, 1e3
 """Of alpha: outside, a Beta variate is nothing but 0, 1 or a half to the last bit."""
@@ -40,12 +40,12 @@ class MixUp(RuleFilling):
         good = number(self.alpha) and (self.alpha == 0 or LEAST <= self.alpha <= MOST)
         return [] if good else [f"alpha {self.alpha!r} must be 0 or from {LEAST:g} to {MOST:g}"]
 
-    def rule(self, inner: Gradient) -> Gradient:
+    def rule(self, inner: GradientRule) -> GradientRule:
         return MixedGradient(float(self.alpha))
 
 
 @dataclass(frozen=True)
-class MixedGradient:
+class MixedGradient(GradientRule):
     """Gradient of the mean loss of a batch mixed with itself; zero for an empty batch."""
 
     alpha: float
@@ -66,7 +66,7 @@ class MixedGradient:
             mean.backward()
             return mean.detach()
 
-        yield backward
+        yield Step(backward)
 
     @property
     def facts(self) -> Mapping[str, Any]:

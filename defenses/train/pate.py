@@ -116,12 +116,12 @@ class PATE(Defense):
 
     def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         reasons = []
-        if getattr(trainer, "sampler", None) is not None:
+        if trainer.sampler is not None:
             reasons.append(
                 "the recipe's batches were drawn by a defense for all members at once: a teacher has "
                 "only some of them"
             )
-        if getattr(trainer, "early_stopping", None) is not None:
+        if trainer.early_stopping is not None:
             reasons.append(
                 "early_stopping with PATE: the validation records are the public ones here, and "
                 "their labels stay unused"

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from medleak.api import ProblemSpec, Trainer, task_of
+from medleak.api import Backward, GradientRule, ProblemSpec, Trainer, task_of
 from medleak.defenses.train._recipes import RuleFilling, number
-from medleak.targets._rules import Backward, Gradient
 
 
 class RelaxLoss(RuleFilling):
@@ -59,12 +58,12 @@ class RelaxLoss(RuleFilling):
             "would be learnt"
         ] * (self.alpha >= chance)
 
-    def rule(self, inner: Gradient) -> Gradient:
+    def rule(self, inner: GradientRule) -> GradientRule:
         return RelaxedGradient(float(self.alpha), float(self.upper))
 
 
 @dataclass(frozen=True)
-class RelaxedGradient:
+class RelaxedGradient(GradientRule):
     """The gradient that `RelaxLoss` describes; zero for an empty batch."""
 
     alpha: float
@@ -80,7 +79,7 @@ class RelaxedGradient:
 
 
 @dataclass
-class RelaxedStep:
+class RelaxedStep(Backward):
     """A backward function that knows whether the epoch is even."""
 
     rule: RelaxedGradient

@@ -56,7 +56,7 @@ class TransferFreeze(Defense):
         return found
 
     def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
-        if missing := [name for name in self.needs if not hasattr(trainer, name)]:
+        if missing := [name for name in self.needs if name not in trainer.arguments()]:
             who = type(trainer).__name__
             return [f"TransferFreeze runs a recipe twice: {who} is none, it has no {missing[0]}"]
         if trainer.early_stopping is None:

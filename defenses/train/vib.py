@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from medleak.api import Backward, GradientRule
 from medleak.defenses.train._recipes import RuleFilling, number, whole
-from medleak.targets._rules import Backward, Gradient
 
 
 class VIB(RuleFilling):
@@ -60,17 +60,17 @@ class VIB(RuleFilling):
             found.append(f"width {self.width!r} must be a whole number from 1")
         return found
 
-    def rule(self, inner: Gradient) -> Gradient:
+    def rule(self, inner: GradientRule) -> GradientRule:
         return Squeezed(float(self.beta), self.width, inner) if self.beta else inner
 
 
 @dataclass(frozen=True)
-class Squeezed:
+class Squeezed(GradientRule):
     """`inner` on a model with the bottleneck, which is folded away afterwards."""
 
     beta: float
     width: int
-    inner: Gradient
+    inner: GradientRule
 
     @contextmanager
     def attached(self, model: Any, loss: Any, seed: int) -> Iterator[Backward]:
@@ -89,3 +89,6 @@ class Squeezed:
     @property
     def facts(self) -> Mapping[str, Any]:
         return {**self.inner.facts, "vib_beta": self.beta, "vib_width": self.width}
+
+    def innermost(self) -> GradientRule:
+        return self.inner.innermost()

@@ -3,12 +3,13 @@
 Everything here is small, frozen where it can be, and free of torch: arrays are NumPy arrays, and a
 model is whatever its architecture returns. The flow is
 
-    Dataset -> split by patient -> Trainer (under the defense slots) -> Release -> Attack -> Metric -> row
+    Dataset -> split by patient -> run (stages, Trainer) -> artefacts -> Release -> Attack -> Metric -> row
 """
 
 from dataclasses import replace
 from typing import Any
 
+from medleak.api.artefact import ArtefactKind, Comparison, Made, UtilityMetric
 from medleak.api.attack import Attack, Output, ThreatModel
 from medleak.api.attribute import (
     AttributeChallenge,
@@ -37,6 +38,7 @@ from medleak.api.goal_report import GoalReport, MeasureLabel, ReportColumn
 from medleak.api.guarantee import Guarantee
 from medleak.api.inversion import InversionChallenge, InversionTruth, InvertedImages
 from medleak.api.knowledge import Knowledge, Shadow, Shadows
+from medleak.api.mechanism import Mechanism
 from medleak.api.membership import Challenge, MembershipScores, MembershipTruth
 from medleak.api.metric import Curve, Estimate, Metric
 from medleak.api.policy import (
@@ -54,14 +56,15 @@ from medleak.api.reconstruction import (
     Reconstructions,
     ReconstructionTruth,
 )
-from medleak.api.release import Release
+from medleak.api.release import Deferred, Generator, Release
+from medleak.api.sampling import Backward, GradientRule, Sampler, Step
 from medleak.api.task import Task, register_task, task_of
 from medleak.api.tasks import multiclass, multilabel, segmentation
 from medleak.api.training import Trained, Trainer
-from medleak.api.types import IMPLIED_VIEWS, SLOTS, VIEWS, Slot, View
+from medleak.api.types import SLOTS, Slot, View
+from medleak.api.views import VIEWS, ViewSpec
 
 __all__ = [
-    "IMPLIED_VIEWS",
     "OWN",
     "SLOTS",
     "VIEWS",
@@ -69,13 +72,16 @@ __all__ = [
     "Aggregated",
     "Aggregator",
     "Answered",
+    "ArtefactKind",
     "Attack",
     "AttackOutputs",
     "AttributeChallenge",
     "AttributeScores",
     "AttributeTruth",
+    "Backward",
     "Challenge",
     "ClientPolicy",
+    "Comparison",
     "Component",
     "ConfigError",
     "Curve",
@@ -83,11 +89,14 @@ __all__ = [
     "Dataset",
     "DatasetSource",
     "Defense",
+    "Deferred",
     "Estimate",
     "Example",
+    "Generator",
     "Goal",
     "GoalChallenge",
     "GoalReport",
+    "GradientRule",
     "Guarantee",
     "Hidden",
     "InformedPrior",
@@ -96,7 +105,9 @@ __all__ = [
     "InvertedImages",
     "Knowledge",
     "LocalTraining",
+    "Made",
     "MeasureLabel",
+    "Mechanism",
     "MedleakError",
     "MembershipScores",
     "MembershipTruth",
@@ -120,17 +131,21 @@ __all__ = [
     "Release",
     "ReportColumn",
     "Sample",
+    "Sampler",
     "ServerPolicy",
     "Shadow",
     "Shadows",
     "Slot",
+    "Step",
     "Subgroup",
     "Task",
     "ThreatModel",
     "Trained",
     "Trainer",
     "UpdateDefense",
+    "UtilityMetric",
     "View",
+    "ViewSpec",
     "multiclass",
     "multilabel",
     "register_task",

@@ -28,8 +28,13 @@ class Component:
         """
         return []
 
-    def __repr__(self) -> str:
+    @classmethod
+    def arguments(cls) -> list[str]:
+        """Names of the constructor's keyword arguments."""
         variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        parameters = inspect.signature(type(self)).parameters.values()
-        names = [p.name for p in parameters if p.kind not in variadic]
-        return f"{type(self).__name__}({', '.join(f'{n}={getattr(self, n)!r}' for n in names)})"
+        parameters = inspect.signature(cls).parameters.values()
+        return [p.name for p in parameters if p.kind not in variadic]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.arguments())
+        return f"{type(self).__name__}({shown})"

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from medleak.api.artefact import Made
 from medleak.api.component import Component
-from medleak.api.data import ProblemSpec
+from medleak.api.data import ProblemSpec, Records
 from medleak.api.guarantee import Guarantee
 from medleak.api.release import Release
 from medleak.api.training import Trainer
@@ -29,10 +30,13 @@ class Defense(Component):
     serve         `Release`                   labels only, rounded scores
     ============  ==========================  =====================================
 
-    `hides` and `exposes` say, before anything is trained, how the release's views change.
+    `hides` and `exposes` say, before anything is trained, how the release's views change. `makes` names
+    kinds of artefact that are released because of this stage: a stage of slot `records` that makes
+    "records" releases the set that it returns, one that makes "generator" what it draws that set from.
     """
 
     slot: ClassVar[Slot]
+    makes: ClassVar[Sequence[str]] = ()
     hides: ClassVar[Mapping[str, str]] = {}
     exposes: ClassVar[Sequence[str]] = ()
 
@@ -47,6 +51,33 @@ class Defense(Component):
     def apply(self, subject: Any, *, problem: ProblemSpec) -> Any:
         """Map the slot's type to the same type."""
         return subject
+
+    def make(
+        self,
+        records: Records,
+        *,
+        problem: ProblemSpec,
+        seed: int,
+        validation: Records | None = None,
+        device: str = "cpu",
+    ) -> Made:
+        """What a stage of slot `records` makes of the member `records`.
+
+        By default what `apply` returns, released where the stage `makes` "records". A stage that draws,
+        trains, or has facts to report overrides this.
+
+        Args:
+            seed: of the run, for this stage.
+            validation: public records; a stage that reads them says ``reads_validation = True``.
+        """
+        changed = self.apply(records, problem=problem)
+        return Made(changed, {name: changed for name in self.makes})
+
+    def draw(
+        self, parameters: Mapping[str, np.ndarray], n: int, seed: int, *, problem: ProblemSpec
+    ) -> Records:
+        """`n` records from a generator that this stage made, whose patients are -1."""
+        raise NotImplementedError(f"{type(self).__name__} makes no generator")
 
     def verify_surrogate(
         self, release: Release, x: np.ndarray, *, problem: ProblemSpec, n: int

@@ -124,7 +124,7 @@ class Example(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How well an answer to an example does: `value`, what guessing gives, and how far chance may stray."""
+    """How well an answer to an example does: `value`, at most 1, what guessing gives, and how far chance may stray."""
 
     value: float
     chance: float
@@ -145,6 +145,8 @@ class Goal(Component):
         model_free_control: whether members and non-members are drawn alike, so that nothing may tell
             them apart without the release.
         supports_identity_targets: whether the classes may be the patients, all of whom are members.
+        example_settings: what `example` finds under "example" in the attack's block: one example for each,
+            as attacks may refuse some kinds of record or task.
         report: a `medleak.api.GoalReport`: how tables and pages show its rows; None: generically.
     """
 
@@ -153,6 +155,7 @@ class Goal(Component):
     artefacts: ClassVar[Sequence[str]] = ("classifier",)
     model_free_control: ClassVar[bool] = True
     supports_identity_targets: ClassVar[bool] = False
+    example_settings: ClassVar[Sequence[Mapping[str, Any]]] = ({},)
     report: ClassVar[Any] = None
 
     def pool(self, case: Any, pool: str) -> str:
@@ -192,6 +195,11 @@ class Goal(Component):
         self, attack: Attack, knowledge: Mapping[str, Any], *, leak: bool, seed: int = 0
     ) -> Example:
         """A small synthetic setting that suits `attack`, with a planted leak or without any.
+
+        Args:
+            knowledge: the attack's block, with the `policy` of its YAML where there is one.
+            leak: whether there is something to be found.
+            seed: of everything in it.
 
         Raises:
             NotApplicable: no example suits it, with the reason.

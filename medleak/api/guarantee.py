@@ -20,7 +20,8 @@ class Guarantee:
         assumptions: what must hold, in words.
         accountant: "PLD", "PRV", "RDP", "nominal (RDP)" ...
         mechanism: parameters that an accountant composes, such as
-            ``{"name": "poisson_gaussian", "q": .02, "sigma": 1.1, "steps": 900}``.
+            ``{"name": "poisson_gaussian", "q": .02, "sigma": 1.1, "steps": 900}``; the name is that of a
+            YAML in ``conf/mechanism/``, whose `Mechanism` knows the privacy profile.
         adversaries: whom it binds, as in `ThreatModel.adversary`; noise that the server adds binds
             everybody but the server.
     """

@@ -21,12 +21,15 @@ from medleak.api.training import Trainer
 
 
 class AdversaryPolicy(Component):
-    """Base of what an attack's YAML names as `policy`.
+    """Base of what an attack's YAML names as `policy`; its defaults are those of one who changes nothing.
 
-    `exposes` lists views that only this adversary has; `seen` computes them. (Literals, as elsewhere.)
+    Class attributes:
+        exposes: views that only this adversary has; `seen` computes those that no artefact holds.
+        hides: views that this adversary has not, with the reason. (Both literals, as elsewhere.)
     """
 
     exposes: ClassVar[Sequence[str]] = ()
+    hides: ClassVar[Mapping[str, str]] = {}
 
     def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         """Every reason why this adversary can do nothing here; `trainer` is under its defense."""
@@ -35,10 +38,6 @@ class AdversaryPolicy(Component):
     def seen(self, facts: Mapping[str, Any]) -> Mapping[str, Any]:
         """View -> its value, from the facts of the finished run."""
         return {}
-
-
-class PoisoningPolicy(AdversaryPolicy):
-    """One who takes part in training: plants canaries, or changes what is learnt from."""
 
     def marked(self, challenge: Challenge) -> Challenge:
         """The challenge with the planted canaries' kinds; drawn alike for every run."""
@@ -57,6 +56,20 @@ class PoisoningPolicy(AdversaryPolicy):
         """
         return trainer, challenge.records.take(member)
 
+    @property
+    def tampering(self) -> ServerPolicy | None:
+        """What the server changes in the models that it sends; None: nothing."""
+        return None
+
+    @property
+    def observing_client(self) -> int | None:
+        """The client from whose seat training is observed; None: from the server's."""
+        return None
+
+
+class PoisoningPolicy(AdversaryPolicy):
+    """One who takes part in training: plants canaries (`marked`), or changes what is learnt from (`poison`)."""
+
 
 class ServerPolicy(AdversaryPolicy):
     """A dishonest server of federated training. The defaults are those of a curious one."""
@@ -64,6 +77,10 @@ class ServerPolicy(AdversaryPolicy):
     def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         reason = trainer.malicious_server_incompatibility()
         return [reason] if reason else []
+
+    @property
+    def tampering(self) -> ServerPolicy | None:
+        return self
 
     def module(self, model: Any, *, client: int, knowledge: Knowledge) -> Any:
         """What `client` is sent in place of `model` in an observed round.
@@ -87,7 +104,13 @@ class ClientPolicy(AdversaryPolicy):
     kind `OWN`, which nobody is asked about. `client` says which one it is.
     """
 
+    exposes = ("aggregate",)
+    hides: ClassVar[Mapping[str, str]] = {"updates": "a client sees sums"}
     client: int
+
+    @property
+    def observing_client(self) -> int | None:
+        return self.client
 
     def incompatibilities(self, problem: ProblemSpec, trainer: Trainer) -> list[str]:
         reason = trainer.client_view_incompatibility(self.client)

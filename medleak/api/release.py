@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from medleak.api.data import Records
 from medleak.api.errors import Hidden
-from medleak.api.types import IMPLIED_VIEWS, VIEWS, View
+from medleak.api.types import View
+from medleak.api.views import VIEWS
+
+
+class Deferred:
+    """A view that is computed when it is first looked at: `make` reads it from the store."""
+
+    def __init__(self, make: Callable[[], Any]):
+        self._make = make
+
+    @functools.cached_property
+    def value(self) -> Any:
+        """The view itself."""
+        return self._make()
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A released generator of records.
+
+    Attributes:
+        parameters: name -> array.
+        draw: ``draw(n, seed)`` gives `n` records; their patients are -1.
+    """
+
+    parameters: Mapping[str, np.ndarray]
+    draw: Callable[[int, int], Records]
 
 
 class Release:
@@ -21,6 +50,11 @@ class Release:
       tasks (log-probability of absent, present). May hold ``-inf`` where a defense rounds to zero.
     - ``labels(x)``: predicted classes ``(N,)``, or 0/1 ``(N, L)``.
     - ``weights``: name -> array of the released model.
+
+    Views of a released set of records, and of a generator:
+
+    - ``records``: a `Records`.
+    - ``generator``: a `Generator`, which has parameters and can be drawn from.
 
     `queries` counts the records sent through any callable view.
     """
@@ -42,7 +76,8 @@ class Release:
         if name not in self.views:
             reason = self.hidden.get(name, "the release does not have it")
             raise Hidden(f"view '{name}': {reason}")
-        return self.views[name]
+        view = self.views[name]
+        return view.value if isinstance(view, Deferred) else view
 
     def scores(self, x: np.ndarray) -> np.ndarray:
         """Log-probabilities of `x`; see the class."""
@@ -56,6 +91,16 @@ class Release:
     def weights(self) -> Mapping[str, np.ndarray]:
         """The released parameters."""
         return self.view("weights")
+
+    @property
+    def records(self) -> Records:
+        """The released set."""
+        return self.view("records")
+
+    @property
+    def generator(self) -> Generator:
+        """The released generator."""
+        return self.view("generator")
 
     def _query(self, name: str, x: np.ndarray) -> np.ndarray:
         view = self.view(name)
@@ -79,9 +124,10 @@ class Release:
 
     def granting(self, access: View) -> Release:
         """What an attack that declared `access` is given: that view and those it contains."""
-        given = (*IMPLIED_VIEWS.get(access, ()), access)
+        given = VIEWS.granted(access)
         reason = f"the attack declared access to '{access}' only"
-        return self.without({v: self.hidden.get(v, reason) for v in VIEWS if v not in given})
+        known = dict.fromkeys((*VIEWS, *self.views))  # a view that nobody registered is a view, too
+        return self.without({v: self.hidden.get(v, reason) for v in known if v not in given})
 
     def without(self, hidden: Mapping[str, str]) -> Release:
         """The same release less the views in `hidden` (name -> reason)."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from medleak.api.component import Component
 from medleak.api.data import ProblemSpec, Records
 from medleak.api.errors import NotApplicable
+from medleak.api.sampling import GradientRule, Sampler
 from medleak.api.types import Slot
 
 
@@ -24,7 +25,23 @@ class Trained:
 
 
 class Trainer(Component, ABC):
-    """How a model is fitted. The `train` slot maps one trainer to another."""
+    """How a model is fitted. The `train` slot maps one trainer to another.
+
+    Attributes that defenses of the `train` slot read; a recipe whose rules they may exchange takes
+    `sampler` and `gradient` as keyword arguments:
+
+    - `sampler`: how batches are drawn; None: the trainer's own way.
+    - `gradient`: what a step follows; None: the gradient of the mean loss.
+    - `early_stopping`: how the validation records end training; None: not at all.
+
+    Class attributes:
+        makes: kinds of artefact (``conf/artefact``) that `fit` gives; () where nothing is fitted.
+    """
+
+    makes: ClassVar[Sequence[str]] = ("classifier",)
+    sampler: Sampler | None = None
+    gradient: GradientRule | None = None
+    early_stopping: Mapping[str, Any] | None = None
 
     @abstractmethod
     def fit(

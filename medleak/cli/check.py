@@ -30,6 +30,8 @@ def main(arguments: Namespace) -> int:
         problems = checks[group](config)
         failed |= bool(problems)
         count = f"{len(problems)} problem{'s' * (len(problems) > 1)}" if problems else "ok"
+        if group == "attack" and not problems and (reason := testing.not_exercised(config)):
+            count = f"not exercised: {reason}"
         print(f"{group}={name}: {count}")
         for problem in problems:
             print(f"  {problem}")

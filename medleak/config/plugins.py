@@ -21,10 +21,10 @@ VARIABLE = "MEDLEAK_PLUGINS"
 BUILT_IN = "built in"
 GROUPS = (
     "target", "dataset", "model", "recipe", "defense", "attack", "goal", "metric", "grid",
-    "executor", "runtime",
+    "artefact", "mechanism", "utility", "executor", "runtime",
 )  # fmt: skip
 """The folders of a `conf/`; a plugin may bring options of any of them."""
-UNLISTED = ("goal", "executor", "runtime")
+UNLISTED = ("artefact", "mechanism", "utility", "executor", "runtime")
 LISTED = tuple(group for group in GROUPS if group not in UNLISTED)
 """What `medleak list` shows."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from medleak.data.canaries import plant_canaries
 from medleak.data.splits import PARTS, split_identities, split_patients
 
 COMMON_KEYS = {"n_auxiliary", "n_validation", "n_evaluation", "seed"}
-SPLIT_KEYS = COMMON_KEYS | {"n_members", "sources", "canaries"}
+SPLIT_KEYS = COMMON_KEYS | {"n_members", "n_reference", "sources", "canaries"}
 IDENTITY_KEYS = COMMON_KEYS | {"n_identities"}
 """Of a split whose classes are persons: evaluation and validation are then counted in scans of each."""
 
@@ -69,6 +69,11 @@ def halves(column: int, patients: np.ndarray, *, seed: int) -> np.ndarray:
     return member
 
 
+def _no_records() -> Records:
+    none = np.zeros(0, dtype=np.int64)
+    return Records(none.astype(np.uint8), none, none)
+
+
 @dataclass(frozen=True)
 class ExperimentData:
     """One target's patients, split, with canaries planted: everything before training.
@@ -77,6 +82,8 @@ class ExperimentData:
         challenge: the challenge records and their kinds.
         auxiliary: the attacker's records, made alike (canaries included).
         shadow_share: probability that an auxiliary patient is in a shadow of pool "auxiliary".
+        reference: other images of the challenge patients, who are known by name; never trained on, and
+            empty unless ``split.n_reference`` asks for some of each.
         identities: whether the classes are the patients; half of the scans of each are then members.
     """
 
@@ -89,11 +96,15 @@ class ExperimentData:
     split_seed: int
     shadow_share: float
     identities: bool = False
+    reference: Records = field(default_factory=_no_records)
 
     @functools.cached_property
     def digest(self) -> str:
         """Digest of everybody who is asked about, asks, or is measured on."""
         parts = (self.challenge.records, self.auxiliary, self.evaluation)
+        parts += (
+            (self.reference,) if len(self.reference) else ()
+        )  # else as before there was such a part
         arrays = [a for p in parts for a in (p.x, p.y, p.patients, *p.groups.values())]
         return array_digest(self.challenge.kind, *arrays)
 
@@ -172,7 +183,8 @@ def _load_experiment_data(block: str, split_block: str, stamped: tuple[Any, ...]
         if name not in known:
             raise DataError(unknown("key of target.split", name, known))
     experiment = (_identities if "n_identities" in split else _patients)(dataset, split)
-    for records in (experiment.challenge.records, experiment.auxiliary, experiment.evaluation):
+    parts = (experiment.challenge.records, experiment.auxiliary, experiment.evaluation)
+    for records in (*parts, experiment.reference):
         # Their digests are computed once: an attack that writes into them must fail.
         records.x.flags.writeable = False
     return experiment
@@ -183,7 +195,12 @@ def _patients(dataset: Dataset, split: Mapping[str, Any]) -> ExperimentData:
     n = _count(split, "n_members")
     sizes = {"challenge": 2 * n} | {p: _count(split, f"n_{p}") for p in PARTS[1:]}
     seed = int(split.get("seed", 0))
-    parts = split_patients(dataset, sizes, sources=split.get("sources"), seed=seed)
+    n_reference = _count(split, "n_reference")
+    if n_reference and not dataset.patients_known:
+        raise DataError(f"n_reference: the patients of {dataset.name} are unknown")
+    parts = split_patients(
+        dataset, sizes, sources=split.get("sources"), n_reference=n_reference, seed=seed
+    )
     shares = split.get("canaries") or {}
     part = {name: dataset.records.take(getattr(parts, name)) for name in PARTS}
     challenge = plant_canaries(dataset, part["challenge"], shares, seed=seed)
@@ -191,7 +208,15 @@ def _patients(dataset: Dataset, split: Mapping[str, Any]) -> ExperimentData:
     problem = _problem(dataset, challenge.records, n, len(dataset.classes))
     share = min(1.0, n / sizes["auxiliary"]) if sizes["auxiliary"] else 0.0
     return ExperimentData(
-        dataset, challenge, auxiliary, part["validation"], part["evaluation"], problem, seed, share
+        dataset,
+        challenge,
+        auxiliary,
+        part["validation"],
+        part["evaluation"],
+        problem,
+        seed,
+        share,
+        reference=dataset.records.take(parts.reference),
     )
 
 

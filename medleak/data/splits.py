@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,12 +17,16 @@ PARTS = ("challenge", "auxiliary", "validation", "evaluation")
 
 @dataclass(frozen=True)
 class Parts:
-    """Positions of the records of each part in the data set, each sorted by draw order of patient."""
+    """Positions of the records of each part in the data set, each sorted by draw order of patient.
+
+    `reference` holds other images of the challenge patients, whose names the adversary knows.
+    """
 
     challenge: np.ndarray
     auxiliary: np.ndarray
     validation: np.ndarray
     evaluation: np.ndarray
+    reference: np.ndarray = field(default_factory=lambda: np.array([], dtype=int))
 
 
 def unique_images(records: Records) -> np.ndarray:
@@ -42,6 +46,7 @@ def split_patients(
     sizes: Mapping[str, int],
     *,
     sources: Mapping[str, str] | None = None,
+    n_reference: int = 0,
     seed: int = 0,
 ) -> Parts:
     """Split a data set by patient, after removing duplicate images.
@@ -52,6 +57,8 @@ def split_patients(
     Args:
         sizes: patients in each of `PARTS`.
         sources: part -> official split it is drawn from; members and non-members share one.
+        n_reference: images of each challenge patient that become the part `reference`; the challenge is
+            then drawn from patients who have more than that.
         seed: of the shuffle.
 
     Raises:
@@ -89,6 +96,12 @@ def split_patients(
             orders[source] = rng_for("split", seed, source).permutation(patients).tolist()
             totals[source] = len(patients)
         order, n = orders[source], int(sizes[part])
+        if n_reference and part == "challenge":
+            taken = _with_images(dataset, order, by_patient, n, least=n_reference + 1)
+            orders[source] = [p for p in order if p not in set(taken)]
+            split = [_set_aside(by_patient[p], p, n_reference, seed) for p in taken]
+            chosen["reference"], chosen[part] = map(np.concatenate, zip(*split, strict=True))
+            continue
         if n > len(order):
             where = f" in source '{source}'" if source else ""
             others = [int(sizes[p]) for p in PARTS[1:] if sources.get(p) == source]
@@ -108,6 +121,27 @@ def split_patients(
             np.concatenate([by_patient[p] for p in taken]) if taken else np.array([], int)
         )
     return Parts(**chosen)
+
+
+def _with_images(
+    dataset: Dataset, order: list[int], by_patient: Mapping[int, np.ndarray], n: int, *, least: int
+) -> list[int]:
+    """The first `n` patients of `order` who have `least` different images."""
+    able = [patient for patient in order if len(by_patient[patient]) >= least]
+    if n <= len(able):
+        return able[:n]
+    raise DataError(
+        f"too few patients in {dataset.name}: n_reference={least - 1} needs {n} challenge patients with "
+        f"{least} images or more, {len(able)} of {len(order)} have them"
+    )
+
+
+def _set_aside(
+    positions: np.ndarray, patient: int, n: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`n` images of a patient, drawn by lot, and the others; each in order."""
+    drawn = rng_for("reference", seed, int(patient)).permutation(positions)
+    return np.sort(drawn[:n]), np.sort(drawn[n:])
 
 
 def _positions(patients: np.ndarray, keep: np.ndarray) -> dict[int, np.ndarray]:

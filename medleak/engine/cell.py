@@ -12,7 +12,7 @@ import numpy as np
 from medleak.api import Attack, ConfigError, Guarantee, Trainer
 from medleak.api.goal import Goal
 from medleak.config.catalogue import parts_of
-from medleak.config.instantiate import RESERVED, build, identities
+from medleak.config.instantiate import RESERVED, build, identities, static
 from medleak.config.plugins import folders_of
 from medleak.config.presets import PARTS
 from medleak.core.files import contents
@@ -21,6 +21,7 @@ from medleak.core.store import Store
 from medleak.core.suggestions import unknown
 from medleak.core.validation import share, whole
 from medleak.data.experiment import ExperimentData, load_experiment_data
+from medleak.engine.usefulness import plugin_metrics
 from medleak.goals import goal_of, known_goals
 from medleak.release.pool import REFERENCE, shadow_columns
 from medleak.release.shadowed_target import ShadowedTarget
@@ -213,8 +214,11 @@ class Cell:
     def key(self) -> str:
         """SHA-256 over runs, release, attack, knowledge, metric versions and seed."""
         blocks = [*self.mounted, {n: _unnamed(block) for n, block in self.metrics.items()}]
+        # What a plugin's goal makes of answers is known by its file; medleak's by MEASURE_VERSION.
+        goal = static(f"{type(self.goal).__module__}.{type(self.goal).__qualname__}")
         return digest(
             {
+                **({} if goal.builtin else {"goal": goal.identity}),
                 "runs": [spec.key for spec in self.specs],
                 "world": self.target_spec.experiment.digest,
                 "bench": [BENCH_VERSION, MEASURE_VERSION],
@@ -225,8 +229,15 @@ class Cell:
                 "seed": self.config["seed"],
                 "n_targets": len(self.shadowed_targets),
                 "exposed": self.most_vulnerable_fraction,
+                **self._plugin_utility,
             }
         )
+
+    @property
+    def _plugin_utility(self) -> dict[str, list[str]]:
+        """Only where a plugin measures utility: other cells keep their keys."""
+        found = plugin_metrics(self.target_spec)
+        return {"utility": found} if found else {}
 
     @property
     def cost_classes(self) -> tuple[str, str]:
@@ -260,6 +271,7 @@ class Cell:
         yield from ((part, self.axes[part]) for part in PARTS if part in self.axes)
         yield from (("metric", name) for name in self.metrics)
         yield from parts_of(self.config["target"]["name"])
+        yield "goal", self.attack.requires.goal
 
     def named(self, row: Row) -> Row:
         """A stored row under this cell's coordinates: another grid may have measured it."""

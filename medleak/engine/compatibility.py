@@ -31,8 +31,7 @@ def reasons(cell: Cell) -> list[str]:
     try:
         trainer = cell.pipeline.trainer(recipe, problem)
         found += _short_of_validation(cell, trainer)
-        if cell.target_spec.adversary is not None:
-            found += cell.target_spec.adversary.incompatibilities(problem, trainer)
+        found += cell.target_spec.adversary.incompatibilities(problem, trainer)
     except NotApplicable as refusal:
         found += refusal.reasons
     requires = static(cell.config["attack"]["_target_"]).requires or cell.attack.requires
@@ -42,7 +41,9 @@ def reasons(cell: Cell) -> list[str]:
         found += cell.goal.reasons(cell)
         if cell.experiment.identities and not cell.goal.supports_identity_targets:
             found.append("the classes are the patients: all of them are members, with some scans")
-    views = cell.pipeline.views() | dict.fromkeys(_policy_views(cell), "")
+    found += _nothing_to_attack(cell)
+    offered = [view for kind in cell.target_spec.kinds for view in kind.views]
+    views = cell.pipeline.views(offered) | dict.fromkeys(_policy_views(cell), "")
     if hidden := views.get(requires.access, f"unknown view '{requires.access}'"):
         found.append(f"needs '{requires.access}': {hidden}")
     if cell.knowledge["pool"] == "auxiliary" and not (
@@ -52,6 +53,20 @@ def reasons(cell: Cell) -> list[str]:
         need = int(np.ceil(problem.n_patients / 0.8))
         found.append(f"pool=auxiliary needs {need} auxiliary patients for replicas, has {have}")
     return found + _unread(cell) + list(cell.attack.incompatibilities(problem, cell.knowledge))
+
+
+def _nothing_to_attack(cell: Cell) -> list[str]:
+    """Why the run makes nothing that this goal is about; nothing where it does."""
+    made, wanted = cell.target_spec.makes, cell.goal.artefacts if cell.goal is not None else ()
+    if not made:
+        return [
+            "nothing is made: the recipe trains nothing, and no stage of slot 'records' makes anything"
+        ]
+    if cell.goal is None or set(wanted) & set(made):
+        return []
+    return [
+        f"goal '{cell.goal.name}' is about {', '.join(wanted)}: this run makes {', '.join(made)}"
+    ]
 
 
 def _unread(cell: Cell) -> list[str]:
@@ -83,8 +98,7 @@ def _refuse_faults(cell: Cell, recipe: Trainer) -> None:
     for slot, stages in cell.pipeline.stages.items():
         parts += [("defense", f".slots.{slot}", stage) for stage in stages]
     parts.append(("attack", "", cell.attack))
-    if cell.target_spec.adversary is not None:
-        parts.append(("attack", ".policy", cell.target_spec.adversary))
+    parts.append(("attack", ".policy", cell.target_spec.adversary))
     for group, place, component in parts:
         if invalid_parameters := component.invalid_parameters():
             origin = f"{group}={cell.config[group]['name']}"

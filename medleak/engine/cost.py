@@ -116,9 +116,9 @@ def _try_out(spec: RunSpec, device: str) -> float:
 def _one_epoch(spec: RunSpec) -> tuple[RunSpec, int]:
     """The same run with one epoch, and how many it has: a filling's own epochs win over the recipe's."""
     recipe, slots = dict(spec.target["recipe"]), dict(spec.slots)
-    epochs = recipe.get("epochs") or getattr(build(recipe), "epochs", 1)
-    if hasattr(build(recipe), "epochs"):
-        recipe["epochs"] = 1
+    built, epochs = build(recipe), 1
+    if "epochs" in built.arguments():
+        epochs, recipe["epochs"] = built.epochs, 1
     stages = stage_blocks(slots.get("train"))
     for i, block in enumerate(stages):
         for unit in LENGTHS:

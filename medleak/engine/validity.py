@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import Defense, Estimate, MedleakError, Output, Release, task_of
+from medleak.api import ArtefactKind, Defense, Estimate, MedleakError, Output, task_of
 from medleak.config.instantiate import identities
 from medleak.core.keys import BENCH_VERSION, MEASURE_VERSION, digest
 from medleak.core.store import Store
-from medleak.data.experiment import ExperimentData
 from medleak.engine.cell import Cell
+from medleak.engine.usefulness import plugin_metrics, useful
 from medleak.metrics.statistics.means import mean_block, mean_estimate, mean_nested
 from medleak.release.build import release_of
 from medleak.release.replicas import replica_check
 from medleak.release.shadowed_target import ShadowedTarget
+from medleak.release.stored_run import StoredRun
 from medleak.training.pipeline import DefensePipeline, training_blocks
 from medleak.training.run_spec import RunSpec
-from medleak.training.stored_model import StoredModel, facts_of
+from medleak.training.stored_model import facts_of
 
 CONTROL_LEVEL = 0.998
 """Two-sided, so that a control fails by chance once in a thousand cells."""
@@ -31,8 +32,6 @@ TWIN_ERROR = 1e-2
 PER_QUERY = ("seconds", "plain_seconds", "overhead", "bytes_in", "bytes_out")
 MOST_BLIND = 40
 """Targets for which members and non-members are compared without any model: coins are coins."""
-MOST_SCORES = 2000
-"""About as many scores of a model are compared in the replica check."""
 
 
 def shared_parts(
@@ -148,28 +147,12 @@ def _plain(value: Any) -> Any:
 
 def _utility(cell: Cell, spec: RunSpec, store: Store, device: str) -> dict[str, Any]:
     slots = cell.config["defense"].get("slots") or {}
-    name = [spec.key, spec.experiment.digest, slots, identities(slots)]
+    name = [spec.key, spec.experiment.digest, slots, identities(slots), *plugin_metrics(spec)]
 
     def found() -> dict[str, Any]:
-        return _useful(release_of(spec, cell.pipeline, store, device=device), spec.experiment)
+        return useful(release_of(spec, cell.pipeline, store, device=device), spec)
 
     return _remembered(store, "utility", name, found)
-
-
-def _useful(release: Release, experiment: ExperimentData) -> dict[str, Any]:
-    from medleak.metrics.utility import utility, utility_by_group
-
-    records = experiment.evaluation
-    if not len(records):
-        return {"overall": {}, "groups": {}}
-    answers = {"labels": release.labels(records.x)}
-    if "scores" in release.views:
-        answers["scores"] = release.scores(records.x)
-    answers |= {"patients": records.patients, "task": experiment.problem.task}
-    return {
-        "overall": utility(records.y, **answers),
-        "groups": utility_by_group(records.y, groups=records.groups, **answers),
-    }
 
 
 def _blind(cell: Cell, spec: RunSpec, store: Store) -> dict[str, Estimate]:
@@ -194,33 +177,33 @@ def _replica(cell: Cell, shadowed: ShadowedTarget, store: Store, device: str) ->
     experiment, specs = shadowed.target.experiment, [shadowed.target, *shadowed.shadows]
 
     def found() -> dict[str, Any]:
-        described = [_replica_facts(spec, facts_of(spec, store), store, device) for spec in specs]
         pool = cell.knowledge["pool"]
-        reasons = replica_check(
-            described[0],
-            described[1:],
-            n_target=2 * experiment.problem.n_patients,
-            n_pool=len(np.unique(experiment.pool(pool).patients)),
-            p=0.5 if pool == "audit" else experiment.shadow_share,
-        )
-        return {"reasons": reasons, "collapsed": int(sum(d["collapsed"] for d in described[1:]))}
+        reasons, collapsed = [], 0
+        for kind in shadowed.target.kinds:
+            facts = [_replica_facts(kind, StoredRun(spec, store, device)) for spec in specs]
+            described = [one for one in facts if one is not None]
+            if not described:
+                continue
+            reasons += replica_check(
+                described[0],
+                described[1:],
+                n_target=2 * experiment.problem.n_patients,
+                n_pool=len(np.unique(experiment.pool(pool).patients)),
+                p=0.5 if pool == "audit" else experiment.shadow_share,
+            )
+            collapsed += int(sum(d["collapsed"] for d in described[1:]))
+        return {"reasons": list(dict.fromkeys(reasons)), "collapsed": collapsed}
 
     name = ["replica", experiment.digest, *(spec.key for spec in specs)]
     return _remembered(store, "controls", name, found)
 
 
-def _replica_facts(
-    spec: RunSpec, facts: Mapping[str, Any], store: Store, device: str
-) -> dict[str, Any]:
-    records = spec.experiment.evaluation
+def _replica_facts(kind: ArtefactKind, run: StoredRun) -> dict[str, Any] | None:
+    """What of one artefact of a run is compared; None: nothing."""
+    records, facts = run.experiment.evaluation, {**run.facts, "collapsed": False}
     if not len(records):
-        return {**facts, "collapsed": False, "scores": np.array([])}
-    task = task_of(spec.experiment.problem.task)
-    scores = task.log_probabilities(StoredModel(spec, store, device).logits(records.x))
-    labels, spread = task.predictions(scores), task.spread(scores)
-    return {
-        **facts,
-        "accuracy": float((labels == records.y).mean()),
-        "collapsed": task.collapsed(labels),
-        "scores": spread[:: max(1, len(spread) // MOST_SCORES)],
-    }
+        return {**facts, "scores": np.array([])}
+    compared = kind.comparison(run, records.x, records.y)
+    if compared is None:
+        return None
+    return {**facts, "size": compared.size, **compared.facts, "scores": compared.scores}

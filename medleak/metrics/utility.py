@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import DataError, Estimate, Task, multiclass, task_of
+from medleak.api import (
+    DataError,
+    Estimate,
+    Records,
+    Release,
+    Task,
+    UtilityMetric,
+    multiclass,
+    task_of,
+)
 from medleak.api.answers import Answered, Answers, Overlaps
 from medleak.metrics.statistics.intervals import clopper_pearson, cluster_bootstrap
 from medleak.metrics.statistics.roc import weighted_auc
@@ -36,6 +45,35 @@ class Statistic:
     ranks: bool = False
     least: float = 0.0
     undefined: str = "one class only"
+
+
+class Classification(UtilityMetric):
+    """The utility of a classifier through the release: see `utility` and `utility_by_group`."""
+
+    name = "classification"
+    artefact = "classifier"
+    version = 1
+
+    def measure(self, release: Release, records: Records, *, task: str) -> dict[str, Estimate]:
+        """`utility` on `records`; {} where the release shows no classes."""
+        answers = _asked(release, records, task)
+        return utility(records.y, **answers) if answers else {}
+
+    def by_group(
+        self, release: Release, records: Records, *, task: str
+    ) -> dict[str, dict[str, Estimate]]:
+        """`utility_by_group` on `records`."""
+        answers = _asked(release, records, task)
+        return utility_by_group(records.y, groups=records.groups, **answers) if answers else {}
+
+
+def _asked(release: Release, records: Records, task: str) -> dict[str, Any]:
+    if "labels" not in release.views:
+        return {}
+    answers: dict[str, Any] = {"labels": release.labels(records.x)}
+    if "scores" in release.views:
+        answers["scores"] = release.scores(records.x)
+    return answers | {"patients": records.patients, "task": task}
 
 
 def utility(

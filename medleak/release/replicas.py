@@ -19,16 +19,18 @@ def replica_check(
     """Reasons why the shadows are no replicas of the target; empty where they are.
 
     Each mapping holds the facts of a run: "n_members", "criterion", "steps", "sigma", "accuracy",
-    "train_accuracy", "collapsed" (it answers one class only) and "scores" (its log-odds on
-    evaluation records, which are in no training set).
+    "train_accuracy", "size" (of a released set), "collapsed" (it answers one class only) and "scores"
+    (its log-odds on evaluation records, which are in no training set; or their distances from what is
+    released).
 
     The target is drawn from `n_target` patients by fair coins, shadows from `n_pool` with share `p`.
 
-    - size: the number of member patients is within 4 binomial standard deviations of its mean;
+    - members: the number of member patients is within 4 binomial standard deviations of its mean;
     - criterion, and sigma and steps where they are accounted, are equal;
     - accuracies of the target lie within the shadows' spread (4 standard deviations and 3 points);
     - score distribution: the Kolmogorov-Smirnov distance of the target's scores from
       the pooled shadows' is no outlier among the shadows' own leave-one-out distances;
+    - size: a set of records has as many as the shadows' (4 standard deviations and 5%);
     - collapse: not all shadows answer one class where the target does not, nor the target alone.
       (Where some runs of a recipe collapse and some do not, nothing less is improbable.)
     """
@@ -49,6 +51,9 @@ def replica_check(
             )
     for fact in ("accuracy", "train_accuracy"):
         reasons += _outside(fact, target.get(fact), [s.get(fact) for s in shadows])
+    sizes = [s.get("size") for s in shadows]
+    slack = 0.05 * float(np.mean([n for n in sizes if n is not None] or [0]))
+    reasons += _outside("size", target.get("size"), sizes, slack=slack)
     collapsed = [s["collapsed"] for s in shadows]
     if not target["collapsed"] and all(collapsed):
         reasons.append(
@@ -61,11 +66,13 @@ def replica_check(
     return reasons + _distribution(target["scores"], [s["scores"] for s in shadows])
 
 
-def _outside(name: str, value: float | None, others: Sequence[float | None]) -> list[str]:
+def _outside(
+    name: str, value: float | None, others: Sequence[float | None], *, slack: float = 0.03
+) -> list[str]:
     known = np.array([o for o in others if o is not None], dtype=float)
     if value is None or len(known) < 2:
         return []
-    allowed = 4 * known.std(ddof=1) * np.sqrt(1 + 1 / len(known)) + 0.03
+    allowed = 4 * known.std(ddof=1) * np.sqrt(1 + 1 / len(known)) + slack
     if abs(value - known.mean()) <= allowed:
         return []
     return [f"{name} of the target {value:.3f}, of the shadows {known.mean():.3f} +- {allowed:.3f}"]

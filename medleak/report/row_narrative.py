@@ -25,7 +25,7 @@ _ACCESS = {
     "aggregate": "sees the aggregate of the clients' updates",
     "ciphertext": "sees ciphertexts only",
     "records": "holds the released records",
-    "synthetic": "holds the synthetic records",
+    "generator": "holds the released generator",
 }
 
 

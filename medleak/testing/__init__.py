@@ -6,6 +6,7 @@ Each check returns problems, one line each; none means that the plugin passes::
         assert check_attack(MyAttack()) == []
 """
 
+from medleak.goals.membership.membership_world import membership_world
 from medleak.testing.components import (
     check_attack,
     check_dataset,
@@ -14,8 +15,8 @@ from medleak.testing.components import (
     check_model,
     check_recipe,
     check_target,
+    not_exercised,
 )
-from medleak.testing.membership_world import membership_world
 
 __all__ = [
     "check_attack",
@@ -26,4 +27,5 @@ __all__ = [
     "check_recipe",
     "check_target",
     "membership_world",
+    "not_exercised",
 ]

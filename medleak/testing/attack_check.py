@@ -1,145 +1,179 @@
-"""An attack against the synthetic worlds: what `medleak.testing.check_attack` runs."""
+"""An attack against the examples of its goal: what `medleak.testing.check_attack` runs."""
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from medleak.api import (
-    Attack,
-    Challenge,
-    Knowledge,
-    ProblemSpec,
-    Release,
-    Shadow,
-    multiclass,
-    multilabel,
-    segmentation,
-)
+from medleak.api import Attack, Challenge, Knowledge, NotApplicable, Output, Release, Shadow
+from medleak.api.goal import Example, Goal, Outcome
 from medleak.testing.contract import attempt, rebuilt, strings
-from medleak.testing.membership_world import Pool, membership_world
 
-WORLDS: tuple[tuple[str, tuple[int, ...]], ...] = (
-    (multiclass.name, (1, 8, 8)),
-    (multiclass.name, (12,)),
-    (multilabel.name, (1, 8, 8)),
-    (segmentation.name, (1, 8, 8)),
-)
-LEAK = 6.0
-FOUND = 0.7
-NULL_SIGMAS = 3.29
-MOST_SHADOWS = 64
+FOUND = 0.4
+"""How far above chance, as a share of what is possible, the answer to a planted leak has to be."""
+TELLING = 0.85
+"""Where chance and its slack may end, so that a planted leak can be told: else more examples are taken."""
+ROUNDING = 1e-9
+
+
+class Answer(NamedTuple):
+    """What an attack said of an example."""
+
+    example: Example
+    output: Output
 
 
 @dataclass(frozen=True)
 class AttackCheck:
-    """An attack against the synthetic worlds."""
+    """An attack against the examples of its goal.
+
+    Attributes:
+        knowledge: the attack's block, with the `policy` of its YAML.
+        seed: of the examples.
+    """
 
     attack: Attack
+    goal: Goal
     knowledge: Mapping[str, Any]
     seed: int
 
     def problems(self) -> list[str]:
+        """What keeps the attack from being one of its goal.
+
+        Raises:
+            NotApplicable: no example suits it.
+        """
         found: list[str] = []
         reasons: list[str] = []
         fitting = []
-        for task, in_shape in WORLDS:
-            problem = self.experiment(0.0, task, in_shape)[3].problem
+        for setting in self.goal.example_settings:
+            problem = self.example(False, setting).knowledge.problem
             refused = strings(
-                found, "incompatibilities", lambda s=problem: self.incompatibilities(s)
+                found,
+                "incompatibilities",
+                lambda p=problem: self.attack.incompatibilities(p, self.knowledge),
             )
             reasons += refused
             if not refused:
-                fitting.append((task, in_shape))
+                fitting.append(setting)
         if found or not fitting:
             refused = "; ".join(dict.fromkeys(reasons))
-            return list(dict.fromkeys(found)) or [f"refuses every world of the check: {refused}"]
-        for kind in fitting[1:]:
-            self.scores(found, self.experiment(LEAK, *kind))
-        return list(dict.fromkeys(found + self.thorough(*fitting[0])))
+            return list(dict.fromkeys(found)) or [f"refuses every example of its goal: {refused}"]
+        for setting in fitting[1:]:
+            self.answer(found, self.example(True, setting))
+        return list(dict.fromkeys(found + self.thorough(fitting[0])))
 
-    def incompatibilities(self, problem: ProblemSpec) -> list[str]:
-        return self.attack.incompatibilities(problem, self.knowledge)
+    def example(self, leak: bool, setting: Mapping[str, Any], *, trial: int = 0) -> Example:
+        known = {**self.knowledge, **({"example": setting} if setting else {})}
+        seed = self.seed + 1000 * trial
+        return self.goal.example(self.attack, known, leak=leak, seed=seed)
 
-    def thorough(self, task: str, in_shape: tuple[int, ...]) -> list[str]:
+    def thorough(self, setting: Mapping[str, Any]) -> list[str]:
         found: list[str] = []
-        planted = self.experiment(LEAK, task, in_shape)
-        scores = self.scores(found, planted)
-        if scores is None:
+        planted = self.answer(found, self.example(True, setting))
+        if planted is None:
             return found
-        again = self.scores(found, self.experiment(LEAK, task, in_shape))
-        if again is not None and not np.array_equal(scores, again):
-            found.append("scores differ between two runs under the same Knowledge.rng")
-        found += self.order_problems(scores, planted)
-        found += _control("positive", scores, planted)
-        harmless = self.experiment(0.0, task, in_shape)
-        scores = self.scores(found, harmless)
-        return found if scores is None else found + _control("null", scores, harmless)
+        again = self.answer(found, self.example(True, setting))
+        if again is not None and not _same(planted.output, again.output):
+            found.append("answers differ between two runs under the same Knowledge.rng")
+        if isinstance(planted.example.question.challenge, Challenge):
+            found += self.order_problems(planted)
+        found += self.control(True, planted, setting)
+        harmless = self.answer(found, self.example(False, setting))
+        return found if harmless is None else found + self.control(False, harmless, setting)
 
-    def experiment(self, leak: float, task: str, in_shape: tuple[int, ...]) -> tuple:
-        n_shadows = min(MOST_SHADOWS, int(self.knowledge.get("n_shadows") or 0))
-        release, challenge, secret, knowledge = membership_world(
-            leak=leak,
-            seed=self.seed,
-            n_shadows=n_shadows,
-            pool=self.knowledge.get("pool", "audit"),
-            task=task,
-            in_shape=in_shape,
-        )
-        knowledge.budget = self.knowledge.get("budget")
-        if not self.knowledge.get("reference"):
-            knowledge.reference = None
-        if "architecture" not in self.attack.requires.knowledge:
-            knowledge.network = None
-        return release, challenge, secret, knowledge
-
-    def scores(self, found: list[str], experiment: tuple, *, rng: int = 0) -> np.ndarray | None:
-        """Scores of a fresh copy of the attack on `experiment`, watched."""
-        release, challenge, _, knowledge = experiment
+    def answer(self, found: list[str], example: Example, *, rng: int = 0) -> Answer | None:
+        """What a fresh copy of the attack says of `example`, watched."""
         access, answered = self.attack.requires.access, [0]
-        release = _counted(release.granting(access), answered)
-        knowledge = replace(knowledge, rng=np.random.default_rng([self.seed, 3, rng]))
+        challenge = example.question.challenge
+        release = _counted(example.release.granting(access), answered)
+        knowledge = replace(example.knowledge, rng=np.random.default_rng([self.seed, 3, rng]))
         knowledge = _with_shadows(
             knowledge, lambda s: replace(s, release=s.release.granting(access))
         )
-        before, state, modules = _inputs(challenge, knowledge), _global_state(), len(sys.modules)
+        given = {"challenge": challenge, "auxiliary": knowledge.auxiliary, "release": release}
+        before, state, modules = _inputs(given), _global_state(), len(sys.modules)
         output = attempt(
             found, "run", lambda: rebuilt(self.attack).execute(release, challenge, knowledge)
         )
-        for name, array in _inputs(challenge, knowledge).items():
-            if not np.array_equal(array, before[name]):
-                found.append(f"it changes its input {name}")
-        after = _global_state()
+        after = _inputs(given)
+        found += [f"it changes its input {name}" for name in before if before[name] != after[name]]
+        drawn = _global_state()
         # A library may draw while it is imported (scikit-learn does), which the next run tells from
         # an attack that draws; and torch may only have been imported by the attack.
         for name in state if len(sys.modules) == modules else ():
-            if after[name] != state[name]:
+            if drawn[name] != state[name]:
                 found.append(f"it changes {name}'s global generator: draw from Knowledge.rng")
         if answered[0] > release.queries:
             found.append("it queries past the counter: call release.scores(x) or release.labels(x)")
-        if output is None:
-            return None
-        return np.asarray(output.scores, dtype=np.float64)
+        return None if output is None else Answer(example, output)
 
-    def order_problems(self, scores: np.ndarray, experiment: tuple) -> list[str]:
+    def order_problems(self, first: Answer) -> list[str]:
         """Where shuffled records change scores by more than another `Knowledge.rng` does."""
         found: list[str] = []
-        release, challenge, secret, knowledge = experiment
+        example, scores = first.example, _scores(first.output)
+        challenge = example.question.challenge
         order = np.random.default_rng([self.seed, 4]).permutation(len(challenge))
-        shuffled = Challenge(challenge.records.take(order), challenge.kind[order])
-        moved = _with_shadows(knowledge, lambda s: replace(s, member=s.member[order]))
-        again = self.scores(found, (release, shuffled, secret, moved))
-        if again is None or np.allclose(again, scores[order], rtol=1e-6, atol=1e-9):
+        shuffled = replace(
+            example.question,
+            challenge=Challenge(challenge.records.take(order), challenge.kind[order]),
+        )
+        moved = _with_shadows(example.knowledge, lambda s: replace(s, member=s.member[order]))
+        again = self.answer(found, Example(example.release, shuffled, moved))
+        if again is None or np.allclose(_scores(again.output), scores[order], rtol=1e-6, atol=1e-9):
             return found
-        other = self.scores(found, experiment, rng=1)
-        if other is None or _agreement(again, scores[order]) < _agreement(other, scores) - 0.1:
+        other = self.answer(found, example, rng=1)
+        by_order = _agreement(_scores(again.output), scores[order])
+        if other is None or by_order < _agreement(_scores(other.output), scores) - 0.1:
             found.append("scores depend on the order of the records")
         return found
+
+    def control(self, leak: bool, first: Answer, setting: Mapping[str, Any]) -> list[str]:
+        """Where a planted leak is not found, or one is found where there is none."""
+        found: list[str] = []
+        outcomes = list(self.outcomes(found, leak, first, setting))
+        if found:
+            return found
+        value, chance = (
+            float(np.mean([getattr(o, n) for o in outcomes])) for n in ("value", "chance")
+        )
+        slack = float(np.mean([o.slack for o in outcomes])) / np.sqrt(len(outcomes))
+        least = max(chance + slack, chance + FOUND * (1 - chance))
+        if leak and not value > least:
+            return [f"positive control: {value:.3f} on a planted leak, above {least:.3f} is needed"]
+        if not leak and not abs(value - chance) <= slack + ROUNDING:
+            return [
+                f"null control: {value:.3f} where nothing leaks, {chance:.3f} +- {slack:.3f} is allowed"
+            ]
+        return []
+
+    def outcomes(
+        self, found: list[str], leak: bool, first: Answer, setting: Mapping[str, Any]
+    ) -> Iterator[Outcome]:
+        """Of as many examples as it takes for chance to stay below what a planted leak gives."""
+        one = self.goal.outcome(first.example.question, first.output)
+        yield one
+        room = max(TELLING - one.chance, 0.1)
+        for trial in range(1, int(np.ceil((one.slack / room) ** 2))):
+            answer = self.answer(found, self.example(leak, setting, trial=trial))
+            if answer is None:
+                return
+            yield self.goal.outcome(answer.example.question, answer.output)
+
+
+def unexercised(attack: Attack, goal: Goal, knowledge: Mapping[str, Any]) -> str:
+    """Why no example of the goal suits the attack; "" where one does."""
+    try:
+        goal.example(attack, knowledge, leak=True)
+    except NotApplicable as error:
+        return str(error)
+    return ""
 
 
 def _counted(release: Release, answered: list[int]) -> Release:
@@ -155,22 +189,39 @@ def _counted(release: Release, answered: list[int]) -> Release:
     return release.replaced(**{n: counting(v) for n, v in release.views.items() if callable(v)})
 
 
+@dataclass(frozen=True)
+class _Changed:
+    """Shadows of a pool, each changed as it is made."""
+
+    shadows: Any
+    change: Callable[[Shadow], Shadow]
+
+    def __len__(self) -> int:
+        return len(self.shadows)
+
+    def __iter__(self) -> Iterator[Shadow]:
+        return map(self.change, self.shadows)
+
+
 def _with_shadows(knowledge: Knowledge, change: Callable[[Shadow], Shadow]) -> Knowledge:
     """`knowledge` with every shadow, and the reference, changed."""
     pool, reference = knowledge.shadows, knowledge.reference
-    if pool is not None:
-        pool = Pool(lambda k, make=pool.make: change(make(k)), len(pool))
-    return replace(knowledge, shadows=pool, reference=reference and change(reference))
+    changed = None if pool is None else _Changed(pool, change)
+    return replace(knowledge, shadows=changed, reference=reference and change(reference))
 
 
-def _inputs(challenge: Challenge, knowledge: Knowledge) -> dict[str, np.ndarray]:
-    """Copies of all arrays that the attack is handed."""
-    arrays = {f"challenge.{n}": getattr(challenge, n) for n in ("x", "y", "patients", "kind")}
-    if knowledge.auxiliary is not None:
-        arrays |= {
-            f"auxiliary.{n}": getattr(knowledge.auxiliary, n) for n in ("x", "y", "patients")
-        }
-    return {name: array.copy() for name, array in arrays.items()}
+def _inputs(given: Mapping[str, Any]) -> dict[str, bytes]:
+    """What the attack is handed, part by part, as bytes; views that answer questions are left out."""
+    found: dict[str, bytes] = {}
+    for name, value in given.items():
+        if isinstance(value, Release):
+            held = {n: v for n, v in value.views.items() if not callable(v)}
+            found |= _inputs({f"{name}.{n}": v for n, v in held.items()})
+        elif is_dataclass(value):
+            found |= _inputs({f"{name}.{f.name}": getattr(value, f.name) for f in fields(value)})
+        else:
+            found[name] = pickle.dumps(value)
+    return found
 
 
 def _global_state() -> dict[str, str]:
@@ -181,6 +232,15 @@ def _global_state() -> dict[str, str]:
     return found
 
 
+def _scores(output: Output) -> np.ndarray:
+    return np.asarray(output.scores, dtype=np.float64)
+
+
+def _same(one: Output, other: Output) -> bool:
+    pairs = [(getattr(one, n), getattr(other, n)) for n in ("scores", "reconstructions")]
+    return all(a is b or np.array_equal(a, b) for a, b in pairs)
+
+
 def _agreement(a: np.ndarray, b: np.ndarray) -> float:
     """Rank correlation; 1 where both are constant."""
     from scipy.stats import rankdata
@@ -189,16 +249,3 @@ def _agreement(a: np.ndarray, b: np.ndarray) -> float:
     if any(np.ptp(r) == 0 for r in ranks):
         return float(all(np.ptp(r) == 0 for r in ranks))
     return float(np.corrcoef(*ranks)[0, 1])
-
-
-def _control(kind: str, scores: np.ndarray, experiment: tuple) -> list[str]:
-    from medleak.metrics.statistics.roc import auc
-
-    member = experiment[2].member
-    value, n, m = auc(scores, member), int(member.sum()), int((~member).sum())
-    slack = NULL_SIGMAS * np.sqrt((n + m + 1) / (12 * n * m))
-    if kind == "positive" and value <= FOUND:
-        return [f"positive control: AUC {value:.3f} on a planted leak, above {FOUND} is needed"]
-    if kind == "null" and abs(value - 0.5) > slack:
-        return [f"null control: AUC {value:.3f} where nothing leaks, .5 +- {slack:.3f} is allowed"]
-    return []

@@ -5,7 +5,7 @@ Each check returns problems, one line each; none means that the plugin passes::
     def test_contract():
         assert check_attack(MyAttack()) == []
 
-Attacks and defenses are checked without data or training, on `membership_world`.
+Attacks are checked on the examples of their goal, defenses on `membership_world`, without data.
 """
 
 from __future__ import annotations
@@ -30,9 +30,11 @@ from medleak.api import (  # fmt: skip
     View,
 )
 from medleak.config.instantiate import build, static
-from medleak.testing.attack_check import AttackCheck
+from medleak.core.suggestions import unknown
+from medleak.goals.membership.membership_world import membership_world
+from medleak.goals.registry import goal_of
+from medleak.testing.attack_check import AttackCheck, unexercised
 from medleak.testing.contract import attempt, generic, made_from, strings
-from medleak.testing.membership_world import membership_world
 from medleak.testing.parts import (
     check_dataset,
     check_metric,
@@ -41,6 +43,7 @@ from medleak.testing.parts import (
     loaded,
     records_problems,
 )
+from medleak.training.artefacts import KINDS
 from medleak.training.pipeline import stage_blocks
 
 KNOWLEDGE = {"pool": "audit", "n_shadows": 16, "reference": True}
@@ -48,22 +51,18 @@ KNOWLEDGE = {"pool": "audit", "n_shadows": 16, "reference": True}
 RECIPE = {"_target_": "medleak.targets.recipes.SGD"}
 
 
-CLASSIFIER_VIEWS = ("labels", "scores", "weights")
-
-
 def check_attack(attack: Attack | Mapping[str, Any], *, rng: int = 0) -> list[str]:
     """What keeps an attack from being one; empty where it passes.
 
-    Its literals, docstring and constructor; then, on `membership_world` and with no view but those
-    that `requires.access` grants: ``(N,)`` scores without NaN that do not depend on the order of the
-    records, nor on anything random but `Knowledge.rng`; inputs and global generators left alone;
-    queries counted and within budget; no leak found where there is none (AUC within the 99.9%
-    interval about .5) and a planted one found (AUC above .7). For goals other than membership only
-    the parts that need no world.
+    Its literals, docstring and constructor; then, on the examples of its goal and with no view but
+    those that `requires.access` grants: an answer of the right shape without NaN that depends on nothing
+    random but `Knowledge.rng`; inputs and global generators left alone; queries counted and within
+    budget; no leak found where there is none, and a planted one found. Scores of membership do not depend
+    on the order of the records. What no example suits is only checked without: see `not_exercised`.
 
     Args:
         attack: the object, or its YAML as a mapping.
-        rng: seed of the worlds.
+        rng: seed of the examples.
     """
     problems: list[str] = []
     made = made_from(attack, Attack, problems)
@@ -74,10 +73,33 @@ def check_attack(attack: Attack | Mapping[str, Any], *, rng: int = 0) -> list[st
         problems.append('`paper` is missing: "Author et al. year, title, venue"')
     if not isinstance(getattr(made, "requires", None), ThreatModel):
         return [*problems, "`requires` is no ThreatModel"]
-    if made.requires.goal != "membership" or made.requires.access not in CLASSIFIER_VIEWS:
+    goal = attempt(problems, "its goal", lambda: goal_of(made.requires.goal))
+    block = attempt(problems, "its policy", lambda: _block(attack))
+    if goal is None or block is None:
         return problems
-    block = dict(attack.get("knowledge") or {}) if isinstance(attack, Mapping) else dict(KNOWLEDGE)
-    return problems + AttackCheck(made, block, rng).problems()
+    reason = attempt(problems, "the example of its goal", lambda: unexercised(made, goal, block))
+    if reason is None or reason:
+        return problems
+    return problems + AttackCheck(made, goal, block, rng).problems()
+
+
+def not_exercised(attack: Attack | Mapping[str, Any]) -> str:
+    """Why `check_attack` cannot run an attack: no example of its goal suits it. "" where one does."""
+    made = made_from(attack, Attack, [])
+    if made is None:
+        return ""
+    try:
+        return unexercised(made, goal_of(made.requires.goal), _block(attack))
+    except ConfigError:
+        return ""  # `check_attack` says so
+
+
+def _block(attack: Attack | Mapping[str, Any]) -> dict[str, Any]:
+    """What an example is made by: the knowledge block, and the policy."""
+    if not isinstance(attack, Mapping):
+        return dict(KNOWLEDGE)
+    policy = {"policy": build(attack["policy"])} if attack.get("policy") else {}
+    return {**(attack.get("knowledge") or {}), **policy}
 
 
 # --------------------------------------------------------------------------- defenses
@@ -102,7 +124,7 @@ def check_defense(
     made = made_from(defense, Defense, problems)
     if made is None:
         return problems
-    problems += generic(made, defense, ("slot", "hides", "exposes"), Defense)
+    problems += generic(made, defense, ("slot", "hides", "exposes", "makes"), Defense)
     if getattr(made, "slot", None) not in SLOTS:
         return [*problems, f"`slot` is {getattr(made, 'slot', None)!r}: one of {', '.join(SLOTS)}"]
     for view in [*made.hides, *made.exposes]:
@@ -122,15 +144,36 @@ def check_defense(
         problems.append(f"guarantees returned {promised!r}: a list of Guarantee is needed")
     if made.slot in ("release", "serve"):
         return problems + _release_problems(made, release, challenge.x, problem)
-    subjects = {"train": (base, Trainer), "records": (challenge.records, Records)}
-    if made.slot in subjects:
-        subject, kind = subjects[made.slot]
-        result = attempt(problems, "apply", lambda: made.apply(subject, problem=problem))
-        if result is not None and not isinstance(result, kind):
-            problems.append(f"apply returned {type(result).__name__}: a {kind.__name__} is needed")
-        elif isinstance(result, Records):
-            problems += records_problems(result, problem.n_outputs, problem.task)
+    if made.slot == "records":
+        problems += _made_problems(made, challenge.records, problem)
+    if made.slot == "train":
+        result = attempt(problems, "apply", lambda: made.apply(base, problem=problem))
+        if result is not None and not isinstance(result, Trainer):
+            problems.append(f"apply returned {type(result).__name__}: a Trainer is needed")
     return problems
+
+
+def _made_problems(stage: Defense, records: Records, problem: ProblemSpec) -> list[str]:
+    """What a stage of slot `records` makes: twice the same, of the kinds that it says."""
+    problems = [
+        f"`makes` names {unknown('kind of artefact', name, KINDS.names())}"
+        for name in stage.makes
+        if name not in KINDS
+    ]
+    found, again = (
+        attempt(problems, "make", lambda: stage.make(records, problem=problem, seed=1))
+        for _ in range(2)
+    )
+    if found is None or again is None:
+        return problems[:1] or ["make returned None: a Made is needed"]
+    if not isinstance(found.records, Records):
+        name = type(found.records).__name__
+        return [*problems, f"apply returned {name}: a Records is needed"]
+    if set(found.artefacts) != set(stage.makes):
+        problems.append(f"made {sorted(found.artefacts)}, and `makes` says {sorted(stage.makes)}")
+    if not np.array_equal(found.records.x, again.records.x):
+        problems.append("make gives other records when called again with the same seed")
+    return problems + records_problems(found.records, problem.n_outputs, problem.task)
 
 
 def _preset_problems(preset: Mapping[str, Any], trainer: Any) -> list[str]:
@@ -241,4 +284,5 @@ __all__ = [
     "check_recipe",
     "check_target",
     "membership_world",
+    "not_exercised",
 ]

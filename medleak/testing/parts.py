@@ -104,8 +104,8 @@ def check_recipe(recipe: Trainer | Mapping[str, Any]) -> list[str]:
     made = made_from(recipe, Trainer, problems)
     if made is None:
         return problems
-    problems += generic(made, recipe, (), Trainer)
-    return problems or _fit_problems(made)
+    problems += generic(made, recipe, ("makes",), Trainer)
+    return problems or (_fit_problems(made) if made.makes else [])
 
 
 def check_metric(metric: Metric | Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medleak.api import (
@@ -11,6 +11,8 @@ from medleak.api import (
     ConfigError,
     Defense,
     Guarantee,
+    Made,
+    MedleakError,
     NotApplicable,
     ProblemSpec,
     Records,
@@ -18,6 +20,7 @@ from medleak.api import (
     Trainer,
 )
 from medleak.config.instantiate import build
+from medleak.core.keys import seed_for
 from medleak.core.suggestions import unknown
 
 TRAINING_SLOTS = ("records", "train", "update", "aggregate")
@@ -49,12 +52,20 @@ class DefensePipeline:
     def __iter__(self):
         return (stage for slot in SLOTS for stage in self.stages.get(slot, ()))
 
-    def views(self) -> dict[str, str]:
-        """View -> why it is hidden, "" where it is exposed; known before anything is trained."""
+    def views(
+        self, offered: Iterable[str] = CLASSIFIER_VIEWS, *, slots: Sequence[str] = SLOTS
+    ) -> dict[str, str]:
+        """View -> why it is hidden, "" where it is exposed; known before anything is made.
+
+        Args:
+            offered: the views of the kinds of artefact that the run makes.
+            slots: the stages that are heard.
+        """
         views = dict.fromkeys(VIEWS, "this release does not have it")
-        views |= dict.fromkeys(CLASSIFIER_VIEWS, "")
+        views |= dict.fromkeys(offered, "")
         for stage in self:
-            views |= dict.fromkeys(stage.exposes, "") | dict(stage.hides)
+            if stage.slot in slots:
+                views |= dict.fromkeys(stage.exposes, "") | dict(stage.hides)
         return views
 
     def trainer(self, base: Trainer, problem: ProblemSpec) -> Trainer:
@@ -92,9 +103,36 @@ class DefensePipeline:
                 base = stage.apply(base, problem=problem)
         return promised
 
-    def records(self, records: Records, problem: ProblemSpec) -> Records:
-        """The member records under the fillings of the records slot."""
-        return self._apply("records", records, problem)
+    def make(
+        self,
+        records: Records,
+        problem: ProblemSpec,
+        *,
+        seed: int,
+        validation: Records | None = None,
+        device: str = "cpu",
+    ) -> Made:
+        """What the stages of slot `records` make of the member `records`, one after the other.
+
+        A later stage that makes an artefact of the same kind replaces it.
+
+        Raises:
+            MedleakError: a stage did not make what it says in `makes`.
+        """
+        made = Made(records)
+        for i, stage in enumerate(self.stages.get("records", ())):
+            own = seed_for("records stage", seed, i)
+            found = stage.make(
+                made.records, problem=problem, seed=own, validation=validation, device=device
+            )
+            if set(found.artefacts) != set(stage.makes):
+                raise MedleakError(
+                    f"{type(stage).__name__} made {sorted(found.artefacts)}, and says that it makes "
+                    f"{sorted(stage.makes)}"
+                )
+            artefacts = {**made.artefacts, **found.artefacts}
+            made = Made(found.records, artefacts, {**made.facts, **found.facts})
+        return made
 
     def release(self, release: Release, problem: ProblemSpec) -> Release:
         """The release under the fillings of the release and serve slots."""

@@ -1,5 +1,5 @@
-"""The training run: the only thing that is ever trained. A target is one column of the membership
-matrix, a shadow another."""
+"""The run: the only way in which anything is made. A target is one column of the membership matrix, a
+shadow another."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import numpy as np
 from medleak.api import (
     OWN,
     AdversaryPolicy,
+    ArtefactKind,
     Challenge,
-    ClientPolicy,
-    PoisoningPolicy,
     Records,
     Trainer,
 )
@@ -24,12 +23,13 @@ from medleak.core.files import contents
 from medleak.core.keys import BENCH_VERSION, array_digest, digest, lasting_digest
 from medleak.data import proportions as proportions
 from medleak.data.experiment import ExperimentData, load_experiment_data, member_digest
+from medleak.training.artefacts import KINDS, made_by
 from medleak.training.pipeline import DefensePipeline, stage_blocks, training_blocks
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What a training run is made from; plain data, so that it can be sent to a worker.
+    """What a run is made from; plain data, so that it can be sent to a worker.
 
     Attributes:
         target: the resolved target YAML.
@@ -128,21 +128,36 @@ class RunSpec:
         return lasting_digest({"blocks": blocks, "versions": identities(blocks)})
 
     @functools.cached_property
-    def adversary(self) -> AdversaryPolicy | None:
-        """The active adversary, built."""
-        return build(self.policy, of=AdversaryPolicy) if self.policy else None
+    def makes(self) -> tuple[str, ...]:
+        """Names of the kinds of artefact that the run makes. They follow from components, whose versions
+        are in the key."""
+        return made_by(self.target, self.slots)
+
+    @property
+    def kinds(self) -> list[ArtefactKind]:
+        """The kinds of artefact that the run makes."""
+        return [KINDS.get(name) for name in self.makes]
+
+    @property
+    def fitted(self) -> list[str]:
+        """Names of the kinds that come from training; empty where the run trains nothing."""
+        return [kind.name for kind in self.kinds if kind.fitted]
+
+    @functools.cached_property
+    def adversary(self) -> AdversaryPolicy:
+        """The active adversary, built; without a policy one who changes nothing."""
+        return build(self.policy, of=AdversaryPolicy) if self.policy else AdversaryPolicy()
 
     @property
     def challenge(self) -> Challenge:
         """Who is asked about, with what a poisoning adversary planted, and a curious client owns."""
-        challenge, adversary = self.experiment.challenge, self.adversary
-        if isinstance(adversary, PoisoningPolicy):
-            return adversary.marked(challenge)
-        if isinstance(adversary, ClientPolicy):
-            records, problem = challenge.records, self.experiment.problem
-            own = make_trainer(self).records_of_client(records, adversary.client, problem)
-            return Challenge(records, np.where(own, OWN, challenge.kind))
-        return challenge
+        challenge = self.adversary.marked(self.experiment.challenge)
+        client = self.adversary.observing_client
+        if client is None:
+            return challenge
+        records, problem = challenge.records, self.experiment.problem
+        own = make_trainer(self).records_of_client(records, client, problem)
+        return Challenge(records, np.where(own, OWN, challenge.kind))
 
     @property
     def cost_class(self) -> str:
@@ -158,8 +173,9 @@ class RunSpec:
 def recipe_blocks(
     target: Mapping[str, Any], slots: Mapping[str, Any], policy: Mapping[str, Any] | None = None
 ) -> list[Any]:
-    """Model, recipe, training slots and policy: what replicas share."""
-    blocks = [target["model"], target["recipe"], training_blocks(slots)]
+    """Model, recipe, training slots and policy: what replicas share. A run that trains nothing has no model."""
+    trains = any(KINDS.get(name).fitted for name in made_by(target, slots))
+    blocks = [*([target["model"]] if trains else []), target["recipe"], training_blocks(slots)]
     return blocks + ([policy] if policy else [])
 
 

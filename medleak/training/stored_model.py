@@ -11,6 +11,7 @@ import numpy as np
 from medleak.api import MedleakError
 from medleak.core.keys import digest
 from medleak.core.store import Corrupt, Store
+from medleak.training.artefacts import unpacked
 from medleak.training.run_spec import RunSpec, with_weights
 
 BATCH = 512
@@ -58,7 +59,7 @@ class StoredModel:
     def arrays(self) -> dict[str, np.ndarray]:
         """Name -> parameter."""
         if self.model is None:
-            return dict(self._stored().arrays)
+            return self._weights()
         return {n: t.detach().cpu().numpy() for n, t in self.model.state_dict().items()}
 
     def logits(self, x: np.ndarray) -> np.ndarray:
@@ -115,8 +116,15 @@ class StoredModel:
 
     def _load(self) -> Any:
         if self.model is None:
-            self.model = with_weights(self.spec.target, self.spec.experiment, self._stored().arrays)
+            self.model = with_weights(self.spec.target, self.spec.experiment, self._weights())
         return self.model
+
+    def _weights(self) -> dict[str, np.ndarray]:
+        if not self.spec.fitted:
+            raise MedleakError(
+                f"run {self.spec.key[:12]} trains no network: it makes {self.spec.makes}"
+            )
+        return unpacked(self._stored().arrays, self.spec.fitted[0], self.spec.makes)
 
     def _stored(self):
         stored = self.store.get("runs", self.spec.key)

@@ -1,24 +1,26 @@
-"""Training a run, once, and keeping what it took."""
+"""Making a run, once, and keeping what it took."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from medleak.api import (
     Challenge,
-    ClientPolicy,
     Knowledge,
+    Made,
     MedleakError,
     Observer,
-    PoisoningPolicy,
     Records,
-    ServerPolicy,
+    Trained,
     Trainer,
 )
 from medleak.core.keys import rng_for, seed_for
 from medleak.core.store import Store
+from medleak.training.artefacts import packed
 from medleak.training.observations import ObservationRecorder
 from medleak.training.pipeline import DefensePipeline
 from medleak.training.run_spec import RunSpec, build_model, make_trainer
@@ -44,48 +46,87 @@ def train(spec: RunSpec, store: Store, *, device: str = "cpu") -> float | None:
 def _train(spec: RunSpec, store: Store, device: str) -> float:
     experiment, start = spec.experiment, time.perf_counter()
     seed = seed_for("run", spec.recipe_lineage, experiment.split_seed, spec.pool, spec.column)
-    trainer, records, member = _prepared(spec, seed)
-    model = build_model(spec.target, experiment, seed)
-    recorder = ObservationRecorder(store, spec.key, _positions(records, spec, member))
-    policy = spec.adversary if isinstance(spec.adversary, ServerPolicy) else None
-    observing_client = spec.adversary.client if isinstance(spec.adversary, ClientPolicy) else None
+    trainer, made, member = _prepared(spec, seed, device)
+    recorder = ObservationRecorder(store, spec.key, _positions(made.records, spec, member))
+    contents, facts = dict(made.artefacts), {**made.facts}
+    if spec.fitted:
+        trained = _fit(spec, trainer, made.records, recorder, seed=seed, device=device)
+        contents |= dict.fromkeys(spec.fitted, trained.model)
+        facts |= trained.facts
+    if unread := sorted(set(contents) - set(spec.makes)):
+        raise MedleakError(
+            f"{', '.join(unread)} made, but no class of this run says so: `makes` has to be a literal "
+            "in the body of the class that the YAML names"
+        )
+    seconds = time.perf_counter() - start
+    n_members = len(np.unique(spec.records.patients[member]))
+    facts |= {"n_members": n_members, "seconds": seconds}
+    facts |= {"messages": recorder.kept} if recorder.kept else {}
+    remember = _answers(spec, store, device, trained.model) if spec.fitted else None
+    store.save("runs", spec.key, facts, packed(contents))
+    if remember is not None:
+        remember()
+    remember_cost(store, cost_key(spec.cost_class, device), seconds)
+    return seconds
+
+
+def _fit(
+    spec: RunSpec,
+    trainer: Trainer,
+    records: Records,
+    recorder: ObservationRecorder,
+    *,
+    seed: int,
+    device: str,
+) -> Trained:
+    experiment, adversary = spec.experiment, spec.adversary
     rng = rng_for("policy", seed)
     knowledge = Knowledge(experiment.problem, auxiliary=experiment.auxiliary, rng=rng)
-    trained = trainer.observed_by(Observer(policy, knowledge, recorder, observing_client)).fit(
-        model,
+    observer = Observer(adversary.tampering, knowledge, recorder, adversary.observing_client)
+    return trainer.observed_by(observer).fit(
+        build_model(spec.target, experiment, seed),
         records,
         problem=experiment.problem,
         seed=seed,
         validation=experiment.validation,
         device=device,
     )
-    seconds = time.perf_counter() - start
-    n_members = len(np.unique(spec.records.patients[member]))
-    facts = {**trained.facts, "n_members": n_members, "seconds": seconds}
-    facts |= {"messages": recorder.kept} if recorder.kept else {}
-    network = StoredModel(spec, store, device, trained.model)
+
+
+def _answers(spec: RunSpec, store: Store, device: str, model: Any) -> Callable[[], None]:
+    """Ask the model about the standard records; what stores the answers once the run is stored.
+
+    Raises:
+        MedleakError: it answers what is no number.
+    """
+    experiment, network = spec.experiment, StoredModel(spec, store, device, model)
     parts = (experiment.challenge.records, experiment.auxiliary, experiment.evaluation)
     answers = [(part.x, network.forward(part.x)) for part in parts if len(part)]
     if not all(np.isfinite(logits).all() for _, logits in answers):
         raise MedleakError("training diverged: the model answers NaN or infinity")
-    store.save("runs", spec.key, facts, network.arrays())
-    for x, logits in answers:
-        network.remember(x, logits)
-    remember_cost(store, cost_key(spec.cost_class, device), seconds)
-    return seconds
+
+    def remember() -> None:
+        for x, logits in answers:
+            network.remember(x, logits)
+
+    return remember
 
 
-def _prepared(spec: RunSpec, seed: int) -> tuple[Trainer, Records, np.ndarray]:
-    """The trainer, the records and which of the pool they are."""
-    experiment = spec.experiment
-    member = spec.member
-    trainer, records = make_trainer(spec), spec.records.take(member)
-    if isinstance(spec.adversary, PoisoningPolicy):
-        # Who is planted among the shadows of pool "auxiliary" is nobody of the challenge.
-        natural = Challenge(experiment.auxiliary, np.full(len(experiment.auxiliary), "natural"))
-        asked = spec.challenge if spec.base == "audit" else natural
-        trainer, records = spec.adversary.poison(trainer, asked, member, seed=seed)
-    return trainer, DefensePipeline(spec.slots).records(records, experiment.problem), member
+def _prepared(spec: RunSpec, seed: int, device: str) -> tuple[Trainer, Made, np.ndarray]:
+    """The trainer, what the records stages made, and which of the pool it was made from."""
+    experiment, member = spec.experiment, spec.member
+    # Who is planted among the shadows of pool "auxiliary" is nobody of the challenge.
+    natural = Challenge(experiment.auxiliary, np.full(len(experiment.auxiliary), "natural"))
+    asked = natural if spec.base == "auxiliary" else spec.challenge
+    trainer, records = spec.adversary.poison(make_trainer(spec), asked, member, seed=seed)
+    made = DefensePipeline(spec.slots).make(
+        records,
+        experiment.problem,
+        seed=seed,
+        validation=experiment.validation,
+        device=device,
+    )
+    return trainer, made, member
 
 
 def _positions(records: Records, spec: RunSpec, member: np.ndarray) -> np.ndarray:

@@ -4,18 +4,16 @@ import pytest
 import yaml
 
 from medleak.config.instantiate import static
-from medleak.testing import check_attack
 
 FOLDER = Path(__file__).parents[2] / "conf" / "attack"
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
-def test_every_shipped_attack_keeps_the_contract(path):
+def test_every_shipped_attack_says_its_name_and_what_it_does(path):
     config = yaml.safe_load(path.read_text())
     assert config["name"] == path.stem
     assert config["summary"]
-    assert check_attack(config) == []
 
 
 def test_every_attack_class_has_a_yaml():

@@ -24,6 +24,7 @@ from medleak.api import (
 from medleak.attacks.membership.dirac import Canaries, Dirac, DiracCanaries
 from medleak.defenses.train._private import Later, PoissonSampler, PrivateGradient
 from medleak.defenses.train.dp_sgd import DPSGD
+from medleak.defenses.train.federated import Federated
 from medleak.defenses.train.label_smoothing import LabelSmoothing
 from medleak.metrics.privacy.epsilon import OneRunEpsilon
 from medleak.metrics.privacy.upper_bounds import VIOLATION_LEVEL, privacy_profile
@@ -207,7 +208,7 @@ def test_more_canaries_than_parameters_are_refused():
 def test_without_a_clip_there_is_no_canary():
     reason = "Dirac canaries need clipped gradients: train slot dp_sgd"
     assert POLICY.incompatibilities(PROBLEM, SGD()) == [reason]
-    assert POLICY.incompatibilities(PROBLEM, object()) == [reason]
+    assert POLICY.incompatibilities(PROBLEM, Federated().apply(SGD(), problem=PROBLEM)) == [reason]
     with pytest.raises(NotApplicable, match=reason):
         POLICY.poison(SGD(), POLICY.marked(challenge()), coins(0), seed=0)
     private = DPSGD(noise_multiplier=1.0, sampling_rate=RATE).apply(SGD(), problem=PROBLEM)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from medleak.api import ConfigError, ProblemSpec, Records, Trained, Trainer
+from medleak.api import ConfigError, GradientRule, ProblemSpec, Records, Step, Trained, Trainer
 from medleak.core.keys import seed_for
 from medleak.defenses.train import accounting
 from medleak.defenses.train._private import PoissonSampler, PrivateGradient
@@ -77,10 +77,8 @@ def test_without_noise_it_is_naive_clipped_training(clip, unit):
 
 
 def test_without_noise_or_clipping_it_is_plain_training_on_the_same_batches():
-    class Plain:
+    class Plain(GradientRule):
         """The gradient of the summed loss over the expected batch, by ordinary autograd."""
-
-        facts = {}
 
         def attached(self, model, loss, seed):
             from contextlib import nullcontext
@@ -91,7 +89,7 @@ def test_without_noise_or_clipping_it_is_plain_training_on_the_same_batches():
                 total.backward()
                 return total.detach()
 
-            return nullcontext(backward)
+            return nullcontext(Step(backward))
 
     sampler, data = PoissonSampler(0.2, 20), records()
     rules = Plain(), PrivateGradient(math.inf, 0.0, 12)

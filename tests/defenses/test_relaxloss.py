@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from medleak.api import ConfigError
+from medleak.api import ConfigError, GradientRule, Step
 from medleak.defenses.train._recipes import changed
 from medleak.defenses.train.dp_sgd import DPSGD
 from medleak.defenses.train.relaxloss import RelaxedGradient, RelaxLoss, flattening
@@ -94,14 +94,14 @@ def test_the_training_loss_settles_at_alpha(small):
 def test_rules_hear_of_each_epoch_before_its_first_batch(small):
     heard = []
 
-    class Ear:
-        facts = {}
-
+    class Ear(GradientRule):
         def attached(self, model, loss, seed):
+            class Hearing(Step):
+                def begins(self, epoch):
+                    heard.append(epoch)
+
             with MeanGradient().attached(model, loss, seed) as plain:
-                step = lambda x, y: heard.append("batch") or plain(x, y)  # noqa: E731
-            step.begins = heard.append
-            return nullcontext(step)
+                return nullcontext(Hearing(lambda x, y: heard.append("batch") or plain(x, y)))
 
     small.recipe.__class__(epochs=2, batch_size=30, gradient=Ear()).fit(
         small.network(), small.records(), problem=small.problem(), seed=0

@@ -8,19 +8,12 @@ import torch
 from torch import nn
 
 from medleak.api import InversionChallenge, Knowledge, ProblemSpec, Records, Release
+from medleak.goals.synthetic import SIDE
+from medleak.goals.synthetic import smooth_images as faces
 
-SIDE, WAVES, PEOPLE = 12, 3, 4
+PEOPLE = 4
 N_AUXILIARY = 120
 KEPT = {}
-
-
-def faces(n, seed):
-    """Smooth random images, float32 ``(n, 1, SIDE, SIDE)`` in 0..1: nine cosines on grey."""
-    at = (np.arange(SIDE) + 0.5) / SIDE
-    waves = np.cos(np.pi * np.arange(WAVES)[:, None] * at)
-    basis = np.einsum("ai,bj->abij", waves, waves).reshape(WAVES**2, SIDE, SIDE)
-    weight = np.random.default_rng(seed).normal(size=(n, WAVES**2))
-    return np.clip(0.5 + 0.09 * np.tensordot(weight, basis, 1), 0, 1)[:, None].astype(np.float32)
 
 
 class Heart(nn.Module):

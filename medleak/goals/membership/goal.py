@@ -14,6 +14,9 @@ from medleak.api import (
     MembershipTruth,
     NotApplicable,
     Output,
+    multiclass,
+    multilabel,
+    segmentation,
 )
 from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sample
 from medleak.goals.membership.report import REPORT
@@ -25,6 +28,13 @@ class Membership(Goal):
 
     name = "membership"
     report = REPORT
+    artefacts = ("classifier", "messages", "records", "generator")
+    example_settings = (
+        {"task": multiclass.name, "in_shape": (1, 8, 8)},
+        {"task": multiclass.name, "in_shape": (12,)},
+        {"task": multilabel.name, "in_shape": (1, 8, 8)},
+        {"task": segmentation.name, "in_shape": (1, 8, 8)},
+    )
 
     def question(self, case: Any, shadowed: Any, runs: Any) -> Question:
         run = shadowed.target

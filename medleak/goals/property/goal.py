@@ -6,13 +6,13 @@ shadows are drawn alike from auxiliary patients. Nobody is asked about: the unit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from medleak.api import PropertyChallenge, PropertyScores, PropertyTruth
-from medleak.api.goal import AttackOutputs, Goal, Question, Sample
+from medleak.api import Attack, Output, PropertyChallenge, PropertyScores, PropertyTruth
+from medleak.api.goal import AttackOutputs, Example, Goal, Outcome, Question, Sample
 from medleak.core.suggestions import unknown
 from medleak.data import proportions as proportions
 from medleak.data.experiment import ExperimentData
@@ -70,6 +70,18 @@ class Property(Goal):
         low, high = draw_spec.shares
         records = f"{draw_spec.column}={draw_spec.value}, {low:.3g} or {high:.3g}"
         return [Sample(records, UNIT, answer, truth)]
+
+    def example(
+        self, attack: Attack, knowledge: Mapping[str, Any], *, leak: bool, seed: int = 0
+    ) -> Example:
+        from medleak.goals.property.example import example
+
+        return example(attack, knowledge, leak=leak, seed=seed)
+
+    def outcome(self, question: Question, output: Output) -> Outcome:
+        from medleak.goals.property.example import outcome
+
+        return outcome(question, output)
 
 
 def _higher(spec: Any) -> bool:

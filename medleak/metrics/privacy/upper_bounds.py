@@ -11,7 +11,6 @@ and the roof then lies a little above what the best attack can reach.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,13 +18,10 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Guarantee
+from medleak.metrics.privacy.profiles import MECHANISMS
 
 MAX_EPSILON = 30.0
 """From here on e^-eps is below 1e-13: a bare (eps, delta) promise allows everything."""
-
-MAX_LOSS = 500.0
-"""Largest expected privacy loss for which a PLD is attempted; beyond, the roof is 1 wherever it
-matters, while the grids of the PLD grow without bound."""
 
 VIOLATION_LEVEL = 0.999
 """Level of the one-sided lower bound that must exceed a ceiling before a violation is called."""
@@ -97,8 +93,7 @@ def tradeoff(mechanism: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | No
     """Largest TPR at each FPR that `mechanism` allows, ``(fpr, tpr)``; None is vacuous.
 
     Args:
-        mechanism: ``{"name": "poisson_gaussian", "q": ..., "sigma": ..., "steps": ...}``: Gaussian
-            noise of `sigma` sensitivities on the sum of a Poisson sample at rate `q`, `steps` times.
+        mechanism: its name and parameters; see `medleak.metrics.privacy.profiles`.
     """
     profile = privacy_profile(mechanism)
     if profile is None:
@@ -108,59 +103,12 @@ def tradeoff(mechanism: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | No
 
 
 def privacy_profile(mechanism: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """``(eps, delta)`` pairs that `mechanism` satisfies, both directions; None is vacuous."""
-    if mechanism.get("name") != "poisson_gaussian":
-        return None
-    q, sigma, steps = (mechanism.get(name) for name in ("q", "sigma", "steps"))
-    if q is None or sigma is None or steps is None:
-        return None
-    if not (0 < q <= 1 and sigma > 0 and np.isfinite(sigma) and steps >= 1):
-        return None
-    return _profile(float(q), float(sigma), int(steps))
+    """``(eps, delta)`` pairs that `mechanism` satisfies, both directions; None is vacuous.
 
-
-@functools.lru_cache(maxsize=256)
-def _profile(q: float, sigma: float, steps: int) -> tuple[np.ndarray, np.ndarray] | None:
-    mean, deviation = _loss_moments(q, sigma)
-    if not np.isfinite(mean) or steps * mean > MAX_LOSS or deviation <= 0:
-        return None
-    from dp_accounting.pld import privacy_loss_distribution as pld
-
-    # Rounding is pessimistic, so that any grid is valid; a twentieth of one step's deviation costs
-    # under .001 of TPR, and the grid has some hundreds of points a step whatever sigma and q.
-    interval = float(np.clip(deviation / 20, 1e-6, 1e-2))
-    step = pld.from_gaussian_mechanism(
-        sigma,
-        sampling_prob=q,
-        value_discretization_interval=interval,
-        pessimistic_estimate=True,
-    )
-    composed = step.self_compose(steps)
-    spread = deviation * np.sqrt(steps)
-    most = min(steps * mean + 12 * spread, 700.0)
-    epsilon = np.unique(
-        np.concatenate([np.linspace(0, most, 1200), np.geomspace(1e-4, 1, 200) * most])
-    )
-    delta = np.clip(composed.get_delta_for_epsilon(epsilon), 0.0, 1.0)
-    return epsilon, delta
-
-
-def _loss_moments(q: float, sigma: float) -> tuple[float, float]:
-    """Mean and standard deviation of one step's privacy loss where the record is in."""
-    if sigma < 1e-2:
-        return float("inf"), float("inf")
-    z = np.linspace(-10, 10, 4001)
-    mass = np.exp(-(z**2) / 2)
-    mass /= mass.sum()
-
-    def loss(x: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore"):
-            return np.logaddexp(np.log1p(-q), np.log(q) + (2 * x - 1) / (2 * sigma**2))
-
-    out, inside = loss(sigma * z), loss(sigma * z + 1)
-    mean = float(((1 - q) * out + q * inside) @ mass)
-    second = float(((1 - q) * out**2 + q * inside**2) @ mass)
-    return mean, float(np.sqrt(max(second - mean**2, 0.0)))
+    Its "name" is looked up in `medleak.metrics.privacy.profiles`; of an unknown one nothing is known.
+    """
+    name = mechanism.get("name")
+    return MECHANISMS.get(name).profile(mechanism) if name in MECHANISMS else None
 
 
 def applicable(

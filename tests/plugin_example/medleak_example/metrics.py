@@ -1,4 +1,4 @@
-"""A metric: a pure function of scores and truth."""
+"""Metrics: pure functions of an answer and the truth."""
 
 from __future__ import annotations
 
@@ -37,3 +37,15 @@ class StandardisedGap(Metric):
 def _per_patient(output: MembershipScores, keep: np.ndarray) -> np.ndarray:
     _, place = np.unique(output.patients[keep], return_inverse=True)
     return np.bincount(place, output.scores[keep]) / np.maximum(np.bincount(place), 1)
+
+
+class ShareError(Metric):
+    """Mean absolute difference of the told from the true share over the classes; less is leakier."""
+
+    goal = "example_shares"
+    higher_is_leakier = False
+
+    def __call__(self, output: np.ndarray, secret: np.ndarray) -> Estimate:
+        told = np.asarray(output, dtype=np.float64)
+        error = float(np.abs(told / told.sum() - secret).mean())
+        return Estimate(error, None, None, len(secret), method="one run", flag="no interval")

@@ -1,0 +1,1 @@
+"""Goals of the example: one module each, and a YAML in conf/goal/."""
