@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME, MEMBERS = "pneumonia_dp", 1000
 PUBLISHED = ROOT / "results" / "published" / NAME
 BEGIN, END = "<!-- result:begin -->\n", "<!-- result:end -->\n"
-HEAD = "| defense | attack | accuracy | AUC, natural | AUC, canaries | ceiling | n | seeds |"
+HEAD = "| defense | attack | accuracy | AUC, natural | AUC, canaries | upper bound | n | seeds |"
 
 
 def block() -> str:
@@ -44,11 +44,11 @@ def block() -> str:
     picture = next(PUBLISHED.glob("plots/leakage*.svg")).relative_to(ROOT)
     return "\n".join(
         [
-            f"PneumoniaMNIST (chest X-rays of children), {MEMBERS} members expected, a tenth of the labels",
-            "wrong on purpose (the canaries); membership attacks with 16 shadows that follow the defense.",
-            f"Smaller training sets, TPR at low FPR, and everything else: [{NAME}](results/published/{NAME}).",
+            f"PneumoniaMNIST (chest X-rays of children), about {MEMBERS} members. A tenth of the labels is wrong",
+            "on purpose (the canaries). All attacks but yeom use 16 shadows, trained under the target's defense.",
+            f"Other sizes and metrics: [{NAME}](results/published/{NAME}).",
             "",
-            f"![Leakage against accuracy, with ceilings]({picture})",
+            f"![Leakage against accuracy, with upper bounds]({picture})",
             "",
             *lines,
             "",
