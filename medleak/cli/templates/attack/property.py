@@ -8,7 +8,7 @@ from medleak.api import Attack, Knowledge, PropertyChallenge, Release, ThreatMod
 
 
 class PluginName(Attack):
-    """Whether the model is as sure of patients with the value as shadows of the higher share are.
+    """Whether the model answers patients with and without the value as shadows of the higher share do.
 
     Args:
         floor: the smallest log-probability told apart.
@@ -27,16 +27,16 @@ class PluginName(Attack):
 
     def run(self, release: Release, challenge: PropertyChallenge) -> np.ndarray:
         """One number, ``(1,)``: above 0 where the higher share is the guess."""
-        shadows = np.array([self._gap(s.release, challenge) for s in self._knowledge.shadows])
-        high, low = (shadows[challenge.shadow_high == side].mean() for side in (True, False))
-        gap = self._gap(release, challenge)
-        return np.array([(gap - (high + low) / 2) * np.sign(high - low)])
+        shadows = [self._answers(s.release, challenge) for s in self._knowledge.shadows]
+        high, low = (np.stack(shadows)[challenge.shadow_high == side] for side in (True, False))
+        middle = (high.mean(axis=0) + low.mean(axis=0)) / 2
+        spread = high.var(axis=0) + low.var(axis=0) + 1e-12
+        towards = (high.mean(axis=0) - low.mean(axis=0)) / spread  # diagonal discriminant
+        return np.array([float((self._answers(release, challenge) - middle) @ towards)])
 
-    def _gap(self, release: Release, challenge: PropertyChallenge) -> float:
-        """Mean log-probability of the own label, of records with the value less that of others."""
+    def _answers(self, release: Release, challenge: PropertyChallenge) -> np.ndarray:
+        """Mean log-probability of each class, of records with the value and of the others."""
         records = self._knowledge.auxiliary
-        scores = np.maximum(release.scores(records.x), self.floor)
-        own = np.take_along_axis(scores, records.y[..., None], axis=-1)
-        sure = own.reshape(len(records), -1).mean(axis=1)
+        scores = np.maximum(release.scores(records.x), self.floor).reshape(len(records), -1)
         has = np.asarray(records.groups[challenge.attribute]) == challenge.value
-        return float(sure[has].mean() - sure[~has].mean())
+        return np.concatenate([scores[has].mean(axis=0), scores[~has].mean(axis=0)])

@@ -16,7 +16,7 @@ from medleak.api import (
 
 
 class PluginName(Attack):
-    """Reads a record out of a fully connected layer that sees the image; else answers the mean image.
+    """Reads a record out of a fully connected layer that sees the image; without bias gradient, the mean image.
 
     The gradients of a row's weights and bias are the record, times the same number.
 
@@ -28,6 +28,7 @@ class PluginName(Attack):
         goal="reconstruction", access="aggregate", knowledge=("auxiliary",), adversary="server"
     )
     paper = "unpublished"
+    first_layer = "linear"  # of networks that begin otherwise it can read nothing
 
     def __init__(self, *, smallest: float = 1e-8):
         self.smallest = smallest
