@@ -95,15 +95,17 @@ def text(value: object, tone: str = "") -> Cell:
 
 
 def estimate(found: Measure | Estimate | None, tone: str = "", digits: int = 3) -> Cell:
-    """A value with its interval; a star where few false alarms stand behind it."""
+    """A value with its interval; a star where few false alarms stand behind it, "max" where no guess could
+    have shown more."""
     if found is None or found.value is None:
         return Cell(formatting.NONE)
     known = None not in (found.low, found.high)
     few = " *" if formatting.coarse(found.flag) else ""
     one_sided = found.high is None and found.low == found.value
     number = formatting.number(found.value, digits) + few
+    most = " max" if formatting.saturated(found.flag) else ""
     return Cell(
-        formatting.bound(found.value) if one_sided else number,
+        formatting.bound(found.value) + most if one_sided else number,
         sort=found.value,
         tone=tone,
         bounds=(found.low, found.high) if known else None,
@@ -153,7 +155,9 @@ def build(
         facts += ["n counts clients"] * any(one.row.unit == "message" for one in lines)
     starred = any(cell.text.endswith(" *") for line in made for cell in line.cells)
     few = ["* fewer than 10 false alarms behind the figure"] * starred
-    caption = " · ".join([*facts, *_data(lines), *remarks, *few])
+    reached = any(cell.text.endswith(" max") for line in made for cell in line.cells)
+    most = ["max: no guesses could have shown more"] * reached
+    caption = " · ".join([*facts, *_data(lines), *remarks, *few, *most])
     return Table(title, caption, tuple(columns[i] for i in kept), made, name or title)
 
 

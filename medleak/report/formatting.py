@@ -198,6 +198,11 @@ def cost_name(name: str) -> str:
     return COSTS.get(name, name.replace("_", " "))
 
 
+def saturated(flag: str) -> bool:
+    """Whether a lower bound is the most that its guesses could have shown."""
+    return "the most that" in flag
+
+
 def coarse(flag: str) -> bool:
     """Whether a metric warned that fewer than ten false alarms stand behind its figure."""
     return "FPR < 10" in flag

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 
 import pytest
@@ -150,3 +151,13 @@ def test_rows_by_record_say_that_n_counts_patients(make_row):
 def test_fixed_axes_stand_in_the_caption(make_row):
     text = terminal([make_row("none", "lira", 250, 0, extra={"target.recipe.epochs": 5})])
     assert "epochs=5" in " ".join(text.splitlines()[:2])
+
+
+def test_an_audited_epsilon_that_no_guess_could_raise_says_so(make_row):
+    row = make_row("none", "lira", 0)
+    found = Estimate(2.02, 2.02, None, 36, flag="the most that these guesses can show, 2.02")
+    made = aggregate([dataclasses.replace(row, leakage={**row.leakage, "epsilon": found})])
+    table = results(made)
+    at = [column.header for column in table.columns].index("audited ε")
+    assert [line.cells[at].text.endswith(" max") for line in table.lines] == [True]
+    assert "max: no guesses could have shown more" in table.caption
