@@ -154,7 +154,7 @@ def test_fixed_axes_stand_in_the_caption(make_row):
 
 
 def test_an_audited_epsilon_that_no_guess_could_raise_says_so(make_row):
-    row = make_row("none", "lira", 0)
+    row = make_row("none", "lira", 250, 0)
     found = Estimate(2.02, 2.02, None, 36, flag="the most that these guesses can show, 2.02")
     made = aggregate([dataclasses.replace(row, leakage={**row.leakage, "epsilon": found})])
     table = results(made)
