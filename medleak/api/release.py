@@ -12,6 +12,7 @@ import numpy as np
 from medleak.api import wrapped
 from medleak.api.data import Records
 from medleak.api.errors import Hidden
+from medleak.api.networks import BATCH
 from medleak.api.tasks import multiclass
 from medleak.api.types import View
 from medleak.api.views import VIEWS
@@ -82,7 +83,7 @@ class Release:
         task: str = multiclass.name,
         returns: wrapped.Returns = "logits",
         device: str | None = None,
-        batch_size: int = wrapped.BATCH,
+        batch_size: int = BATCH,
     ) -> Release:
         """A network that is published: scores, labels and weights.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medleak.api.errors import ConfigError, DataError
-from medleak.api.networks import BATCH, inputs
+from medleak.api.networks import inputs
 from medleak.api.task import Task, task_of
 
 Returns = Literal["probabilities", "log_probabilities", "logits", "labels"]
