@@ -195,6 +195,22 @@ def claim(epsilon: float | None, delta: float | None, unit: str = "record") -> l
     return [Guarantee("dp", unit, who, epsilon, delta, assumptions=said, accountant="claimed")]
 
 
+def claimed(
+    samples: Iterable[Sample], epsilon: float | None, delta: float | None, unit: str | None
+) -> list[Guarantee]:
+    """`claim` about these samples; `unit` None is the record, where that is the patient as well.
+
+    Raises:
+        ConfigError: as `claim`, or no unit is said and patients have several records.
+    """
+    found = claim(epsilon, delta, unit or UNITS[0])
+    if found and unit is None and any(map(repeated, samples)):
+        raise ConfigError(
+            "patients have several records: say the unit that was promised, record or patient"
+        )
+    return found
+
+
 def membership_metrics(delta: float | None = None) -> dict[str, Metric]:
     """Every membership metric of `conf/metric`, plugins' too; `delta` for the one-run bound."""
     import yaml

@@ -64,7 +64,7 @@ def score(
     metrics: Iterable[str] | None = None,
     epsilon: float | None = None,
     delta: float | None = None,
-    unit: str = "record",
+    unit: str | None = None,
 ) -> Score:
     """Measure membership scores against the truth, by patient, beside what is claimed.
 
@@ -75,11 +75,12 @@ def score(
         groups: subgroup columns (sex, site ...), name -> ``(N,)``.
         metrics: names of membership metrics; None: all of them.
         epsilon, delta: of a claimed guarantee of differential privacy, for upper bounds.
-        unit: what the claim protects: "record" or "patient".
+        unit: what the claim protects, "record" or "patient"; to be said where patients have several
+            records.
 
     Raises:
         DataError: arrays that do not fit together, NaN, or members (non-members) only.
-        ConfigError: an unknown metric, or an impossible claim.
+        ConfigError: an unknown metric, an impossible claim, or one that does not say its unit.
     """
     found = given_scores.numbers(WHERE, "scores", np.asarray(scores))
     if not len(found):
@@ -90,7 +91,7 @@ def score(
     columns |= {given_scores.GROUP + name: np.asarray(g) for name, g in (groups or {}).items()}
     who = given_scores.people(WHERE, columns, len(found))
     sample = given_scores.Sample("given scores", found, truth, **who)
-    guarantees = given_scores.claim(epsilon, delta, unit)
+    guarantees = given_scores.claimed([sample], epsilon, delta, unit)
     chosen = given_scores.membership_metrics(delta)
     wanted = list(chosen if metrics is None else metrics)
     for name in wanted:

@@ -33,9 +33,16 @@ def test_the_figures_are_those_of_an_audit(tmp_path):
     assert score.row.violations == ("auc",)
 
 
-def test_a_claim_for_records_limits_no_patient_with_several():
-    score = medleak.score(SCORES, MEMBER, patients=PATIENTS, epsilon=1, delta=1e-5, metrics=["auc"])
-    assert score.row.upper_bounds["auc"] is None or score.row.upper_bounds["auc"] > 0.8
+def test_a_claim_says_its_unit_where_patients_have_several_records():
+    claim = {"patients": PATIENTS, "epsilon": 1, "delta": 1e-5, "metrics": ["auc"]}
+    with pytest.raises(ConfigError, match="record or patient"):
+        medleak.score(SCORES, MEMBER, **claim)
+    # Two records of a patient are promised less than one.
+    bounds = [
+        medleak.score(SCORES, MEMBER, unit=unit, **claim).row.upper_bounds["auc"] or 1.0
+        for unit in ("record", "patient")
+    ]
+    assert bounds[0] > bounds[1]
 
 
 def test_the_frame_and_the_print():
