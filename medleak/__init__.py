@@ -4,6 +4,12 @@
 >>> plan = medleak.plan("target=phantom_cnn", "attack=yeom,lira")
 >>> print(plan.describe())
 >>> medleak.run("target=phantom_cnn", "attack=yeom,lira").frame
+
+A model of your own, without a grid (docs/python.md):
+
+>>> release = medleak.Release.from_torch(model)
+>>> output = medleak.attack(LiRA(), release, x, y, shadows=shadows)
+>>> medleak.score(output.scores, member)["auc"]
 """
 
 from __future__ import annotations
@@ -12,9 +18,15 @@ import importlib
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "plan", "report", "run"]
+__all__ = ["Release", "__version__", "attack", "plan", "report", "run", "score"]
 
-_HOMES = {"plan": "medleak.engine.session", "run": "medleak.engine.session"}
+_HOMES = {
+    "Release": "medleak.api.release",
+    "attack": "medleak.audit.given_models",
+    "plan": "medleak.engine.session",
+    "run": "medleak.engine.session",
+    "score": "medleak.audit.scoring",
+}
 
 
 def __getattr__(name: str) -> Any:

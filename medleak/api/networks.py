@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medleak.api import MedleakError
+from medleak.api.errors import MedleakError
 
 BATCH = 512
 

@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from medleak.api import wrapped
 from medleak.api.data import Records
 from medleak.api.errors import Hidden
+from medleak.api.networks import BATCH
+from medleak.api.tasks import multiclass
 from medleak.api.types import View
 from medleak.api.views import VIEWS
 
@@ -70,6 +73,71 @@ class Release:
         self.hidden = dict(hidden or {})
         self.plaintext_surrogate = plaintext_surrogate
         self.queries = 0
+
+    @classmethod
+    def from_torch(
+        cls,
+        model: Any,
+        *,
+        n_outputs: int | None = None,
+        task: str = multiclass.name,
+        returns: wrapped.Returns = "logits",
+        device: str | None = None,
+        batch_size: int = BATCH,
+    ) -> Release:
+        """A network that is published: scores, labels and weights.
+
+        It is asked in evaluation mode without gradients. Its modes and torch's generators are afterwards
+        as before.
+
+        Args:
+            model: an ``nn.Module`` that takes float32 records, images in 0..1.
+            n_outputs: classes or labels, to be checked; None takes what it answers.
+            task: name of its `Task`.
+            returns: what it answers: "logits", or as in `from_callable`.
+            device: where it is moved to; None leaves it where it is.
+            batch_size: records a forward pass.
+
+        Raises:
+            ConfigError: an unknown task or `returns`; on a query, a network that is said to answer
+                logits and answers probabilities.
+            DataError: on a query, answers of another shape, or NaN.
+        """
+        views, hidden = wrapped.of_torch(
+            model,
+            n_outputs=n_outputs,
+            task=task,
+            returns=returns,
+            device=device,
+            batch_size=batch_size,
+        )
+        views["weights"] = Deferred(lambda: wrapped.parameters(model))
+        return cls(views, hidden=hidden)
+
+    @classmethod
+    def from_callable(
+        cls,
+        function: Callable[[np.ndarray], Any],
+        *,
+        returns: wrapped.Returns = "probabilities",
+        task: str = multiclass.name,
+    ) -> Release:
+        """A model behind a function: scikit-learn's ``predict_proba``, a service that is asked over HTTP.
+
+        Args:
+            function: records ``(N, ...)`` to what `returns` says of each: "probabilities" ``(N, C)``
+                that sum to one (of several labels ``(N, L)``, each its own; of masks ``(N, K, H, W)``),
+                "log_probabilities" (shaped as `scores`), "logits" (shaped as probabilities), or
+                "labels".
+            task: name of its `Task`.
+
+        Raises:
+            ConfigError: an unknown task or `returns`.
+            DataError: on a query, another number of answers, NaN, or numbers that are not what
+                `returns` says.
+        """
+        views, hidden = wrapped.of_function(function, returns=returns, task=task)
+        return cls(views, hidden=hidden)
 
     def view(self, name: str) -> Any:
         """The view `name`; raises `Hidden` with the reason where there is none."""

@@ -16,9 +16,11 @@ import numpy as np
 
 from medleak.api import scores
 from medleak.api.answers import Answered
-from medleak.api.errors import ConfigError
+from medleak.api.errors import ConfigError, DataError
 
 FLOOR = scores.FLOOR
+SUM_SLACK = 0.01
+"""How far the probabilities of a record may miss a sum of one: services round them."""
 
 
 @dataclass(unsafe_hash=True)  # by class: there is nothing else in it
@@ -112,6 +114,19 @@ class Task(ABC):
     @abstractmethod
     def log_probabilities(self, z: np.ndarray) -> np.ndarray:
         """Scores of logits: float64 log-probabilities, outcomes along the last axis."""
+
+    def logits_of(self, p: np.ndarray) -> np.ndarray:
+        """Logits that stand for probabilities `p` of the classes along axis 1, float64.
+
+        Raises:
+            DataError: they are no probabilities.
+        """
+        p = unit_interval(p)
+        worst = np.abs(p.sum(axis=1) - 1).max(initial=0.0)
+        if worst > SUM_SLACK:
+            raise DataError(f"the probabilities of a record miss a sum of 1 by {worst:.3g}")
+        with np.errstate(divide="ignore"):
+            return np.log(p)
 
     @abstractmethod
     def decided(self, z: Any) -> Any:
@@ -210,6 +225,19 @@ class Task(ABC):
     def spread(self, log_p: np.ndarray) -> np.ndarray:
         """Log-odds of the surest against the least sure outcome, one dimension: how sure a model is."""
         return np.ptp(log_p, axis=-1).ravel()
+
+
+def unit_interval(p: np.ndarray) -> np.ndarray:
+    """`p` as float64, all of it in 0..1.
+
+    Raises:
+        DataError: some of it is not.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    outside = ~((p >= -SUM_SLACK) & (p <= 1 + SUM_SLACK))
+    if outside.any():
+        raise DataError(f"{p[outside][0]:.4g} is no probability: 0 to 1 is needed")
+    return p.clip(0, 1)
 
 
 _TASKS: dict[str, Task] = {}

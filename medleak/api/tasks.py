@@ -8,7 +8,7 @@ import numpy as np
 
 from medleak.api import scores
 from medleak.api.answers import Answers, Overlaps
-from medleak.api.task import FLOOR, Task, register_task
+from medleak.api.task import FLOOR, Task, register_task, unit_interval
 
 
 class Multiclass(Task):
@@ -110,6 +110,12 @@ class Multilabel(Task):
     def log_probabilities(self, z: np.ndarray) -> np.ndarray:
         z = z.astype(np.float64)
         return np.stack([-np.logaddexp(0, z), -np.logaddexp(0, -z)], axis=-1)
+
+    def logits_of(self, p: np.ndarray) -> np.ndarray:
+        """Of the probability that each label is present, ``(N, L)``."""
+        p = unit_interval(p)
+        with np.errstate(divide="ignore"):
+            return np.log(p) - np.log1p(-p)
 
     def decided(self, z: Any) -> Any:
         return z > 0

@@ -120,7 +120,7 @@ def known(path: Path, given: Iterable[str], names: Sequence[str], *, needed: Seq
         raise DataError(f"'{path}' has no column '{missing[0]}' (there are: {', '.join(given)})")
 
 
-def numbers(path: Path, name: str, values: np.ndarray) -> np.ndarray:
+def numbers(path: Path | str, name: str, values: np.ndarray) -> np.ndarray:
     """`values` as ``(N,)`` float64 without NaN."""
     try:
         found = np.asarray(values).astype(np.float64, casting="unsafe")
@@ -133,7 +133,7 @@ def numbers(path: Path, name: str, values: np.ndarray) -> np.ndarray:
     return found
 
 
-def truths(path: Path, name: str, values: np.ndarray, n: int) -> np.ndarray:
+def truths(path: Path | str, name: str, values: np.ndarray, n: int) -> np.ndarray:
     """`values` as ``(n,)`` bool: 0 and 1, or false and true."""
     values = np.asarray(values)
     if values.shape != (n,):
@@ -148,13 +148,13 @@ def truths(path: Path, name: str, values: np.ndarray, n: int) -> np.ndarray:
     return np.isin(words, accepted[1::2])
 
 
-def both(path: Path, member: np.ndarray) -> None:
+def both(path: Path | str, member: np.ndarray) -> None:
     """Refuse a sample of members only, or of non-members only."""
     if member.all() or not member.any():
         raise DataError(f"'{path}': all records are {'' if member.all() else 'non-'}members")
 
 
-def people(path: Path, columns: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
+def people(path: Path | str, columns: Mapping[str, np.ndarray], n: int) -> dict[str, Any]:
     """Patients and subgroups of `n` records, as keywords of `Sample`."""
     for name, column in columns.items():
         if (name == "patients" or name.startswith(GROUP)) and column.shape != (n,):
@@ -183,16 +183,32 @@ def claim(epsilon: float | None, delta: float | None, unit: str = "record") -> l
     if unit not in UNITS:
         raise ConfigError(unknown("unit of a claim", unit, UNITS))
     if delta is not None and not 0 <= delta < 1:
-        raise ConfigError(f"--delta {delta}: a number from 0 to 1 is needed")
+        raise ConfigError(f"delta {delta}: a number from 0 to 1 is needed")
     if epsilon is None:
         return []
     if not 0 <= epsilon < float("inf"):
-        raise ConfigError(f"--epsilon {epsilon}: zero or more is needed")
+        raise ConfigError(f"epsilon {epsilon}: zero or more is needed")
     if delta is None:
-        raise ConfigError("--epsilon is claimed at some delta: write --delta 1e-5 beside it")
+        raise ConfigError("epsilon is claimed at some delta: give delta, too (1e-5, say)")
     said = ("as claimed, not computed here",)
     who = "anyone who sees the scores"
     return [Guarantee("dp", unit, who, epsilon, delta, assumptions=said, accountant="claimed")]
+
+
+def claimed(
+    samples: Iterable[Sample], epsilon: float | None, delta: float | None, unit: str | None
+) -> list[Guarantee]:
+    """`claim` about these samples; `unit` None is the record, where that is the patient as well.
+
+    Raises:
+        ConfigError: as `claim`, or no unit is said and patients have several records.
+    """
+    found = claim(epsilon, delta, unit or UNITS[0])
+    if found and unit is None and any(map(repeated, samples)):
+        raise ConfigError(
+            "patients have several records: say the unit that was promised, record or patient"
+        )
+    return found
 
 
 def membership_metrics(delta: float | None = None) -> dict[str, Metric]:

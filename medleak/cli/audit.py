@@ -15,17 +15,13 @@ def main(arguments: Namespace) -> int:
         raise ConfigError("one of --scores FILE and --signals DIR is needed")
     given = arguments.scores or arguments.signals
     name = audit.named(arguments.name, given)
-    promises = audit.claim(arguments.epsilon, arguments.delta, arguments.unit or "record")
     if arguments.scores:
         samples = [audit.read_scores(given)]
     else:
         from medleak.audit import stored_logits as signals
 
         samples = signals.read(given)
-    if promises and arguments.unit is None and any(map(audit.repeated, samples)):
-        raise ConfigError(
-            "patients have several records: write --unit record or --unit patient, as was promised"
-        )
+    promises = audit.claimed(samples, arguments.epsilon, arguments.delta, arguments.unit)
     found = audit.of_samples(
         samples,
         name=name,

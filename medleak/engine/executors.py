@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 from medleak.api import Component, ConfigError
@@ -86,7 +88,8 @@ class LocalExecutor(Executor):
         """Run `function(*args)` in a worker."""
         try:
             self.start()
-            return self._pool.submit(function, *args)
+            with _without_main():  # a pool may start its processes one by one
+                return self._pool.submit(function, *args)
         except BrokenProcessPool:  # a worker was killed: start afresh
             self.shutdown(kill=True)
             return self.submit(function, *args)
@@ -133,12 +136,31 @@ def _start(workers: int) -> ProcessPoolExecutor:
             initializer=_prepare_worker,
             initargs=(os.getpid(), allowed()),
         )
-        for _ in range(workers):
-            pool.submit(os.getpid)
+        with _without_main():
+            for _ in range(workers):
+                pool.submit(os.getpid)
         return pool
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep new processes from importing the caller's script.
+
+    A script that calls `medleak.run` outside ``if __name__ == "__main__"`` would start its grid again in
+    every worker, and one read from standard input has no file to import. Tasks are functions of medleak
+    only, so that no worker needs the script.
+    """
+    main = vars(sys.modules["__main__"])
+    hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None  # multiprocessing reads it without asking whether it is there
+    try:
+        yield
+    finally:
+        del main["__spec__"]
+        main.update(hidden)
 
 
 def _prepare_worker(parent: int, packages: list[str]) -> None:
