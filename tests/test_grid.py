@@ -303,6 +303,7 @@ SUPPORT = textwrap.dedent(
     from pathlib import Path
     from medleak.config import instantiate as components
     from medleak.engine import plan as grid
+    from medleak.engine import scheduler
     from medleak.config.compose import Job
     from medleak.engine.executors import LocalExecutor
 
@@ -391,6 +392,7 @@ def test_ctrl_c_stops_cleanly_and_the_next_command_resumes(outside):
     stopped = outside("stopped", wait=1.0)  # far from done when the signal arrives
     process = stopped.start()
     while not list((stopped.folder / "store" / "runs").glob("*/*")):
+        assert process.poll() is None
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=60)
