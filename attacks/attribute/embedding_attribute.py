@@ -45,17 +45,17 @@ class EmbeddingAttribute(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, inquiry: AttributeChallenge) -> np.ndarray:
-        problem, known = self._knowledge.problem, inquiry.known
+    def run(self, release: Release, challenge: AttributeChallenge) -> np.ndarray:
+        problem, known = self._knowledge.problem, challenge.known
         network = self._knowledge.network(release.weights)
         own = last_layer(network, known.x, problem.n_outputs)[0]
         own = _with_label(own, known.y, problem)
-        theirs = _with_label(inquiry.features, inquiry.y, problem)
+        theirs = _with_label(challenge.features, challenge.y, problem)
         guess = learned(
             own,
-            inquiry.known_value,
+            challenge.known_value,
             known.patients,
-            n_values=len(inquiry.values),
+            n_values=len(challenge.values),
             seed=int(self._knowledge.rng.integers(2**31)),
         )
         return guess(theirs)

@@ -62,23 +62,23 @@ class UpdateAttribute(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, asked: MessageAttributeChallenge) -> np.ndarray:
+    def run(self, release: Release, challenge: MessageAttributeChallenge) -> np.ndarray:
         messages = release.view("aggregate")
         if not len(messages):
             raise NotApplicable("no message was observed: federated training with observe > 0")
-        rng, known = self._knowledge.rng, asked.known
+        rng, known = self._knowledge.rng, challenge.known
         chosen = np.sort(rng.permutation(len(known))[: self.n_reference])
-        self._records, self._value = known.take(chosen), asked.known_value[chosen]
+        self._records, self._value = known.take(chosen), challenge.known_value[chosen]
         learnt: dict[tuple[str, int], tuple] = {}
-        seed, scores = int(rng.integers(2**31)), np.zeros(asked.shape)
-        for t, (i, size) in enumerate(zip(asked.indices, asked.n_records, strict=True)):
+        seed, scores = int(rng.integers(2**31)), np.zeros(challenge.shape)
+        for t, (i, size) in enumerate(zip(challenge.indices, challenge.n_records, strict=True)):
             message = messages[int(i)]
             place = _digest(message), int(size)
             if place not in learnt:
-                learnt[place] = self._learnt(message, int(size), asked.shape[1], seed)
-            view, told = learnt[place]
-            scores[t] = told(view(message.update)[None])[0]
-            self._knowledge.progress((t + 1) / len(asked))
+                learnt[place] = self._learnt(message, int(size), challenge.shape[1], seed)
+            view, classifier = learnt[place]
+            scores[t] = classifier(view(message.update)[None])[0]
+            self._knowledge.progress((t + 1) / len(challenge))
         return scores
 
     def _learnt(self, message: Observation, size: int, n_values: int, seed: int) -> tuple:
@@ -92,13 +92,13 @@ class UpdateAttribute(Attack):
         rng = np.random.default_rng([seed, size])
         batches, value, group = drawn(self._value, self._records.patients, size, rng)
         examples = _with_moduli(seen[batches].mean(axis=1))
-        told = learned(examples, value, group, n_values=n_values, seed=seed)
+        classifier = learned(examples, value, group, n_values=n_values, seed=seed)
 
         def view(update: dict[str, np.ndarray]) -> np.ndarray:
             flat = np.concatenate([np.asarray(update[name], float).ravel() for name in names])
             return _with_moduli((flat - centre) @ basis.T)
 
-        return view, told
+        return view, classifier
 
 
 def _with_moduli(seen: np.ndarray) -> np.ndarray:

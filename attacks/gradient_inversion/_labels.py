@@ -39,7 +39,7 @@ def _last_names(update: Mapping[str, np.ndarray], n_outputs: int) -> tuple[str, 
     return name, bias
 
 
-def told_bias(
+def readable_bias(
     observation: Observation, n_outputs: int, features: np.ndarray | None = None
 ) -> np.ndarray:
     r"""Gradient of the last layer's bias ``(C,)``, as far as a partly hidden message tells it.

@@ -10,13 +10,13 @@ import numpy as np
 
 from medleak.api import Observation, ProblemSpec, ReconstructionChallenge, Release
 from medleak.attacks._arguments import one_class
-from medleak.attacks.gradient_inversion._evidence import Question, evidence
 from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, completed, prior_guess
+from medleak.attacks.gradient_inversion._update_constraints import Question, update_constraints
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medleak.attacks.gradient_inversion._stacks import Stack
+    from medleak.attacks.gradient_inversion._shared_weights_batching import Stack
 
 TOGETHER = 128
 """Records in one batch: fewer leave the overhead of each step unshared."""
@@ -79,7 +79,7 @@ class MatchingAttack(TranscriptAttack):
             queue = waiting.setdefault(question.alike, [])
             queue.append((t, question))
             rows = (len(queue) + 1) * self.restarts
-            if rows * n > TOGETHER or rows * len(question.evidence.target) > ENTRIES:
+            if rows * n > TOGETHER or rows * len(question.constraints.target) > ENTRIES:
                 done = settle(question.alike)
         for alike in list(waiting):
             done = settle(alike)
@@ -91,13 +91,13 @@ class MatchingAttack(TranscriptAttack):
 
     def answers(self, questions: Sequence[Question]) -> np.ndarray:
         """Of alike questions, the restart that matches best: ``(Q, n, C, H, W)`` in 0..1."""
-        from medleak.attacks.gradient_inversion import _stacks
+        from medleak.attacks.gradient_inversion import _shared_weights_batching
 
-        stack = _stacks.stacked(questions, self._knowledge, self.restarts)
-        return _stacks.best(*self.solve(stack), len(questions))
+        stack = _shared_weights_batching.stacked(questions, self._knowledge, self.restarts)
+        return _shared_weights_batching.best(*self.solve(stack), len(questions))
 
     def _question(
         self, observation: Observation, n: int, labels: np.ndarray | None, seed: int
     ) -> Question:
-        found = evidence(observation.update, self.aware, observation.hidden)
+        found = update_constraints(observation.update, self.aware, observation.hidden)
         return Question(observation, n, labels, seed, found)

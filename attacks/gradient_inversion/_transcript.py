@@ -66,7 +66,7 @@ class TranscriptAttack(Attack):
         """
 
 
-def told_rows(observation: Observation, layer: str) -> np.ndarray:
+def readable_rows(observation: Observation, layer: str) -> np.ndarray:
     """Rows of a linear layer whose weights and bias are told in full, ``(R,)`` bool.
 
     Raises:

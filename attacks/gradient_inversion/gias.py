@@ -13,7 +13,7 @@ from medleak.attacks.model_inversion._priors import Components, Prior
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medleak.attacks.gradient_inversion._stacks import Stack
+    from medleak.attacks.gradient_inversion._shared_weights_batching import Stack
 
 PRIORS = (GAN, Components)
 """Priors that ask nothing of the target, and know no classes."""

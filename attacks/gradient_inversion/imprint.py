@@ -10,7 +10,7 @@ import numpy as np
 
 from medleak.api import Knowledge, NotApplicable, Observation, ServerPolicy, ThreatModel
 from medleak.attacks._arguments import number, whole
-from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, pixels, told_rows
+from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, pixels, readable_rows
 
 ROUNDING = 1e-5
 """Relative error of sums in single precision, generously."""
@@ -26,15 +26,15 @@ SURE = 3.5
 
 
 def imprinted(model: Any, **arrays: Any) -> Any:
-    """`model` behind a `Front` of these arrays: weight, bias, direction (numpy) and top."""
+    """`model` behind a `PrependedLayer` of these arrays: weight, bias, direction (numpy) and top."""
     import torch
 
-    from medleak.attacks.gradient_inversion._front import Front
+    from medleak.attacks.gradient_inversion._prepended_layer import PrependedLayer
 
     tensors = {
         n: torch.from_numpy(a) if isinstance(a, np.ndarray) else a for n, a in arrays.items()
     }
-    return Front(model, **tensors)
+    return PrependedLayer(model, **tensors)
 
 
 def direction(rng: np.random.Generator, in_shape: tuple[int, ...], gain: float) -> np.ndarray:
@@ -149,7 +149,7 @@ class Bins:
         """
         if "imprint.weight" not in observation.update:
             raise NotApplicable("the update has no imprint layer: the server was honest")
-        told = told_rows(observation, "imprint")
+        told = readable_rows(observation, "imprint")
         weight = np.asarray(observation.update["imprint.weight"], np.float64)
         bias = np.asarray(observation.update["imprint.bias"], np.float64)
         sent = np.asarray(observation.sent["imprint.weight"])

@@ -11,7 +11,7 @@ from medleak.core.suggestions import unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medleak.attacks.gradient_inversion._stacks import Stack
+    from medleak.attacks.gradient_inversion._shared_weights_batching import Stack
 
 PRIORS = ("tv", "pca")
 

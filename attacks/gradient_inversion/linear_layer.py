@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Knowledge, NotApplicable, Observation, Release, ThreatModel
-from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, told_rows
+from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, readable_rows
 
 TINY = 1e-6
 """Smallest bias gradient that is divided by, relative to the largest."""
@@ -131,7 +131,7 @@ class LinearLayer(TranscriptAttack):
         if first is None or f"{first.name}.bias" not in update:
             who = type(self).__name__
             raise NotApplicable(f"{who}: no fully connected layer reads the input")
-        told = told_rows(observation, first.name)
+        told = readable_rows(observation, first.name)
         bias = np.asarray(update[f"{first.name}.bias"], np.float64)[told]
         weight = np.asarray(update[f"{first.name}.weight"], np.float64)[told]
         return (weight - np.outer(bias, first.shift)) / first.scale, bias

@@ -22,7 +22,7 @@ from medleak.api import (
     ThreatModel,
 )
 from medleak.attacks._arguments import whole
-from medleak.attacks.membership._asked import known
+from medleak.attacks.membership._queries import known
 from medleak.attacks.membership._shadows import n_shadows, too_few
 
 RIDGE = 1e-3
@@ -196,9 +196,9 @@ def stacked(x: np.ndarray, member: np.ndarray, nonnegative: bool) -> np.ndarray:
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         margin = sign * (design @ w)
-        slope = -(sign * expit(-margin)) @ design / len(design)
+        gradient = -(sign * expit(-margin)) @ design / len(design)
         value = np.logaddexp(0, -margin).mean() + (penalty * w * w).sum() / 2
-        return value, slope + penalty * w
+        return value, gradient + penalty * w
 
     bounds = [(0.0 if nonnegative else None, None)] * x.shape[1] + [(None, None)]
     weights = minimize(loss, np.zeros(len(penalty)), jac=True, bounds=bounds).x[:-1]

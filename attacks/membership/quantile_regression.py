@@ -9,7 +9,7 @@ import numpy as np
 from medleak.api import Attack, Challenge, Knowledge, MedleakError, Release, ThreatModel, task_of
 from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import whole
-from medleak.attacks.membership._asked import population
+from medleak.attacks.membership._queries import population
 
 FOLDS = 5
 SIDE = 16

@@ -10,7 +10,7 @@ import numpy as np
 from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel, task_of
 from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import no_masks, whole
-from medleak.attacks.membership._asked import inside, known
+from medleak.attacks.membership._queries import inside, known
 from medleak.attacks.membership._shadows import each, too_few
 
 

@@ -66,7 +66,7 @@ class GAN(Prior):
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
         from medleak.attacks.model_inversion._decoders import GeneratorDecoder
-        from medleak.attacks.model_inversion._duels import Plan, wasserstein
+        from medleak.attacks.model_inversion._gan_training import Plan, wasserstein
         from medleak.attacks.model_inversion._networks import Encoder, Generator, unpacked
 
         images = public_images(knowledge, "a generator", fewest=FEWEST)
@@ -124,7 +124,7 @@ class DistillingGAN(Prior):
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
         from medleak.attacks.model_inversion._decoders import GeneratorDecoder
-        from medleak.attacks.model_inversion._duels import Plan, distilling, unreal
+        from medleak.attacks.model_inversion._gan_training import Plan, distilling, unreal
         from medleak.attacks.model_inversion._networks import Encoder, Generator, unpacked
 
         images = public_images(knowledge, "a generator", fewest=FEWEST)
@@ -189,7 +189,7 @@ class ConditionalGAN(Prior):
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
         from medleak.attacks.model_inversion._decoders import ClassedDecoder
-        from medleak.attacks.model_inversion._duels import Plan, labelled
+        from medleak.attacks.model_inversion._gan_training import Plan, labelled
         from medleak.attacks.model_inversion._networks import Generator, unpacked
 
         images = public_images(knowledge, "a generator", fewest=FEWEST)

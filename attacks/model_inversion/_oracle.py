@@ -64,21 +64,21 @@ class Oracle:
             raise NotApplicable(
                 f"{len(images)} queries are needed, and {self.left} of the budget are left"
             )
-        parts = [self._asked(part.detach().numpy()) for part in images.split(SENT)]
+        parts = [self._answers(part.detach().numpy()) for part in images.split(SENT)]
         return torch.from_numpy(np.concatenate(parts))
 
     def labels(self, images: Tensor) -> Tensor:
         """The most probable class of each image; ``(n, C, H, W)`` in 0..1 -> ``(n,)``."""
         return self.probabilities(images).argmax(dim=1)
 
-    def _asked(self, x: np.ndarray) -> np.ndarray:
+    def _answers(self, x: np.ndarray) -> np.ndarray:
         if self.access == "labels":
             return np.eye(self._n_outputs, dtype=np.float32)[self._release.labels(x)]
         return np.exp(self._release.scores(x)).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Scene:
+class AttackState:
     """What the parts of an inversion work with.
 
     Attributes:

@@ -72,9 +72,9 @@ class ARTInversion(ModelInversion):
     def improve(self, z: Tensor, classes: Tensor) -> Tensor:
         import torch
 
-        knowledge, images = self._knowledge, self._scene.decoder.decode(z).numpy()
+        knowledge, images = self._knowledge, self._state.decoder.decode(z).numpy()
         with seeded(int(knowledge.rng.integers(2**32))):
-            served = classifier(self._scene.oracle.network, knowledge.problem)
+            served = classifier(self._state.oracle.network, knowledge.problem)
             for k in classes.unique():  # one class at a time: ART's gradients cost a pass for each
                 own = (classes == k).numpy()
                 options = {"batch_size": int(own.sum()), "verbose": False, **(self.options or {})}

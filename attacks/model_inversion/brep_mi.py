@@ -110,7 +110,7 @@ class BREPMI(ModelInversion):
         radius, tried = z.new_full((len(z),), self.radius), z.new_zeros(len(z))
         roomy, going = z.new_zeros(len(z)).bool(), self._seen(z, classes).nonzero().flatten()
         for i in range(self.iterations):
-            left = self._scene.oracle.left
+            left = self._state.oracle.left
             if not len(going) or (left is not None and left < len(going) * (self.points + 1)):
                 break
             moved, room = self._turn(z[going], radius[going], classes[going])
@@ -129,22 +129,22 @@ class BREPMI(ModelInversion):
         import torch
 
         u = torch.from_numpy(
-            self._scene.rng.standard_normal((len(z), self.points, z.shape[1]), dtype=np.float32)
+            self._state.rng.standard_normal((len(z), self.points, z.shape[1]), dtype=np.float32)
         )
         u = u / u.norm(dim=2, keepdim=True)
         around = (z[:, None] + radius[:, None, None] * u).flatten(0, 1)
         inside = self._seen(around, classes.repeat_interleave(self.points)).view(len(z), -1)
-        moved = self._scene.decoder.clip(repelled(z, u, inside, radius))
+        moved = self._state.decoder.clip(repelled(z, u, inside, radius))
         stays = ~self._seen(moved, classes)
         moved[stays] = z[stays]
         return moved, inside.float().mean(dim=1) >= self.agree
 
     def _seen(self, z: Tensor, classes: Tensor) -> Tensor:
         """Whether the target gives each point its class, ``(n, dim)``, ``(n,)`` -> ``(n,)`` bool."""
-        return self._scene.oracle.labels(self._scene.decoder.decode(z, classes)) == classes
+        return self._state.oracle.labels(self._state.decoder.decode(z, classes)) == classes
 
     def _afford(self, n: int) -> None:
-        left, least = self._scene.oracle.left, n * (self.points + 2)
+        left, least = self._state.oracle.left, n * (self.points + 2)
         if left is not None and left < least:
             raise NotApplicable(
                 f"{least} queries are needed for one iteration of {n} images, and {left} of the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from medleak.api import Component, ThreatModel
 from medleak.attacks.model_inversion._base import GuidedInversion
 from medleak.attacks.model_inversion._crops import RandomCrops
-from medleak.attacks.model_inversion._descent import Walk
+from medleak.attacks.model_inversion._descent import Optimizer
 from medleak.attacks.model_inversion._generators import ConditionalGAN
 from medleak.attacks.model_inversion._selection import Selection
 
@@ -53,7 +53,7 @@ class PLGMI(GuidedInversion):
         prior: ConditionalGAN,
         first: Selection,
         last: Selection,
-        descent: Walk,
+        descent: Optimizer,
         starts: int = 5,
         loss: str = "max_margin",
         crops: RandomCrops | None = None,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from medleak.api import Attack, Knowledge, PropertyChallenge, Release, ThreatModel
-from medleak.attacks.property._meta import judged
+from medleak.attacks.property._meta import meta_classifier_scores
 
 MOST_INPUTS = 128
 """Inputs, or filter taps, of a first layer that are looked at one by one."""
@@ -39,7 +39,7 @@ class NeuronSets(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, suspicion: PropertyChallenge) -> np.ndarray:
+    def run(self, release: Release, challenge: PropertyChallenge) -> np.ndarray:
         layers = list(self._knowledge.network(None).state_dict())
 
         def observe(release: Release) -> np.ndarray:
@@ -47,7 +47,9 @@ class NeuronSets(Attack):
             return invariants({name: weights[name] for name in layers})
 
         own = observe(release)
-        return judged(own, lambda shadow: observe(shadow.release), self._knowledge, suspicion)
+        return meta_classifier_scores(
+            own, lambda shadow: observe(shadow.release), self._knowledge, challenge
+        )
 
 
 def invariants(weights: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -21,7 +21,7 @@ from medleak.api import (
 )
 from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import no_masks
-from medleak.attacks.property._meta import judged
+from medleak.attacks.property._meta import meta_classifier_scores
 
 
 class ScoreProperty(Attack):
@@ -48,20 +48,20 @@ class ScoreProperty(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
-    def run(self, release: Release, suspicion: PropertyChallenge) -> np.ndarray:
+    def run(self, release: Release, challenge: PropertyChallenge) -> np.ndarray:
         records = self._knowledge.auxiliary
-        own = np.asarray(records.groups[suspicion.attribute]) == suspicion.value
+        own = np.asarray(records.groups[challenge.attribute]) == challenge.value
         everybody = np.ones(len(records), dtype=bool)
 
         def observe(shadow: Shadow) -> np.ndarray:
             told = ~shadow.auxiliary_member
             return confidence(shadow.release, records, own, told, task=self._task)
 
-        return judged(
+        return meta_classifier_scores(
             confidence(release, records, own, everybody, task=self._task),
             observe,
             self._knowledge,
-            suspicion,
+            challenge,
         )
 
 

@@ -130,7 +130,7 @@ def _transposed(g: Tensor, x: Tensor, weight: Tensor, window: Window) -> Tensor:
     return functional.conv_transpose2d(g, weight, None, stride, padding, rest, dilation=dilation)
 
 
-class WeightSlope(Function):
+class WeightGradient(Function):
     """Gradients in the weight and bias of a convolution, ``(S, O, C, h, w)`` and ``(S, O)``."""
 
     @staticmethod
@@ -249,10 +249,10 @@ class Normalised(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         x, y, r = ctx.saved_tensors
-        return _NormalisedSlope.apply(g, x, y.detach(), r, ctx.groups), None, None
+        return _NormalisedGradient.apply(g, x, y.detach(), r, ctx.groups), None, None
 
 
-class _NormalisedSlope(Function):
+class _NormalisedGradient(Function):
     r"""The slope in x, as a function of g and of x itself (of which y and r are parts).
 
     .. math:: u \mapsto r (u - \bar u - y\, \overline{uy}), \qquad u \mapsto -r^2 \big(

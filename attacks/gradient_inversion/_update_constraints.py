@@ -16,7 +16,7 @@ MOST_LEVELS = 0.5
 """Levels per entry, above which an array is not taken for rounded."""
 TOLERANCE = 1e-3
 """Of a step between levels."""
-STREWN = 0.25
+SCATTERED = 0.25
 """Share of strewn noughts that inactive units do not explain; a tenth occurs in small convolutions."""
 ROWS = 4
 """Rows of a matrix whose columns are not emptied by chance."""
@@ -27,7 +27,7 @@ SPARSE = 0.75
 
 
 @dataclass(frozen=True)
-class Evidence:
+class UpdateConstraints:
     """An update as one row, and how far each entry is to be believed.
 
     Attributes:
@@ -52,27 +52,27 @@ class Question:
         n: records behind it.
         labels: theirs, sorted, if the adversary is given them.
         seed: of the starts.
-        evidence: what the update says.
+        constraints: what the update says.
     """
 
     observation: Observation
     n: int
     labels: np.ndarray | None
     seed: int
-    evidence: Evidence
+    constraints: UpdateConstraints
 
     @property
     def alike(self) -> tuple:
         """Questions of which this is equal are solved together."""
         o = self.observation
-        return self.n, o.local, len(o.clients), self.evidence.signs
+        return self.n, o.local, len(o.clients), self.constraints.signs
 
 
-def evidence(
+def update_constraints(
     update: Mapping[str, np.ndarray],
     aware: bool = True,
     hidden: Mapping[str, np.ndarray] = MappingProxyType({}),
-) -> Evidence:
+) -> UpdateConstraints:
     """Read an update, by the order of its arrays.
 
     Arrays of one magnitude are signs. Values that are whole multiples of a step, far fewer than the
@@ -85,25 +85,25 @@ def evidence(
         hidden: as in `medleak.api.Observation`: entries that are left out in any case.
     """
     arrays = [np.asarray(a, dtype=np.float32) for a in update.values()]
-    told = [_told(a, hidden.get(name)) for name, a in zip(update, arrays, strict=True)]
-    target, seen = (np.concatenate([a.ravel() for a in part]) for part in (arrays, told))
-    plain = Evidence(target, seen.astype(np.float32), np.zeros_like(target))
+    readable = [_readable(a, hidden.get(name)) for name, a in zip(update, arrays, strict=True)]
+    target, seen = (np.concatenate([a.ravel() for a in part]) for part in (arrays, readable))
+    plain = UpdateConstraints(target, seen.astype(np.float32), np.zeros_like(target))
     if not aware:
         return plain
-    rows = [a[t] for a, t in zip(arrays, told, strict=True)]
+    rows = [a[t] for a, t in zip(arrays, readable, strict=True)]
     large = [r for r in rows if r.size >= SMALLEST and r.any()]
     steps = [step(r) for r in large]
     if large and all(steps):
         if all(signs_only(r) for r in large):
-            return Evidence(target, plain.keep, plain.margin, signs=True)
+            return UpdateConstraints(target, plain.keep, plain.margin, signs=True)
         half = [(step(r) or 0.0) / 2 for r in rows]
         margin = np.repeat(np.array(half, np.float32), [a.size for a in arrays])
-        return Evidence(target, plain.keep, margin)
-    keep = kept(arrays, told).astype(np.float32)
-    return Evidence(target, keep, plain.margin)
+        return UpdateConstraints(target, plain.keep, margin)
+    keep = informative(arrays, readable).astype(np.float32)
+    return UpdateConstraints(target, keep, plain.margin)
 
 
-def _told(array: np.ndarray, hidden: np.ndarray | None) -> np.ndarray:
+def _readable(array: np.ndarray, hidden: np.ndarray | None) -> np.ndarray:
     return np.ones(array.shape, dtype=bool) if hidden is None else ~hidden
 
 
@@ -131,32 +131,32 @@ def signs_only(row: np.ndarray) -> bool:
     return bool(one and len(sizes) >= (1 - SPARSE) * row.size)
 
 
-def kept(arrays: Sequence[np.ndarray], told: Sequence[np.ndarray]) -> np.ndarray:
+def informative(arrays: Sequence[np.ndarray], readable: Sequence[np.ndarray]) -> np.ndarray:
     """Which entries say something, ``(P,)`` bool: all that are told but the noughts that were cut out.
 
     A unit that no record activates has noughts in its whole row, and in its whole column of the next
     layer. Noughts strewn over a matrix are no such thing: then every nought was cut out. Columns
     without any entry in more than `DEAD` of a matrix were hidden (Soteria), rather than inactive.
     """
-    pairs = list(zip(arrays, told, strict=True))
+    pairs = list(zip(arrays, readable, strict=True))
     matrices = [
         (a.reshape(len(a), -1), t.reshape(len(a), -1))
         for a, t in pairs
         if a.ndim > 1 and len(a) >= ROWS and t.any()
     ]
     share = bool(matrices) and np.average(
-        [strewn(m, t) for m, t in matrices], weights=[t.sum() for _, t in matrices]
+        [scattered_zeros(m, t) for m, t in matrices], weights=[t.sum() for _, t in matrices]
     )
-    if share > STREWN:
+    if share > SCATTERED:
         return np.concatenate([((a != 0) & t).ravel() for a, t in pairs])
     return np.concatenate([(shown(a) & t).ravel() for a, t in pairs])
 
 
-def strewn(matrix: np.ndarray, told: np.ndarray) -> float:
+def scattered_zeros(matrix: np.ndarray, readable: np.ndarray) -> float:
     """Share of the entries told that are nought while neither their whole row nor column is."""
-    nought = (matrix == 0) | ~told
-    row, column = nought.all(axis=1, keepdims=True), nought.all(axis=0, keepdims=True)
-    return float((nought & told & ~row & ~column).sum() / told.sum())
+    zero = (matrix == 0) | ~readable
+    row, column = zero.all(axis=1, keepdims=True), zero.all(axis=0, keepdims=True)
+    return float((zero & readable & ~row & ~column).sum() / readable.sum())
 
 
 def shown(array: np.ndarray) -> np.ndarray:

@@ -35,21 +35,21 @@ class Queries:
     def __init__(
         self,
         x: np.ndarray,
-        made: Callable[[np.ndarray], Iterator[np.ndarray]],
+        augment: Callable[[np.ndarray], Iterator[np.ndarray]],
         *,
         most: int | None = None,
     ):
-        self._x, self._of, self._most = x, made, most
-        self._n = sum(1 for _ in itertools.islice(made(x[:1]), most))
-        self._kept = list(self._made()) if self._n * x.nbytes <= REMEMBERED else None
+        self._x, self._of, self._most = x, augment, most
+        self._n = sum(1 for _ in itertools.islice(augment(x[:1]), most))
+        self._cached = list(self._generate()) if self._n * x.nbytes <= REMEMBERED else None
 
     def __len__(self) -> int:
         return self._n
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return self._made() if self._kept is None else iter(self._kept)
+        return self._generate() if self._cached is None else iter(self._cached)
 
-    def _made(self) -> Iterator[np.ndarray]:
+    def _generate(self) -> Iterator[np.ndarray]:
         return itertools.islice(self._of(self._x), self._most)
 
 

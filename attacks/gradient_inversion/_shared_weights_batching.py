@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from medleak.api import Knowledge, LocalTraining
 from medleak.attacks._whitebox import last_layer
 from medleak.attacks.gradient_inversion import _labels
-from medleak.attacks.gradient_inversion._evidence import Evidence, Question
 from medleak.attacks.gradient_inversion._matching import (
     Believed,
     Gradient,
@@ -21,6 +20,7 @@ from medleak.attacks.gradient_inversion._matching import (
     to_pixels,
 )
 from medleak.attacks.gradient_inversion._transcript import pixels
+from medleak.attacks.gradient_inversion._update_constraints import Question, UpdateConstraints
 
 CLASS_RECORDS = 256
 """Auxiliary records that tell the sent model's mean probabilities."""
@@ -33,7 +33,7 @@ class Stack:
     Attributes:
         gradient: of the network.
         weights: what was sent, name -> ``(S, ...)``.
-        evidence: of each row.
+        constraints: of each row.
         targets: ``(S, B, K)`` class probabilities.
         shape: of the records, ``(S, B, C, H, W)``.
         local: what each client did.
@@ -43,7 +43,7 @@ class Stack:
 
     gradient: Gradient
     weights: dict[str, Tensor]
-    evidence: Sequence[Evidence]
+    constraints: Sequence[UpdateConstraints]
     targets: Tensor
     shape: tuple[int, ...]
     local: LocalTraining
@@ -53,7 +53,7 @@ class Stack:
     def mismatch(self, distance: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
         """A function of sought values ``(S, B, C, H, W)``, and targets, to `distance` ``(S,)``."""
         sizes = [w[0].numel() for w in self.weights.values()]
-        compare = Believed(self.evidence, sizes, distance)
+        compare = Believed(self.constraints, sizes, distance)
 
         def loss(u: Tensor, targets: Tensor = self.targets) -> Tensor:
             found = replayed(
@@ -86,7 +86,7 @@ def stacked(questions: Sequence[Question], knowledge: Knowledge, restarts: int) 
     return Stack(
         gradient=gradients(networks[0]),
         weights=_weights(networks, list(first.update), restarts),
-        evidence=[q.evidence for q in rows],
+        constraints=[q.constraints for q in rows],
         targets=targets.float().repeat_interleave(restarts, dim=0),
         shape=(len(rows), questions[0].n, *problem.in_shape),
         local=first.local,
@@ -108,7 +108,7 @@ def labels_of(question: Question, network: nn.Module, knowledge: Knowledge) -> n
     features = None
     if observation.hidden and x is not None and len(x):
         features = last_layer(network, x, knowledge.problem.n_outputs)[0].mean(axis=0)
-    bias = _labels.told_bias(observation, knowledge.problem.n_outputs, features)
+    bias = _labels.readable_bias(observation, knowledge.problem.n_outputs, features)
     if n == 1 and bias.any():
         return np.array([_labels.single_label(bias)])
     if x is None or not len(x):

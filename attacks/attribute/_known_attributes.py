@@ -18,27 +18,27 @@ def outcomes(log_p: np.ndarray) -> np.ndarray:
     return log_p - np.log1p(-np.exp(np.minimum(log_p, -1e-12)))
 
 
-def with_label(told: np.ndarray, y: np.ndarray, problem: ProblemSpec) -> np.ndarray:
-    """`told` ``(N, F)``, the label, and both together: what an answer means depends on the label."""
+def with_label(features: np.ndarray, y: np.ndarray, problem: ProblemSpec) -> np.ndarray:
+    """`features` ``(N, F)``, the label, and both together: what an answer means depends on the label."""
     label = task_of(problem.task).one_hot(y, problem.n_outputs)
-    products = (told[:, :, None] * label[:, None, :]).reshape(len(told), -1)
-    return np.concatenate([told, label, products], axis=1)
+    products = (features[:, :, None] * label[:, None, :]).reshape(len(features), -1)
+    return np.concatenate([features, label, products], axis=1)
 
 
-def table(inquiry: AttributeChallenge, release: Release) -> tuple[np.ndarray, np.ndarray] | None:
+def table(challenge: AttributeChallenge, release: Release) -> tuple[np.ndarray, np.ndarray] | None:
     """Of a table, the other features and the answers to each value filled in, ``(M, F)`` and ``(N, F)``.
 
     None for images.
     """
-    if inquiry.x is None:
+    if challenge.x is None:
         return None
-    known, hidden = inquiry.known.x, inquiry.x
-    rest = [i for i in range(hidden.shape[1]) if i != inquiry.column]
+    known, hidden = challenge.known.x, challenge.x
+    rest = [i for i in range(hidden.shape[1]) if i != challenge.column]
     parts = [(known[:, rest], hidden[:, rest])]
-    for centre in inquiry.centres if inquiry.column is not None else ():
+    for centre in challenge.centres if challenge.column is not None else ():
         parts.append(
             tuple(
-                outcomes(release.scores(_filled(x, inquiry.column, centre)))
+                outcomes(release.scores(_filled(x, challenge.column, centre)))
                 for x in (known, hidden)
             )
         )
