@@ -1,4 +1,4 @@
-"""What is held of a record whose attribute is hidden, as numbers; alike for auxiliary ones."""
+"""Features that the adversary has of each record, hidden attribute or not, as arrays of numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from medleak.api import AttributeChallenge, ProblemSpec, Release, task_of
 
 FLOOR = -30.0
-"""Log-probability that stands for zero: so that a rounded score does not drown the others."""
+"""Least log-probability: a score that was rounded to zero would otherwise dominate the others."""
 
 
 def outcomes(log_p: np.ndarray) -> np.ndarray:
@@ -26,8 +26,9 @@ def with_label(features: np.ndarray, y: np.ndarray, problem: ProblemSpec) -> np.
 
 
 def table(challenge: AttributeChallenge, release: Release) -> tuple[np.ndarray, np.ndarray] | None:
-    """Of a table, the other features and the answers to each value filled in, ``(M, F)`` and ``(N, F)``.
+    """Features of the M known and the N challenge records of a table, ``(M, F)`` and ``(N, F)``.
 
+    They are the other columns, and the model's answers to the record with each value filled in.
     None for images.
     """
     if challenge.x is None:

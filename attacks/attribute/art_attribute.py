@@ -23,7 +23,7 @@ class ARTAttribute(Attack):
 
     Args:
         model: ART's ``attack_model_type``: "nn", "rf", "gb", "lr", "dt", "knn" or "svm".
-        label: whether it is told the true label as well.
+        label: whether the attack also gets the true label.
     """
 
     version = 1
@@ -54,7 +54,7 @@ class ARTAttribute(Attack):
 
         problem, known = self._knowledge.problem, challenge.known
         answers = release.scores(known.x)
-        # ART asks about the table that it is fitted on, in which the column holds places of values.
+        # ART queries the table that it is fitted on, whose column holds the indices of values.
         target = classifier(Release({"scores": lambda x: answers}), problem)
         table = known.x.copy()
         table[:, challenge.column] = challenge.known_value

@@ -1,4 +1,4 @@
-"""An attribute from what the model makes of a record before its last layer."""
+"""Attribute inference from the features that enter the last layer of the model."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class EmbeddingAttribute(Attack):
 
     .. math:: s(v) = \log \Pr[v \mid h(x), y]
 
-    learned on auxiliary patients; ridge penalty, its strength chosen on patients who were held out. A
-    network trained for a diagnosis keeps much else of a picture in h: the paper's overlearning.
+    It is learned on auxiliary patients, with a ridge penalty whose strength is chosen on held-out
+    patients. The features h of a network trained for a diagnosis also encode other attributes of the
+    image (the paper calls this overlearning).
 
     Raises:
         MedleakError: the network does not end in a linear layer.

@@ -1,4 +1,4 @@
-"""An attribute from the scores of the model."""
+"""Attribute inference from the scores of the model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ScoreAttribute(Attack):
 
     .. math:: s(v) = \log \Pr[v \mid f(x), y]
 
-    from the log-odds of each outcome, the label, and their products. On a table the adversary also holds
-    the other features; where the attribute is one of the features, it fills each value in and asks
-    the model (the paper's inversion), and the classifier weighs these answers with the rest.
+    Its inputs are the log-odds of each outcome, the label, and their products. On a table the adversary
+    also has the other features. If the attribute is one of the features, the adversary fills in each
+    value and queries the model (the paper's inversion); these answers are further inputs.
 
     Args:
         classifier: "logistic" (ridge regression, penalty chosen on held-out patients) or "trees" (gradient

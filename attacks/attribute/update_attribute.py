@@ -1,4 +1,4 @@
-"""An attribute of those behind a message of federated training."""
+"""Attribute inference about the patients behind a message of federated training."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class UpdateAttribute(Attack):
     .. math:: s(v) = \log \Pr[v \mid P_\theta u, |P_\theta u|], \qquad
               u_B = \frac{1}{|B|} \sum_{i \in B} \nabla \ell(\theta; x_i, y_i)
 
-    At the very model that the clients were sent, batches of auxiliary records of the message's size give
-    updates whose majority is known; P takes the `n_directions` in which the gradients of auxiliary records
-    vary the most; moduli are seen beside, because the sign of a gradient is that of the label's residual.
-    Updates over several local steps are read as one. A sum of several clients' updates
-    is read like one large batch.
+    The attack computes updates of auxiliary batches, at the model that the clients received and of the
+    message's size; their majority value is known. P projects on the `n_directions` in which the gradients
+    of auxiliary records vary the most. The absolute values are inputs as well, because the sign of a
+    gradient is that of the label's residual. An update over several local steps is treated as one step,
+    and a sum of several clients' updates as one large batch.
 
     Args:
         n_reference: most auxiliary records whose gradients are taken.
@@ -82,7 +82,7 @@ class UpdateAttribute(Attack):
         return scores
 
     def _learnt(self, message: Observation, size: int, n_values: int, seed: int) -> tuple:
-        """How an update is seen, and the classifier of what is seen."""
+        """The features of an update (a function), and the classifier on these features."""
         network = self._knowledge.network(message.sent)
         names = [name for name, _ in network.named_parameters()]
         rows = gradients(network, self._records, task=task_of(self._knowledge.problem.task))
@@ -106,7 +106,7 @@ def _with_moduli(seen: np.ndarray) -> np.ndarray:
 
 
 def _digest(message: Observation) -> str:
-    """Of the model that a message answers: gradients are computed once for all of them."""
+    """Digest of the model that a message answers: gradients are computed once for each model."""
     found = hashlib.blake2b(digest_size=16)
     for name in sorted(message.sent):
         found.update(np.ascontiguousarray(message.sent[name]).data)

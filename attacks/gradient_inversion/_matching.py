@@ -1,4 +1,4 @@
-"""Matching of gradients: what a client would have sent for guessed records, against what it sent."""
+"""Gradient matching: compares the update that candidate records would give with the one that was sent."""
 
 from __future__ import annotations
 
@@ -137,11 +137,11 @@ def relative(found: Tensor, target: Tensor) -> Tensor:
 
 
 class Believed:
-    """A distance between updates that counts only what the message really says.
+    """A distance between updates that uses only the entries that carry information.
 
-    Entries that were cut out are left out. Of a rounded entry the nearest value that rounds to it is
-    the one to match. Where only signs were sent, a guess is squashed by tanh, in units of its mean
-    size in each array, before it is compared.
+    Entries that were removed are ignored. A rounded entry is matched by the nearest value that rounds to
+    it. Where only signs were sent, the candidate update passes through tanh, in units of its mean size
+    in each array, before it is compared.
 
     Args:
         constraints: of S rows, all with signs or none.
@@ -186,7 +186,7 @@ def _squashed(part: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How Adam walks.
+    """Settings of Adam.
 
     Attributes:
         iterations: gradient evaluations.
@@ -312,7 +312,7 @@ def _first_step(g: Tensor) -> Tensor:
 
 
 def _pair(s: Tensor, y: Tensor, good: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A step, how the slope changed, and one over their product: nought where that is no use."""
+    """A step, the change of the gradient, and one over their product (zero where that is useless)."""
     product = (s * y).sum(dim=1, keepdim=True)
     useful = good & (product > 1e-10 * y.square().sum(dim=1, keepdim=True))
     rho = torch.where(useful, 1 / product.clamp_min(1e-30), 0)
@@ -320,7 +320,7 @@ def _pair(s: Tensor, y: Tensor, good: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _two_loops(g: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """Minus the inverse Hessian's estimate times g; a pair whose rho is nought changes nothing."""
+    """Minus the inverse Hessian's estimate times g; a pair with rho zero changes nothing."""
     q, scale, parts = g, torch.ones_like(g[:, :1]), []
     for s, y, rho in reversed(pairs):
         a = rho * (s * q).sum(dim=1, keepdim=True)

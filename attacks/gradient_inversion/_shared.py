@@ -1,7 +1,7 @@
 """Gradients of many messages in the weights that all of them were sent, layer by layer.
 
-What goes into a layer and the slope of what comes out of it tell the gradient in its weights, message
-by message, so that the records of all messages go through the network as one ordinary batch. Every
+The input of a layer and the gradient in its output give the gradient in its weights, message by
+message. So the records of all messages pass through the network as one ordinary batch. Every
 gradient can be differentiated once more in the records.
 
 Imported only inside functions: torch is needed at once.
@@ -81,7 +81,7 @@ def gradients(
 
 
 class _Watched(TorchFunctionMode):
-    """Notes what comes out of each layer with weights, and how the gradient of this output becomes theirs.
+    """Records the output of each layer with weights, and the rule from its gradient to that of the weights.
 
     Args:
         messages: S, into which the records are split.

@@ -23,12 +23,12 @@ from medleak.attacks.gradient_inversion._transcript import pixels
 from medleak.attacks.gradient_inversion._update_constraints import Question, UpdateConstraints
 
 CLASS_RECORDS = 256
-"""Auxiliary records that tell the sent model's mean probabilities."""
+"""Number of auxiliary records from which the sent model's mean probabilities are estimated."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Questions and their restarts as the S rows of one problem, the restarts of each side by side.
+    """Messages and their restarts as the S rows of one problem; the restarts of a message are adjacent.
 
     Attributes:
         gradient: of the network.
@@ -77,7 +77,7 @@ class Stack:
 
 
 def stacked(questions: Sequence[Question], knowledge: Knowledge, restarts: int) -> Stack:
-    """Alike questions as one problem."""
+    """Questions of the same kind as one problem."""
     first, problem = questions[0].observation, knowledge.problem
     networks = _networks(questions, knowledge)
     labels = [labels_of(q, f, knowledge) for q, f in zip(questions, networks, strict=True)]

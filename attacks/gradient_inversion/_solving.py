@@ -25,9 +25,9 @@ ENTRIES = 2**23
 
 
 class MatchingAttack(TranscriptAttack):
-    """Base of attacks that seek records whose update is the one that was sent.
+    """Base of attacks that search for records whose update equals the one that was sent.
 
-    The author writes `solve`. Messages of as many records are stacked, whatever their number of
+    The author writes `solve`. Messages with the same number of records are stacked, for any number of
     restarts. Labels that the adversary is not given are recovered from the last layer: of a single
     record exactly, of several from the mean probabilities of the auxiliary records. Entries that are
     encrypted are not matched, and labels read from what is left of the last layer. Networks answer in
@@ -90,7 +90,7 @@ class MatchingAttack(TranscriptAttack):
         return self.answers([self._question(observation, n, labels, seed)])[0]
 
     def answers(self, questions: Sequence[Question]) -> np.ndarray:
-        """Of alike questions, the restart that matches best: ``(Q, n, C, H, W)`` in 0..1."""
+        """The best-matching restart of each of several questions of the same kind: ``(Q, n, C, H, W)`` in 0..1."""
         from medleak.attacks.gradient_inversion import _shared_weights_batching
 
         stack = _shared_weights_batching.stacked(questions, self._knowledge, self.restarts)

@@ -134,7 +134,7 @@ def _last_linear(network: Any) -> Any:
 
 
 class _Single(Sequence):
-    """Messages taken as those of the one record that was fished; opened one at a time."""
+    """Messages treated as those of the single fished record; loaded one at a time."""
 
     def __init__(self, observations: Sequence[Observation]):
         self._observations = observations

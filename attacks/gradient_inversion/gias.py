@@ -1,4 +1,4 @@
-"""GIAS: records whose gradient fits, sought among the images that a generator draws."""
+"""GIAS: gradient matching in the latent space of a generator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medleak.attacks.gradient_inversion._shared_weights_batching import Stack
 
 PRIORS = (GAN, Components)
-"""Priors that ask nothing of the target, and know no classes."""
+"""Priors that do not query the target and know no classes."""
 
 
 class GIAS(MatchingAttack):

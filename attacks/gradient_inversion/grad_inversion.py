@@ -1,4 +1,4 @@
-"""GradInversion: several searches for the same batch, held together."""
+"""GradInversion: several searches for the same batch, with a penalty on their disagreement."""
 
 from __future__ import annotations
 

@@ -80,11 +80,11 @@ class InformedAdversary(Attack):
         b\, u_t - \sum_{i \ne z} \mathrm{clip}_C(\nabla \ell(\theta_t, x_i)) \rangle
 
     over the messages :math:`u_t` of the record's clients, with b the expected batch; the same for sums
-    over clients. In which of the other messages the record took part is not told, as in the paper.
+    over clients. As in the paper, the adversary does not know in which other messages the record took part.
     Without clipping, messages are means over the records, and candidates are compared by the angle.
 
-    It is the yardstick of the reconstruction ceiling (ReRo) at a prior success of one in the number of
-    candidates, and says nothing of adversaries that know less.
+    Compare it with the upper bound of reconstruction robustness (ReRo) at a prior success of one in the
+    number of candidates. It says nothing about adversaries that know less.
 
     Raises:
         NotApplicable: clients took several steps, so that the known records' gradients depend on the
@@ -130,7 +130,7 @@ class InformedAdversary(Attack):
         if seen.local.steps > 1:
             raise NotApplicable(f"clients took {seen.local.steps} steps between messages, not one")
         if prior.clip is None and seen.n_records == len(others):
-            return np.zeros(len(prior.candidates))  # the number of records is told: not in it
+            return np.zeros(len(prior.candidates))  # the number of records is known: not in it
         network = self._knowledge.network(seen.sent)
         names = [name for name, _ in network.named_parameters()]
 

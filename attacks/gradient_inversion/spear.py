@@ -12,7 +12,7 @@ from medleak.attacks.gradient_inversion.linear_layer import SAME as SAME_IMAGE
 from medleak.attacks.gradient_inversion.linear_layer import LinearLayer, candidates
 
 CERTAIN = 30.0
-"""Standard deviations of rounding, above which a number is not nought."""
+"""Standard deviations of rounding, above which a number is not zero."""
 CLEAR = 4.0
 """Times the largest singular value that is rounding: records have larger ones."""
 FEW = 0.05
@@ -22,13 +22,13 @@ SAME = 1e-3
 CHUNK = 100
 """Samples between two looks at what was found."""
 KEPT = 64
-"""Directions with the most noughts that are kept."""
+"""Number of directions kept, those with the most zeros."""
 ORDERS = 4
 """Orders in which they are combined."""
 LEAST = 2
 """Units for each record, below which nothing is sought."""
 SPARE = 2
-"""Noughts beyond those that any direction can be given."""
+"""Zeros beyond those that any direction can be given."""
 
 
 class SPEAR(LinearLayer):
@@ -36,17 +36,17 @@ class SPEAR(LinearLayer):
 
     .. math:: \frac{\partial L}{\partial W} = \Delta X = U R, \qquad \Delta = U Q, \quad X = Q^{-1} R
 
-    Delta ``(units, n)`` is the slope of what leaves the layer: a unit that does not fire for a record
-    leaves a nought in the record's column. U and R come from a singular value decomposition, whose
-    values beyond the n-th tell the rounding. A direction orthogonal to n - 1 random rows of U is a
-    column of Q with a chance of about :math:`n\,2^{1-n}`, and then has many more noughts in U q than
-    others do. Any n of the directions with the most noughts give n images, which are records or
+    Delta ``(units, n)`` is the gradient in the layer's output: a unit that does not fire for a record
+    gives a zero in the record's column. U and R come from a singular value decomposition, whose
+    values beyond the n-th give the rounding error. A direction orthogonal to n - 1 random rows of U is a
+    column of Q with a chance of about :math:`n\,2^{1-n}`, and then has many more zeros in U q than
+    others do. Any n of the directions with the most zeros give n images, which are records or
     averages of some; the quotients of `LinearLayer` are more. An image is near a record where the units
-    that it does not fire are the noughts of some direction: that is a column of Q. With all n of them,
+    that it does not fire are the zeros of some direction: that is a column of Q. With all n of them,
     X follows.
 
     (The paper exchanges directions until all fit at once. But where two classes follow one hidden
-    layer, all of Delta's columns are parts of one, and their differences have more noughts than they.)
+    layer, all of Delta's columns are parts of one, and their differences have more zeros than they.)
 
     Rows are drawn among the units that some image leaves silent, which are silent for most records in
     it: far fewer samples do than :math:`2^n`.
@@ -205,7 +205,7 @@ def images(columns: np.ndarray, layer: Layer, parts: Parts) -> np.ndarray:
 
 
 def direction(silent: np.ndarray, parts: Parts) -> np.ndarray | None:
-    """The direction ``(r,)`` whose noughts are the units that an image does not fire, if any."""
+    """The direction ``(r,)`` whose zeros are the units that an image does not fire, if any."""
     rows = parts.u[silent]
     if len(rows) < rows.shape[1] - 1 + SPARE:
         return None
@@ -216,7 +216,7 @@ def direction(silent: np.ndarray, parts: Parts) -> np.ndarray | None:
 
 
 def agree(zero_pattern: np.ndarray, silent: np.ndarray) -> bool:
-    """Whether silent units leave noughts, and few others do: a slope can be too small to tell."""
+    """Whether silent units give zeros, and few others do: a gradient can be too small to detect."""
     return bool(zero_pattern[silent].all() and (zero_pattern != silent).mean() <= FEW)
 
 
@@ -228,7 +228,7 @@ def orthogonal(u: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarra
 
 
 def sparsest(q: np.ndarray, parts: Parts) -> np.ndarray:
-    """The `KEPT` distinct directions with the most noughts, those first, each made exact by them all."""
+    """The `KEPT` distinct directions with the most zeros, those first, each made exact by them all."""
     zero = parts.zero_pattern(q)
     order = np.argsort(-zero.sum(axis=1), kind="stable")
     kept = np.zeros((0, q.shape[1]))

@@ -153,6 +153,6 @@ class TrapWeights(LinearLayer):
         if "imprint.weight" not in observation.update:
             return super()._gradients(observation)
         layer = (observation.update[f"imprint.{part}"] for part in ("weight", "bias"))
-        told = readable_rows(observation, "imprint")
-        weight, bias = (np.asarray(array, np.float64)[told] for array in layer)
+        visible = readable_rows(observation, "imprint")
+        weight, bias = (np.asarray(array, np.float64)[visible] for array in layer)
         return weight, bias

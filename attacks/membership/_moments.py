@@ -1,4 +1,4 @@
-"""Running moments of what shadows with and without each record answer."""
+"""Running moments of the answers of shadows trained with and without each record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medleak.api.scores import BLOCK
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments over the shadows on one side of each record.
+    """Moments over the shadows with, or without, each record.
 
     Attributes:
         n: how many there are, ``(N,)`` with axes of length 1 for those of `mean` that follow.

@@ -1,4 +1,4 @@
-"""Whom the attacks ask models about: augmented queries, and records whose membership is known."""
+"""Records that attacks query models with: augmented queries, and records of known membership."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Queries:
 
     Args:
         x: the records.
-        made: records to their queries, one array after the other.
+        augment: records to their queries, one array after the other.
         most: cut to so many queries (None: all).
     """
 
@@ -61,7 +61,7 @@ def population(
     Args:
         knowledge: its generator draws them where there are more; its budget cuts them.
         who: the attack, for the message.
-        spent: queries that the attack needs beside.
+        spent: queries that the attack needs in addition.
 
     Returns:
         The records, and their places among the auxiliary ones.

@@ -106,7 +106,7 @@ class Ensemble(Attack):
         return self._scores(release, challenge, knowledge) @ weights
 
     def _rehearsal(self, challenge: Challenge) -> tuple[Challenge, Knowledge]:
-        """The records that shadows are asked about as targets, and what is known beside."""
+        """The records of the challenge when a shadow plays the target, and the attacker's other knowledge."""
         knowledge = self._knowledge
         if knowledge.pool == "audit":
             return challenge, knowledge

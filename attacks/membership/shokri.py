@@ -23,8 +23,8 @@ class Shokri(Attack):
     `top` of them at most: the paper's vector with the class made its first entry, so that it means the
     same for every class. Gradient-boosted trees (scikit-learn) stand for the paper's network: only the
     order of a log-probability matters to them, and none has to be scaled. A class with fewer than
-    `least_per_class` pairs of (shadow, record) on either side shares a classifier of all classes, which
-    is told the class. A multi-label task has a classifier per label and value; their scores add up.
+    `least_per_class` pairs of (shadow, record) in either group shares one classifier for all classes, whose
+    inputs include the class. A multi-label task has a classifier per label and value; their scores add up.
 
     They learn on challenge records (``pool=audit``) or auxiliary ones (``pool=auxiliary``), from the
     shadows' membership, never from the audited one.
@@ -130,7 +130,7 @@ def log_odds(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndar
 
     if member.all() or not member.any():
         return np.zeros(len(asked))
-    # Small trees: membership is faint, and larger ones learn the shadows' noise by heart.
+    # Small trees: membership is faint, and larger ones memorise the shadows' noise.
     trees = HistGradientBoostingClassifier(
         max_iter=50, max_leaf_nodes=8, min_samples_leaf=50, early_stopping=False, random_state=0
     )

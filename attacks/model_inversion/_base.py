@@ -1,4 +1,4 @@
-"""The one shape of model inversion: a prior, a first selection, a search, a last selection."""
+"""The common structure of model inversion: a prior, a first selection, a search, a last selection."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class ModelInversion(Attack):
     """Base of attacks that make a model show its classes.
 
-    For each class `starts` points are searched from for each image that is asked for: `first` takes
-    them from the prior, `improve` moves them, and `last` says which become the answer. The author
+    Each requested image of a class gets `starts` starting points: `first` takes them from the prior,
+    `improve` moves them, and `last` selects the answer. The author
     writes `improve`; `fit`, `run` and `prior_samples` are here. Without the model the answer is the
     prior's own samples.
     """
@@ -123,7 +123,7 @@ class GuidedInversion(ModelInversion):
         )
 
     def objective(self, z: Tensor, classes: Tensor) -> Tensor:
-        """What is made small, ``(n, dim)``, ``(n,)`` -> ``(n,)``."""
+        """The loss to minimise, ``(n, dim)``, ``(n,)`` -> ``(n,)``."""
         decoder, loss = self._state.decoder, self.image_loss()
         images = decoder.decode(z, classes)
         seen = images if self.crops is None else self.crops(images, self._state.rng)

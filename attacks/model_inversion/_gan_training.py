@@ -1,4 +1,4 @@
-"""How two networks are trained against each other, one that draws and one that judges."""
+"""Adversarial training of a generator and a critic."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ MEMORY = 0.99
 """Of the mean over the generators that training passes through, which is what is kept."""
 
 Batch = tuple[Tensor, Tensor | None]
-"""Images ``(B, C, H, W)`` and what is told of them."""
+"""Images ``(B, C, H, W)`` and their labels, if any."""
 Rule = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Real images, drawn ones, and what is told of the real ones, to a loss."""
+"""Real images, generated ones, and labels of the real ones, to a loss."""
 
 Margin = Callable[[Tensor, Tensor], Tensor]
 """Images and their classes to a loss each."""
@@ -30,12 +30,12 @@ Margin = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class AdversarialLosses:
-    """What the two are told.
+    """Batches and losses of adversarial training.
 
     Attributes:
-        real: called for each batch of real images; a generator that knows classes draws those told.
-        judging: what the critic makes small.
-        drawing: what the generator makes small.
+        real: called for each batch of real images; a conditional generator draws the classes of its labels.
+        critic_loss: minimised by the critic.
+        generator_loss: minimised by the generator.
     """
 
     real: Callable[[], Batch]
@@ -201,7 +201,7 @@ def labelled(
 ) -> dict[str, np.ndarray]:
     r"""A generator of images of a class, as arrays "generator...", from images that a model labelled.
 
-    Critic and generator, both told the class y, minimise
+    Critic and generator, both given the class y, minimise
 
     .. math:: E \max(0, 1 - D(x, y)) + E \max(0, 1 + D(G(z, y), y)), \qquad
         -E\, D(G(z, y), y) + E\, m(G(z, y), y)

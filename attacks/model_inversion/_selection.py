@@ -1,6 +1,6 @@
-"""Which points an attack starts from, and which of those that it found it answers with.
+"""Selection of the points that an attack starts from, and of those that it returns.
 
-The judge is always the model under attack, never the bench's evaluator.
+Selection uses the model under attack, never the evaluator of the scoring.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Confident(Selection):
     .. math:: s(z) = \frac1V \sum_v p_t(T_v(x(z)))
 
     over random crops T. An image that is right by a few pixels only does not survive them. Labels
-    count as probabilities of nought and one.
+    count as probabilities of 0 and 1.
 
     Args:
-        pool: points drawn for the starts, the same for all classes; more where more are asked for.
+        pool: points drawn for the starts, the same for all classes; more where more are needed.
         views: crops of each image; 0 is the image as it is.
         crops: what a view shows.
 

@@ -1,4 +1,4 @@
-"""Students of the target, and what networks compute on the way to their last layer."""
+"""Surrogates distilled from the target, and the features that enter a network's last layer."""
 
 from __future__ import annotations
 

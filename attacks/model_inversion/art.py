@@ -92,7 +92,7 @@ def classifier(network: nn.Module, problem: ProblemSpec) -> Any:
 
     return PyTorchClassifier(
         model=nn.Sequential(network, nn.Softmax(dim=1)),
-        loss=nn.NLLLoss(),  # required, and never asked for by MIFace
+        loss=nn.NLLLoss(),  # required, and never called by MIFace
         input_shape=problem.in_shape,
         nb_classes=problem.n_outputs,
         clip_values=(0.0, 1.0),

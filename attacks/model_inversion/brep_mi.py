@@ -1,4 +1,4 @@
-"""BREP-MI: away from where the label changes, towards the middle of a class, by labels alone."""
+"""BREP-MI: label-only inversion that moves points away from the decision boundary."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BREPMI(ModelInversion):
 
     Args:
         prior: where images are sought.
-        pool: points that are drawn and asked about for the starts, once for all classes.
+        pool: points that are drawn and queried for the starts, once for all classes.
         points: N.
         radius: of the first sphere.
         growth: factor on the radius.

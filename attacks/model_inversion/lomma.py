@@ -1,4 +1,4 @@
-"""LOMMA: the logit itself, held to features of real images, in the target and in its students."""
+"""LOMMA: the logit itself, with features like those of real images, in the target and its surrogates."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class LOMMA(GuidedInversion):
     def _one_model_loss(
         self, images: Any, classes: Any, look: FeaturesAndLogits, mean: Any, deviation: Any
     ) -> Any:
-        """What one model makes of the images, ``(n,)``."""
+        """The loss of the images under one model, ``(n,)``."""
         import torch
 
         features, logits = look(images)

@@ -22,7 +22,7 @@ class NeuronSets(Attack):
     Two networks that differ by the order of their hidden units are one function, and have the same
     features here: phi is the mean, the spread, the length and the largest modulus of a neuron's incoming
     weights, and its bias; pooled are mean, spread, least and largest over the layer. The first layer's
-    inputs and the last one's outputs have an order that means something: they are told apart. The paper
+    inputs and the last one's outputs have an order that means something: they are kept apart. The paper
     learns phi on thousands of shadows; with some tens it is fixed, and a ridge regression on the pooled
     features is what is learned.
     """
@@ -63,9 +63,9 @@ def invariants(weights: Mapping[str, np.ndarray]) -> np.ndarray:
     found = []
     for name, array in arrays.items():
         last = bool(matrices) and _layer(name) == _layer(matrices[-1])
-        told = _neurons(array)
+        rows = _neurons(array)
         # The classes of the last layer are no set: they have names.
-        found.append(told.ravel() if last else _pooled(told))
+        found.append(rows.ravel() if last else _pooled(rows))
         if matrices and name == matrices[0]:
             inputs = array.reshape(len(array), -1)
             if inputs.shape[1] <= MOST_INPUTS:
