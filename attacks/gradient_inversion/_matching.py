@@ -16,7 +16,7 @@ from medleak.attacks.gradient_inversion import _shared
 from medleak.attacks.gradient_inversion._update_constraints import UpdateConstraints
 
 MIDDLE, SPREAD = 0.5, 0.25
-"""Pixels in 0..1 are sought as ``(x - MIDDLE) / SPREAD``, on which published step sizes are meant."""
+"""Pixels in 0..1 are optimised as ``(x - MIDDLE) / SPREAD``, on which published step sizes are meant."""
 TINY = 1e-12
 LARGE = 30 * 2**20
 """Bytes; a little less than the most (32 MiB) that glibc learns from."""
@@ -28,17 +28,17 @@ Loss = Callable[[Tensor], Tensor]
 
 
 def to_pixels(u: Tensor) -> Tensor:
-    """Sought values as pixels in 0..1."""
+    """Normalised values as pixels in 0..1."""
     return MIDDLE + SPREAD * u
 
 
 def to_sought(x: Any) -> Any:
-    """Pixels in 0..1, tensor or array, as sought values."""
+    """Pixels in 0..1, tensor or array, as normalised values."""
     return (x - MIDDLE) / SPREAD
 
 
 def boxed(u: Tensor) -> Tensor:
-    """Sought values cut to those of pixels in 0..1."""
+    """Normalised values cut to those of pixels in 0..1."""
     return u.clamp(-MIDDLE / SPREAD, (1 - MIDDLE) / SPREAD)
 
 
@@ -190,7 +190,7 @@ class Schedule:
 
     Attributes:
         iterations: gradient evaluations.
-        lr: step size on the sought scale.
+        lr: step size on the normalised scale.
         signed: whether it is fed the signs of the gradients.
         decay: "steps" (a tenth at 3/8, 5/8 and 7/8) or "cosine" (after a linear warm-up).
         warmup: iterations of that.

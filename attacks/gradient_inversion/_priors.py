@@ -75,7 +75,7 @@ class PrincipalComponents:
 
 
 def components_of(auxiliary: Records | None) -> PrincipalComponents:
-    """The prior of an attacker's own images, on the sought scale.
+    """The prior of an attacker's own images, on the normalised scale.
 
     Raises:
         NotApplicable: there are fewer than `FEWEST`.

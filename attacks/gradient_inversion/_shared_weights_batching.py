@@ -51,7 +51,7 @@ class Stack:
     seeds: Sequence[int]
 
     def mismatch(self, distance: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-        """A function of sought values ``(S, B, C, H, W)``, and targets, to `distance` ``(S,)``."""
+        """A function of normalised values ``(S, B, C, H, W)``, and targets, to `distance` ``(S,)``."""
         sizes = [w[0].numel() for w in self.weights.values()]
         compare = Believed(self.constraints, sizes, distance)
 
@@ -72,7 +72,7 @@ class Stack:
         return torch.stack(rows)
 
     def start(self) -> Tensor:
-        """Where each row begins, on the sought scale."""
+        """Where each row begins, on the normalised scale."""
         return self.normal(*self.shape[1:])
 
 
@@ -123,7 +123,7 @@ def best(u: Tensor, loss: Tensor, questions: int) -> np.ndarray:
     """Of each question the restart that matches best, ``(Q, n, C, H, W)`` in 0..1.
 
     Args:
-        u: sought values ``(S, n, C, H, W)``.
+        u: normalised values ``(S, n, C, H, W)``.
         loss: ``(S,)``; one that is not a number is never chosen before another.
         questions: Q.
     """

@@ -54,7 +54,7 @@ class MatchingAttack(TranscriptAttack):
 
     @abstractmethod
     def solve(self, stack: Stack) -> tuple[Tensor, Tensor]:
-        """Sought values ``(S, B, C, H, W)`` and how badly they match, ``(S,)``."""
+        """Normalised values ``(S, B, C, H, W)`` and how badly they match, ``(S,)``."""
 
     def run(self, release: Release, challenge: ReconstructionChallenge) -> np.ndarray:
         observations = release.view(self.requires.access)
@@ -65,8 +65,8 @@ class MatchingAttack(TranscriptAttack):
         waiting: dict[tuple, list[tuple[int, Question]]] = {}
         done = 0
 
-        def settle(alike: tuple) -> int:
-            positions, questions = zip(*waiting.pop(alike), strict=True)
+        def settle(group_key: tuple) -> int:
+            positions, questions = zip(*waiting.pop(group_key), strict=True)
             for t, found in zip(positions, self.answers(questions), strict=True):
                 images[t, : len(found)] = completed(found, len(found), prior)
             self._knowledge.progress((done + len(positions)) / len(challenge))
@@ -76,13 +76,13 @@ class MatchingAttack(TranscriptAttack):
             labels = None if challenge.labels is None else challenge.labels[t]
             n = int(challenge.n_records[t])
             question = self._question(observations[int(index)], n, labels, int(seeds[t]))
-            queue = waiting.setdefault(question.alike, [])
+            queue = waiting.setdefault(question.group_key, [])
             queue.append((t, question))
             rows = (len(queue) + 1) * self.restarts
             if rows * n > TOGETHER or rows * len(question.constraints.target) > ENTRIES:
-                done = settle(question.alike)
-        for alike in list(waiting):
-            done = settle(alike)
+                done = settle(question.group_key)
+        for group_key in list(waiting):
+            done = settle(group_key)
         return images
 
     def rebuild(self, observation: Observation, n: int, labels: np.ndarray | None) -> np.ndarray:

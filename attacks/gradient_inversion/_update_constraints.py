@@ -62,7 +62,7 @@ class Question:
     constraints: UpdateConstraints
 
     @property
-    def alike(self) -> tuple:
+    def group_key(self) -> tuple:
         """Questions with equal values of this are solved together."""
         o = self.observation
         return self.n, o.local, len(o.clients), self.constraints.signs

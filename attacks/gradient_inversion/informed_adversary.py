@@ -88,7 +88,7 @@ class InformedAdversary(Attack):
 
     Raises:
         NotApplicable: clients took several steps, so that the known records' gradients depend on the
-            one that is sought.
+            unknown one.
     """
 
     version = 1

@@ -26,7 +26,7 @@ KEPT = 64
 ORDERS = 4
 """Orders in which they are combined."""
 LEAST = 2
-"""Units for each record, below which nothing is sought."""
+"""Units for each record, below which no search is made."""
 SPARE = 2
 """Zeros beyond those that any direction can be given."""
 

@@ -112,18 +112,18 @@ class Ensemble(Attack):
             return challenge, knowledge
         records = known(knowledge, challenge, "the ensemble")
         patients = np.unique(records.patients)
-        chosen = patients[knowledge.rng.random(len(patients)) < 0.5]
-        asked = np.isin(records.patients, chosen)
-        if asked.all() or not asked.any():
+        half = patients[knowledge.rng.random(len(patients)) < 0.5]
+        chosen = np.isin(records.patients, half)
+        if chosen.all() or not chosen.any():
             raise MedleakError("the ensemble needs more auxiliary patients")
-        played = records.take(asked)
+        played = records.take(chosen)
         return (
             Challenge(played, np.full(len(played), "natural")),
             replace(
                 knowledge,
-                auxiliary=records.take(~asked),
-                shadows=Halves(knowledge.shadows, asked),
-                reference=knowledge.reference and halved(knowledge.reference, asked),
+                auxiliary=records.take(~chosen),
+                shadows=Halves(knowledge.shadows, chosen),
+                reference=knowledge.reference and halved(knowledge.reference, chosen),
             ),
         )
 
@@ -155,22 +155,22 @@ class Others:
 
 @dataclass(frozen=True)
 class Halves:
-    """A pool of the auxiliary patients, of whom those `asked` about are the challenge."""
+    """A pool of the auxiliary patients, with those at `chosen` as the challenge."""
 
     pool: Shadows
-    asked: np.ndarray
+    chosen: np.ndarray
 
     def __len__(self) -> int:
         return len(self.pool)
 
     def __iter__(self) -> Iterator[Shadow]:
-        return (halved(shadow, self.asked) for shadow in self.pool)
+        return (halved(shadow, self.chosen) for shadow in self.pool)
 
 
-def halved(shadow: Shadow, asked: np.ndarray) -> Shadow:
-    """The shadow as seen by whom the `asked` auxiliary records are the challenge."""
+def halved(shadow: Shadow, chosen: np.ndarray) -> Shadow:
+    """The shadow, with the auxiliary records at `chosen` as the challenge."""
     member = shadow.auxiliary_member
-    return Shadow(member[asked], member[~asked], shadow.release)
+    return Shadow(member[chosen], member[~chosen], shadow.release)
 
 
 def normal_scores(scores: np.ndarray) -> np.ndarray:

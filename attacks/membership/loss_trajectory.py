@@ -174,7 +174,7 @@ class LossTrajectory(Attack):
 
 
 def fresh(network: Any) -> None:
-    """Draw the weights anew from torch's generator, where a module knows how to."""
+    """Draw the weights again from torch's generator, where a module knows how to."""
     for module in network.modules():
         if callable(getattr(module, "reset_parameters", None)):
             module.reset_parameters()

@@ -25,7 +25,7 @@ class BREPMI(ModelInversion):
     .. math:: z \leftarrow \mathrm{clip} \Big( z - \min(r / 3, 3) \, \frac1N \sum_{n \in O} u_n \Big),
         \qquad O = \{n : \hat y(x(z + r u_n)) \ne t\}
 
-    with N directions u on the unit sphere, drawn anew each time. Where the share of points that have
+    with N directions u on the unit sphere, drawn again each time. Where the share of points that have
     the label reaches `agree`, the sphere has room: the centre is remembered and r grows. A step that
     leaves the class is not taken. The answer is the centre of the largest sphere that had room, or the
     last centre where none had. A start is any of `pool` points of the prior whose label is the class;
@@ -35,7 +35,7 @@ class BREPMI(ModelInversion):
     equal turns, and no turn begins that the budget does not pay for.
 
     Args:
-        prior: where images are sought.
+        prior: where images are searched for.
         pool: points that are drawn and queried for the starts, once for all classes.
         points: N.
         radius: of the first sphere.

@@ -35,7 +35,7 @@ class LOMMA(GuidedInversion):
     alone. The paper builds upon GMI and KED-MI, and has three students.
 
     Args:
-        prior: where images are sought: a GAN in the paper.
+        prior: where images are searched for: a GAN in the paper.
         first, last: selections of starts and ends.
         descent: from each start.
         students: widths of the students, each a convolutional network; none: the target alone.

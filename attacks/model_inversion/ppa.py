@@ -21,7 +21,7 @@ class PlugAndPlay(GuidedInversion):
     prior is a public StyleGAN, whereas any `prior` may stand in its place.
 
     Args:
-        prior: where images are sought.
+        prior: where images are searched for.
         first: of the starts, `Confident` as in the paper.
         last: of the ends, `Confident` as in the paper, with more views.
         starts: ends for each image that is answered.

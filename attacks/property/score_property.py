@@ -66,13 +66,13 @@ class ScoreProperty(Attack):
 
 
 def confidence(
-    release: Release, records: Records, own: np.ndarray, asked: np.ndarray, *, task: Task
+    release: Release, records: Records, own: np.ndarray, queried: np.ndarray, *, task: Task
 ) -> np.ndarray:
     """Mean and spread of the logit score by label, value and class, float64 ``(F,)``; 0 where nobody is.
 
     Args:
         own: who has the value, ``(N,)`` bool.
-        asked: whose answers count, ``(N,)`` bool.
+        queried: which records count, ``(N,)`` bool.
     """
     log_p = release.scores(records.x)
     scores = task.logit_score(log_p, records.y, floor=zero_floor(log_p))
@@ -81,6 +81,6 @@ def confidence(
     for told, label in zip(scores.T, labels.T, strict=True):
         for side in (own, ~own):
             for c in range(log_p.shape[-1]):
-                some = told[asked & side & (label == c)]
+                some = told[queried & side & (label == c)]
                 found += [some.mean(), some.std()] if len(some) else [0.0, 0.0]
     return np.array(found)
