@@ -1,4 +1,4 @@
-"""What is wrong with an argument or a task, as lists for `invalid_parameters` and `incompatibilities`: empty where all is right."""
+"""Checks of arguments and tasks: lists of errors for `invalid_parameters` and `incompatibilities`."""
 
 from __future__ import annotations
 

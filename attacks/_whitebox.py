@@ -26,8 +26,7 @@ def gradient_squares(network: Any, x: np.ndarray, y: np.ndarray, *, task: Task) 
 
     .. math:: \lVert \nabla_{\theta_k} \ell(f_\theta(x_i), y_i) \rVert^2
 
-    In double precision: of a record that is known by heart, :math:`1 - p_y` has no digits left in
-    single.
+    In double precision: for a memorised record, :math:`1 - p_y` has no digits left in single precision.
     """
     import torch
 
@@ -61,18 +60,18 @@ def gradient_cosines(
 ) -> np.ndarray:
     """Cosines of each record's gradient with `updates`, float64 ``(N, U)``.
 
-    Over all parameters, after the directions in which the gradients of `others` lie are taken out of
-    both: what many records share says nothing of one. Entries that are `hidden` in the updates (name ->
+    Over all parameters, after the span of the gradients of `others` is projected out of both: what many
+    records share says nothing about one. Entries that are `hidden` in the updates (name ->
     bool array) are left out.
     """
     import torch
     from torch.nn.functional import normalize
 
     sizes = {name: tuple(p.shape) for name, p in network.named_parameters()}
-    told = np.concatenate(
+    visible = np.concatenate(
         [~np.asarray(hidden.get(n, np.zeros(s, bool))).ravel() for n, s in sizes.items()]
     )
-    kept = torch.from_numpy(told)
+    kept = torch.from_numpy(visible)
 
     whole = _flat(network)
 
@@ -86,7 +85,7 @@ def gradient_cosines(
         return normalize(rows - (rows @ basis) @ basis.T, dim=1)
 
     sent = np.stack(
-        [np.concatenate([update[name].ravel() for name in sizes])[told] for update in updates]
+        [np.concatenate([update[name].ravel() for name in sizes])[visible] for update in updates]
     )
     directions = own(torch.from_numpy(sent).double())
     return each_gradient(
@@ -128,7 +127,7 @@ def each_gradient(
 
 @contextlib.contextmanager
 def training(seed: int) -> Iterator[None]:
-    """Torch on one thread, drawing from `seed` alone; then as it was before."""
+    """Run torch on one thread with its generator seeded by `seed`; restore both afterwards."""
     import torch
 
     threads = torch.get_num_threads()

@@ -24,7 +24,7 @@ class NoTraining(Trainer):
         validation: Records | None = None,
         device: str = "cpu",
     ) -> Trained:
-        """Never called by the bench.
+        """Never called.
 
         Raises:
             MedleakError: always.

@@ -23,7 +23,7 @@ class ARTAttribute(Attack):
 
     Args:
         model: ART's ``attack_model_type``: "nn", "rf", "gb", "lr", "dt", "knn" or "svm".
-        label: whether it is told the true label as well.
+        label: whether the attack also gets the true label.
     """
 
     version = 1
@@ -49,24 +49,24 @@ class ARTAttribute(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, inquiry: AttributeChallenge) -> np.ndarray:
+    def run(self, release: Release, challenge: AttributeChallenge) -> np.ndarray:
         from art.attacks.inference.attribute_inference import AttributeInferenceBlackBox
 
-        problem, known = self._knowledge.problem, inquiry.known
+        problem, known = self._knowledge.problem, challenge.known
         answers = release.scores(known.x)
-        # ART asks about the table that it is fitted on, in which the column holds places of values.
-        asked = classifier(Release({"scores": lambda x: answers}), problem)
+        # ART queries the table that it is fitted on, whose column holds the indices of values.
+        target = classifier(Release({"scores": lambda x: answers}), problem)
         table = known.x.copy()
-        table[:, inquiry.column] = inquiry.known_value
-        labels = [one_hot(y, problem) if self.label else None for y in (known.y, inquiry.y)]
+        table[:, challenge.column] = challenge.known_value
+        labels = [one_hot(y, problem) if self.label else None for y in (known.y, challenge.y)]
         with seeded(int(self._knowledge.rng.integers(2**32))):
             art = AttributeInferenceBlackBox(
-                asked, attack_model_type=self.model, attack_feature=inquiry.column
+                target, attack_model_type=self.model, attack_feature=challenge.column
             )
             art.fit(table, labels[0])
-            told = art.infer(
-                np.delete(inquiry.x, inquiry.column, axis=1),
+            predicted = art.infer(
+                np.delete(challenge.x, challenge.column, axis=1),
                 labels[1],
-                pred=inquiry.labels[:, None],
+                pred=challenge.labels[:, None],
             )
-        return np.eye(len(inquiry.values))[np.asarray(told).ravel().astype(np.int64)]
+        return np.eye(len(challenge.values))[np.asarray(predicted).ravel().astype(np.int64)]

@@ -1,4 +1,4 @@
-"""An attribute from what the model makes of a record before its last layer."""
+"""Attribute inference from the features that enter the last layer of the model."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ class EmbeddingAttribute(Attack):
 
     .. math:: s(v) = \log \Pr[v \mid h(x), y]
 
-    learned on auxiliary patients; ridge penalty, its strength chosen on patients who were held out. A
-    network trained for a diagnosis keeps much else of a picture in h: the paper's overlearning.
+    It is learned on auxiliary patients, with a ridge penalty whose strength is chosen on held-out
+    patients. The features h of a network trained for a diagnosis also encode other attributes of the
+    image (the paper calls this overlearning).
 
     Raises:
         MedleakError: the network does not end in a linear layer.
@@ -45,17 +46,17 @@ class EmbeddingAttribute(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, inquiry: AttributeChallenge) -> np.ndarray:
-        problem, known = self._knowledge.problem, inquiry.known
+    def run(self, release: Release, challenge: AttributeChallenge) -> np.ndarray:
+        problem, known = self._knowledge.problem, challenge.known
         network = self._knowledge.network(release.weights)
         own = last_layer(network, known.x, problem.n_outputs)[0]
         own = _with_label(own, known.y, problem)
-        theirs = _with_label(inquiry.features, inquiry.y, problem)
+        theirs = _with_label(challenge.features, challenge.y, problem)
         guess = learned(
             own,
-            inquiry.known_value,
+            challenge.known_value,
             known.patients,
-            n_values=len(inquiry.values),
+            n_values=len(challenge.values),
             seed=int(self._knowledge.rng.integers(2**31)),
         )
         return guess(theirs)

@@ -1,4 +1,4 @@
-"""An attribute from the scores of the model."""
+"""Attribute inference from the scores of the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from medleak.api import Attack, AttributeChallenge, Knowledge, ProblemSpec, Release, ThreatModel
 from medleak.attacks._arguments import no_masks
-from medleak.attacks.attribute._held import outcomes, table, with_label
+from medleak.attacks.attribute._known_attributes import outcomes, table, with_label
 from medleak.core.suggestions import unknown
 from medleak.metrics.guessing import learned
 
@@ -21,9 +21,9 @@ class ScoreAttribute(Attack):
 
     .. math:: s(v) = \log \Pr[v \mid f(x), y]
 
-    from the log-odds of each outcome, the label, and their products. On a table the adversary also holds
-    the other features; where the attribute is one of the features, it fills each value in and asks
-    the model (the paper's inversion), and the classifier weighs these answers with the rest.
+    Its inputs are the log-odds of each outcome, the label, and their products. On a table the adversary
+    also has the other features. If the attribute is one of the features, the adversary fills in each
+    value and queries the model (the paper's inversion); these answers are further inputs.
 
     Args:
         classifier: "logistic" (ridge regression, penalty chosen on held-out patients) or "trees" (gradient
@@ -50,14 +50,14 @@ class ScoreAttribute(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, inquiry: AttributeChallenge) -> np.ndarray:
-        problem, known = self._knowledge.problem, inquiry.known
+    def run(self, release: Release, challenge: AttributeChallenge) -> np.ndarray:
+        problem, known = self._knowledge.problem, challenge.known
         own = with_label(outcomes(release.scores(known.x)), known.y, problem)
-        theirs = with_label(outcomes(inquiry.scores), inquiry.y, problem)
-        if (more := table(inquiry, release)) is not None:
+        theirs = with_label(outcomes(challenge.scores), challenge.y, problem)
+        if (more := table(challenge, release)) is not None:
             own, theirs = (np.concatenate(p, axis=1) for p in zip((own, theirs), more, strict=True))
-        seed, n_values = int(self._knowledge.rng.integers(2**31)), len(inquiry.values)
-        value, patients = inquiry.known_value, known.patients
+        seed, n_values = int(self._knowledge.rng.integers(2**31)), len(challenge.values)
+        value, patients = challenge.known_value, known.patients
         if self.classifier == "trees":
             return _trees(own, value, n_values, seed)(theirs)
         return learned(own, value, patients, n_values=n_values, seed=seed)(theirs)

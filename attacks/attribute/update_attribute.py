@@ -1,4 +1,4 @@
-"""An attribute of those behind a message of federated training."""
+"""Attribute inference about the patients behind a message of federated training."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class UpdateAttribute(Attack):
     .. math:: s(v) = \log \Pr[v \mid P_\theta u, |P_\theta u|], \qquad
               u_B = \frac{1}{|B|} \sum_{i \in B} \nabla \ell(\theta; x_i, y_i)
 
-    At the very model that the clients were sent, batches of auxiliary records of the message's size give
-    updates whose majority is known; P takes the `n_directions` in which the gradients of auxiliary records
-    vary the most; moduli are seen beside, because the sign of a gradient is that of the label's residual.
-    Updates over several local steps are read as one. A sum of several clients' updates
-    is read like one large batch.
+    The attack computes updates of auxiliary batches, at the model that the clients received and of the
+    message's size; their majority value is known. P projects on the `n_directions` in which the gradients
+    of auxiliary records vary the most. The absolute values are inputs as well, because the sign of a
+    gradient is that of the label's residual. An update over several local steps is treated as one step,
+    and a sum of several clients' updates as one large batch.
 
     Args:
         n_reference: most auxiliary records whose gradients are taken.
@@ -62,27 +62,27 @@ class UpdateAttribute(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, asked: MessageAttributeChallenge) -> np.ndarray:
+    def run(self, release: Release, challenge: MessageAttributeChallenge) -> np.ndarray:
         messages = release.view("aggregate")
         if not len(messages):
             raise NotApplicable("no message was observed: federated training with observe > 0")
-        rng, known = self._knowledge.rng, asked.known
+        rng, known = self._knowledge.rng, challenge.known
         chosen = np.sort(rng.permutation(len(known))[: self.n_reference])
-        self._records, self._value = known.take(chosen), asked.known_value[chosen]
+        self._records, self._value = known.take(chosen), challenge.known_value[chosen]
         learnt: dict[tuple[str, int], tuple] = {}
-        seed, scores = int(rng.integers(2**31)), np.zeros(asked.shape)
-        for t, (i, size) in enumerate(zip(asked.indices, asked.n_records, strict=True)):
+        seed, scores = int(rng.integers(2**31)), np.zeros(challenge.shape)
+        for t, (i, size) in enumerate(zip(challenge.indices, challenge.n_records, strict=True)):
             message = messages[int(i)]
             place = _digest(message), int(size)
             if place not in learnt:
-                learnt[place] = self._learnt(message, int(size), asked.shape[1], seed)
-            view, told = learnt[place]
-            scores[t] = told(view(message.update)[None])[0]
-            self._knowledge.progress((t + 1) / len(asked))
+                learnt[place] = self._learnt(message, int(size), challenge.shape[1], seed)
+            view, classifier = learnt[place]
+            scores[t] = classifier(view(message.update)[None])[0]
+            self._knowledge.progress((t + 1) / len(challenge))
         return scores
 
     def _learnt(self, message: Observation, size: int, n_values: int, seed: int) -> tuple:
-        """How an update is seen, and the classifier of what is seen."""
+        """The features of an update (a function), and the classifier on these features."""
         network = self._knowledge.network(message.sent)
         names = [name for name, _ in network.named_parameters()]
         rows = gradients(network, self._records, task=task_of(self._knowledge.problem.task))
@@ -92,13 +92,13 @@ class UpdateAttribute(Attack):
         rng = np.random.default_rng([seed, size])
         batches, value, group = drawn(self._value, self._records.patients, size, rng)
         examples = _with_moduli(seen[batches].mean(axis=1))
-        told = learned(examples, value, group, n_values=n_values, seed=seed)
+        classifier = learned(examples, value, group, n_values=n_values, seed=seed)
 
         def view(update: dict[str, np.ndarray]) -> np.ndarray:
             flat = np.concatenate([np.asarray(update[name], float).ravel() for name in names])
             return _with_moduli((flat - centre) @ basis.T)
 
-        return view, told
+        return view, classifier
 
 
 def _with_moduli(seen: np.ndarray) -> np.ndarray:
@@ -106,7 +106,7 @@ def _with_moduli(seen: np.ndarray) -> np.ndarray:
 
 
 def _digest(message: Observation) -> str:
-    """Of the model that a message answers: gradients are computed once for all of them."""
+    """Digest of the model that a message answers: gradients are computed once for each model."""
     found = hashlib.blake2b(digest_size=16)
     for name in sorted(message.sent):
         found.update(np.ascontiguousarray(message.sent[name]).data)

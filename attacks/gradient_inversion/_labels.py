@@ -39,17 +39,17 @@ def _last_names(update: Mapping[str, np.ndarray], n_outputs: int) -> tuple[str, 
     return name, bias
 
 
-def told_bias(
+def readable_bias(
     observation: Observation, n_outputs: int, features: np.ndarray | None = None
 ) -> np.ndarray:
-    r"""Gradient of the last layer's bias ``(C,)``, as far as a partly hidden message tells it.
+    r"""Gradient of the last layer's bias ``(C,)``, estimated from a partly hidden message.
 
-    An entry that is hidden is estimated from what is left of its row,
+    A hidden entry is estimated from the visible part of its row,
 
     .. math:: g_c \approx \sum_j G_{cj} / \sum_j \bar f_j,
 
-    which for a single record with features that are not negative has the right sign. Classes of which
-    nothing is left share what the others leave, because all entries add up to nought.
+    which has the right sign for a single record with non-negative features. Classes whose whole row is
+    hidden share the remainder, because all entries add up to zero.
 
     Args:
         features: their mean over other records, ``(D,)``; None: ones, which leaves the scale open.
@@ -58,13 +58,13 @@ def told_bias(
         NotApplicable: see `last_layer`.
     """
     weight, bias = last_layer(observation.update, n_outputs)
-    rows, told = map(observation.readable, _last_names(observation.update, n_outputs))
-    if told.all():
+    rows, visible = map(observation.readable, _last_names(observation.update, n_outputs))
+    if visible.all():
         return bias
     features = np.ones(weight.shape[1]) if features is None else features
     size = rows @ features
-    found = np.where(told, bias, (weight * rows).sum(axis=1) / np.where(size > 0, size, 1))
-    lost = ~told & (size <= 0)
+    found = np.where(visible, bias, (weight * rows).sum(axis=1) / np.where(size > 0, size, 1))
+    lost = ~visible & (size <= 0)
     found[lost] = -found[~lost].sum() / max(lost.sum(), 1)
     return found
 
@@ -83,7 +83,7 @@ def single_label(bias: np.ndarray) -> int:
 def unique_labels(weight: np.ndarray, n: int) -> np.ndarray:
     """Labels of a batch in which none repeats: the `n` rows with the smallest entry, sorted.
 
-    Features must not be negative (they follow a ReLU). Of more than C records only C labels are told.
+    Features must not be negative (they follow a ReLU). With more than C records, only C labels are returned.
 
     Args:
         weight: ``(C, D)``.

@@ -1,4 +1,4 @@
-"""Matching of gradients: what a client would have sent for guessed records, against what it sent."""
+"""Gradient matching: compares the update that candidate records would give with the one that was sent."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.func import functional_call, grad, vmap
 
 from medleak.api import LocalTraining
 from medleak.attacks.gradient_inversion import _shared
-from medleak.attacks.gradient_inversion._evidence import Evidence
+from medleak.attacks.gradient_inversion._update_constraints import UpdateConstraints
 
 MIDDLE, SPREAD = 0.5, 0.25
-"""Pixels in 0..1 are sought as ``(x - MIDDLE) / SPREAD``, on which published step sizes are meant."""
+"""Pixels in 0..1 are optimised as ``(x - MIDDLE) / SPREAD``, on which published step sizes are meant."""
 TINY = 1e-12
 LARGE = 30 * 2**20
 """Bytes; a little less than the most (32 MiB) that glibc learns from."""
@@ -28,17 +28,17 @@ Loss = Callable[[Tensor], Tensor]
 
 
 def to_pixels(u: Tensor) -> Tensor:
-    """Sought values as pixels in 0..1."""
+    """Normalised values as pixels in 0..1."""
     return MIDDLE + SPREAD * u
 
 
 def to_sought(x: Any) -> Any:
-    """Pixels in 0..1, tensor or array, as sought values."""
+    """Pixels in 0..1, tensor or array, as normalised values."""
     return (x - MIDDLE) / SPREAD
 
 
 def boxed(u: Tensor) -> Tensor:
-    """Sought values cut to those of pixels in 0..1."""
+    """Normalised values cut to those of pixels in 0..1."""
     return u.clamp(-MIDDLE / SPREAD, (1 - MIDDLE) / SPREAD)
 
 
@@ -137,30 +137,30 @@ def relative(found: Tensor, target: Tensor) -> Tensor:
 
 
 class Believed:
-    """A distance between updates that counts only what the evidence bears out.
+    """A distance between updates that uses only the entries that carry information.
 
-    Entries that were cut out are left out. Of a rounded entry the nearest value that rounds to it is
-    the one to match. Where only signs were sent, a guess is squashed by tanh, in units of its mean
-    size in each array, before it is compared.
+    Entries that were removed are ignored. A rounded entry is matched by the nearest value that rounds to
+    it. Where only signs were sent, the candidate update passes through tanh, in units of its mean size
+    in each array, before it is compared.
 
     Args:
-        evidence: of S rows, all with signs or none.
+        constraints: of S rows, all with signs or none.
         sizes: entries of each array, in order.
         distance: `cosine` or `squared`.
     """
 
     def __init__(
         self,
-        evidence: Sequence[Evidence],
+        constraints: Sequence[UpdateConstraints],
         sizes: Sequence[int],
         distance: Callable[[Tensor, Tensor], Tensor],
     ):
         self.target, self.keep, self.margin = (
-            torch.from_numpy(np.stack([getattr(e, name) for e in evidence]))
+            torch.from_numpy(np.stack([getattr(e, name) for e in constraints]))
             for name in ("target", "keep", "margin")
         )
         self.cut, self.rounded = bool((self.keep == 0).any()), bool(self.margin.any())
-        self.signs, self.sizes, self.distance = evidence[0].signs, list(sizes), distance
+        self.signs, self.sizes, self.distance = constraints[0].signs, list(sizes), distance
         if self.signs:
             self.target = self.target.sign()
         self.target = self.target * self.keep
@@ -186,11 +186,11 @@ def _squashed(part: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How Adam walks.
+    """Settings of Adam.
 
     Attributes:
         iterations: gradient evaluations.
-        lr: step size on the sought scale.
+        lr: step size on the normalised scale.
         signed: whether it is fed the signs of the gradients.
         decay: "steps" (a tenth at 3/8, 5/8 and 7/8) or "cosine" (after a linear warm-up).
         warmup: iterations of that.
@@ -237,13 +237,13 @@ def adam(
     u, m, v = start.clone(), torch.zeros_like(start), torch.zeros_like(start)
     for i in range(schedule.iterations):
         u.requires_grad_(True)
-        (slope,) = torch.autograd.grad(loss(u).sum(), u)
+        (gradient,) = torch.autograd.grad(loss(u).sum(), u)
         u = u.detach()
-        slope = torch.nan_to_num(slope)
+        gradient = torch.nan_to_num(gradient)
         if schedule.signed:
-            slope = slope.sign()
-        m = m.lerp_(slope, 0.1)
-        v = v.mul_(0.999).addcmul_(slope, slope, value=0.001)
+            gradient = gradient.sign()
+        m = m.lerp_(gradient, 0.1)
+        v = v.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
         size = (v / (1 - 0.999 ** (i + 1))).sqrt_().add_(1e-8)
         u = u.addcdiv_(m, size, value=-schedule.rate(i) / (1 - 0.9 ** (i + 1)))
         if noise is not None and schedule.noise:
@@ -272,15 +272,15 @@ def lbfgs(loss: Loss, start: Tensor, iterations: int, memory: int = 20) -> Tenso
 
     Liu and Nocedal 1989, On the limited memory BFGS method for large scale optimization.
     """
-    x, (f, g) = start, _value_and_slope(loss, start)
+    x, (f, g) = start, _value_and_gradient(loss, start)
     pairs: list[tuple[Tensor, Tensor, Tensor]] = []
     direction, t = -g, _first_step(g)
     halved = torch.zeros_like(t)
     for _ in range(iterations):
         trial = x + t * direction
-        f_trial, g_trial = _value_and_slope(loss, trial)
-        slope = (g * direction).sum(dim=1, keepdim=True)
-        good = torch.isfinite(f_trial) & (f_trial <= f + 1e-4 * t * slope)
+        f_trial, g_trial = _value_and_gradient(loss, trial)
+        along = (g * direction).sum(dim=1, keepdim=True)
+        good = torch.isfinite(f_trial) & (f_trial <= f + 1e-4 * t * along)
         pairs.append(_pair(trial - x, g_trial - g, good))
         pairs = pairs[-memory:]
         x, f, g = (torch.where(good, a, b) for a, b in ((trial, x), (f_trial, f), (g_trial, g)))
@@ -300,7 +300,7 @@ HALVINGS = 12
 """Of a step, before the curvature is no longer believed."""
 
 
-def _value_and_slope(loss: Loss, x: Tensor) -> tuple[Tensor, Tensor]:
+def _value_and_gradient(loss: Loss, x: Tensor) -> tuple[Tensor, Tensor]:
     x = x.detach().requires_grad_(True)
     f = loss(x)
     (g,) = torch.autograd.grad(f.sum(), x)
@@ -312,7 +312,7 @@ def _first_step(g: Tensor) -> Tensor:
 
 
 def _pair(s: Tensor, y: Tensor, good: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A step, how the slope changed, and one over their product: nought where that is no use."""
+    """A step, the change of the gradient, and one over their product (zero where that is useless)."""
     product = (s * y).sum(dim=1, keepdim=True)
     useful = good & (product > 1e-10 * y.square().sum(dim=1, keepdim=True))
     rho = torch.where(useful, 1 / product.clamp_min(1e-30), 0)
@@ -320,7 +320,7 @@ def _pair(s: Tensor, y: Tensor, good: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _two_loops(g: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """Minus the inverse Hessian's estimate times g; a pair whose rho is nought changes nothing."""
+    """Minus the inverse Hessian's estimate times g; a pair with rho zero changes nothing."""
     q, scale, parts = g, torch.ones_like(g[:, :1]), []
     for s, y, rho in reversed(pairs):
         a = rho * (s * q).sum(dim=1, keepdim=True)

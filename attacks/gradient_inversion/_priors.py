@@ -1,4 +1,4 @@
-"""What images look like before any gradient is seen: penalties that an attack adds to its match."""
+"""Image priors: penalties that an attack adds to its matching loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medleak.attacks.gradient_inversion._transcript import pixels
 Prior = Callable[[Tensor], Tensor]
 """Images ``(S, B, C, H, W)`` to a penalty ``(S,)``."""
 FLOOR = 1e-4
-"""Least variance of a principal direction or a pixel, against division by nought."""
+"""Least variance of a principal direction or a pixel, against division by zero."""
 FEWEST = 10
 """Auxiliary images that principal components are taken of."""
 
@@ -33,7 +33,7 @@ def total_variation(x: Tensor) -> Tensor:
 def group_spread(x: Tensor, size: int) -> Tensor:
     """Mean squared distance of each row from the mean of its group, ``(S,)``.
 
-    Groups are `size` rows side by side of ``(S, ...)``; the mean is taken as given.
+    Groups are `size` adjacent rows of ``(S, ...)``; the mean is treated as a constant.
     """
     groups = x.unflatten(0, (-1, size))
     apart = groups - groups.detach().mean(dim=1, keepdim=True)
@@ -75,7 +75,7 @@ class PrincipalComponents:
 
 
 def components_of(auxiliary: Records | None) -> PrincipalComponents:
-    """The prior of an attacker's own images, on the sought scale.
+    """The prior of an attacker's own images, on the normalised scale.
 
     Raises:
         NotApplicable: there are fewer than `FEWEST`.

@@ -1,7 +1,7 @@
 """Gradients of many messages in the weights that all of them were sent, layer by layer.
 
-What goes into a layer and the slope of what comes out of it tell the gradient in its weights, message
-by message, so that the records of all messages go through the network as one ordinary batch. Every
+The input of a layer and the gradient in its output give the gradient in its weights, message by
+message. So the records of all messages pass through the network as one ordinary batch. Every
 gradient can be differentiated once more in the records.
 
 Imported only inside functions: torch is needed at once.
@@ -18,13 +18,13 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from medleak.attacks.gradient_inversion._twice import (
+from medleak.attacks.gradient_inversion._double_backward import (
     Columns,
     Convolved,
     Normalised,
     Pooled,
     Product,
-    WeightSlope,
+    WeightGradient,
     Window,
     channels,
 )
@@ -32,8 +32,8 @@ from medleak.attacks.gradient_inversion._twice import (
 NARROW = 8
 """Channels below which a convolution is a product of columns: a vector register is not filled."""
 
-Slope = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""The slope of what comes out of a layer, to stacked gradients in its weight and bias."""
+WeightRule = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""The gradient of the loss in the output of a layer, to stacked gradients in its weight and bias."""
 
 
 def readable(network: nn.Module) -> bool:
@@ -68,12 +68,12 @@ def gradients(
         x = x if x.requires_grad else x.detach().requires_grad_()
         z = functional_call(network, dict(weights), (x.flatten(0, 1),))
         total = loss(z.unflatten(0, x.shape[:2]))
-    outs, slopes = zip(*layers.met, strict=True)
+    outs, rules = zip(*layers.met, strict=True)
     found: dict[str, Tensor] = {}
     with torch.enable_grad():
         seen = torch.autograd.grad(total, outs, create_graph=True)
-        for slope, (records_of_client, rule) in zip(seen, slopes, strict=True):
-            for name, g in zip(records_of_client, rule(slope), strict=False):
+        for out_gradient, (weight_names, rule) in zip(seen, rules, strict=True):
+            for name, g in zip(weight_names, rule(out_gradient), strict=False):
                 found[name] = found[name] + g if name in found else g
     return {
         n: found[n] if n in found else w.expand(len(x), *w.shape) * 0 for n, w in weights.items()
@@ -81,7 +81,7 @@ def gradients(
 
 
 class _Watched(TorchFunctionMode):
-    """Notes what comes out of each layer with weights, and how its slope becomes their gradient.
+    """Records the output of each layer with weights, and the rule from its gradient to that of the weights.
 
     Args:
         messages: S, into which the records are split.
@@ -91,16 +91,16 @@ class _Watched(TorchFunctionMode):
     def __init__(self, messages: int, names: Mapping[int, str]):
         super().__init__()
         self.messages, self.names = messages, names
-        self.met: list[tuple[Tensor, tuple[list[str], Slope]]] = []
+        self.met: list[tuple[Tensor, tuple[list[str], WeightRule]]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         ids = map(id, (*args, *kwargs.values()))
-        records_of_client = [self.names[i] for i in ids if i in self.names]  # weight, then bias
-        if func not in LAYERS or not records_of_client:
+        weight_names = [self.names[i] for i in ids if i in self.names]  # weight, then bias
+        if func not in LAYERS or not weight_names:
             return QUICKER.get(func, func)(*args, **kwargs)
-        y, slope = LAYERS[func](self.messages, *args, **kwargs)
-        self.met.append((y, (records_of_client, slope)))
+        y, rule = LAYERS[func](self.messages, *args, **kwargs)
+        self.met.append((y, (weight_names, rule)))
         return y
 
 
@@ -108,11 +108,11 @@ class _Watched(TorchFunctionMode):
 
 
 def _linear(s: int, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
-    def slope(g: Tensor) -> tuple[Tensor, Tensor]:
+    def rule(g: Tensor) -> tuple[Tensor, Tensor]:
         g = g.unflatten(0, (s, -1)).flatten(1, -2)
         return g.mT @ x.unflatten(0, (s, -1)).flatten(1, -2), g.sum(dim=1)
 
-    return functional.linear(x, weight, bias), slope
+    return functional.linear(x, weight, bias), rule
 
 
 def _group_norm(
@@ -121,11 +121,11 @@ def _group_norm(
     normal = Normalised.apply(x, groups, eps)
     wide = (-1,) + (1,) * (x.ndim - 2)
 
-    def slope(g: Tensor) -> tuple[Tensor, Tensor]:
+    def rule(g: Tensor) -> tuple[Tensor, Tensor]:
         each = (channels(t).sum(dim=2).unflatten(0, (s, -1)).sum(dim=1) for t in (g * normal, g))
         return tuple(each)
 
-    return torch.addcmul(bias.view(wide), normal, weight.view(wide)), slope
+    return torch.addcmul(bias.view(wide), normal, weight.view(wide)), rule
 
 
 def _conv2d(
@@ -142,10 +142,10 @@ def _conv2d(
     if weight.shape[1] < NARROW:
         return _narrow(s, x, weight, bias, window)
 
-    def slope(g: Tensor) -> tuple[Tensor, Tensor]:
-        return WeightSlope.apply(x, g, s, window)
+    def rule(g: Tensor) -> tuple[Tensor, Tensor]:
+        return WeightGradient.apply(x, g, s, window)
 
-    return Convolved.apply(x, weight, bias, window), slope
+    return Convolved.apply(x, weight, bias, window), rule
 
 
 def _narrow(s: int, x: Tensor, weight: Tensor, bias: Tensor | None, window: Window) -> Any:
@@ -154,12 +154,12 @@ def _narrow(s: int, x: Tensor, weight: Tensor, bias: Tensor | None, window: Wind
     b = weight.new_zeros(len(weight)) if bias is None else bias
     y = Product.apply(columns, torch.cat([weight.flatten(1), b[:, None]], dim=1))
 
-    def slope(g: Tensor) -> tuple[Tensor, Tensor]:
+    def rule(g: Tensor) -> tuple[Tensor, Tensor]:
         each = columns @ g.flatten(2).mT
         both = each.unflatten(0, (s, -1)).sum(dim=1).mT
         return both[:, :, :-1].unflatten(2, weight.shape[1:]), both[:, :, -1]
 
-    return y.unflatten(2, window.sides(x)), slope
+    return y.unflatten(2, window.sides(x)), rule
 
 
 LAYERS = {

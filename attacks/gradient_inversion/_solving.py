@@ -10,13 +10,13 @@ import numpy as np
 
 from medleak.api import Observation, ProblemSpec, ReconstructionChallenge, Release
 from medleak.attacks._arguments import one_class
-from medleak.attacks.gradient_inversion._evidence import Question, evidence
 from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, completed, prior_guess
+from medleak.attacks.gradient_inversion._update_constraints import Question, update_constraints
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medleak.attacks.gradient_inversion._stacks import Stack
+    from medleak.attacks.gradient_inversion._shared_weights_batching import Stack
 
 TOGETHER = 128
 """Records in one batch: fewer leave the overhead of each step unshared."""
@@ -25,9 +25,9 @@ ENTRIES = 2**23
 
 
 class MatchingAttack(TranscriptAttack):
-    """Base of attacks that seek records whose update is the one that was sent.
+    """Base of attacks that search for records whose update equals the one that was sent.
 
-    The author writes `solve`. Messages of as many records are stacked, whatever their number of
+    The author writes `solve`. Messages with the same number of records are stacked, for any number of
     restarts. Labels that the adversary is not given are recovered from the last layer: of a single
     record exactly, of several from the mean probabilities of the auxiliary records. Entries that are
     encrypted are not matched, and labels read from what is left of the last layer. Networks answer in
@@ -54,7 +54,7 @@ class MatchingAttack(TranscriptAttack):
 
     @abstractmethod
     def solve(self, stack: Stack) -> tuple[Tensor, Tensor]:
-        """Sought values ``(S, B, C, H, W)`` and how badly they match, ``(S,)``."""
+        """Normalised values ``(S, B, C, H, W)`` and how badly they match, ``(S,)``."""
 
     def run(self, release: Release, challenge: ReconstructionChallenge) -> np.ndarray:
         observations = release.view(self.requires.access)
@@ -65,8 +65,8 @@ class MatchingAttack(TranscriptAttack):
         waiting: dict[tuple, list[tuple[int, Question]]] = {}
         done = 0
 
-        def settle(alike: tuple) -> int:
-            positions, questions = zip(*waiting.pop(alike), strict=True)
+        def settle(group_key: tuple) -> int:
+            positions, questions = zip(*waiting.pop(group_key), strict=True)
             for t, found in zip(positions, self.answers(questions), strict=True):
                 images[t, : len(found)] = completed(found, len(found), prior)
             self._knowledge.progress((done + len(positions)) / len(challenge))
@@ -76,13 +76,13 @@ class MatchingAttack(TranscriptAttack):
             labels = None if challenge.labels is None else challenge.labels[t]
             n = int(challenge.n_records[t])
             question = self._question(observations[int(index)], n, labels, int(seeds[t]))
-            queue = waiting.setdefault(question.alike, [])
+            queue = waiting.setdefault(question.group_key, [])
             queue.append((t, question))
             rows = (len(queue) + 1) * self.restarts
-            if rows * n > TOGETHER or rows * len(question.evidence.target) > ENTRIES:
-                done = settle(question.alike)
-        for alike in list(waiting):
-            done = settle(alike)
+            if rows * n > TOGETHER or rows * len(question.constraints.target) > ENTRIES:
+                done = settle(question.group_key)
+        for group_key in list(waiting):
+            done = settle(group_key)
         return images
 
     def rebuild(self, observation: Observation, n: int, labels: np.ndarray | None) -> np.ndarray:
@@ -90,14 +90,14 @@ class MatchingAttack(TranscriptAttack):
         return self.answers([self._question(observation, n, labels, seed)])[0]
 
     def answers(self, questions: Sequence[Question]) -> np.ndarray:
-        """Of alike questions, the restart that matches best: ``(Q, n, C, H, W)`` in 0..1."""
-        from medleak.attacks.gradient_inversion import _stacks
+        """The best-matching restart of each of several questions of the same kind: ``(Q, n, C, H, W)`` in 0..1."""
+        from medleak.attacks.gradient_inversion import _shared_weights_batching
 
-        stack = _stacks.stacked(questions, self._knowledge, self.restarts)
-        return _stacks.best(*self.solve(stack), len(questions))
+        stack = _shared_weights_batching.stacked(questions, self._knowledge, self.restarts)
+        return _shared_weights_batching.best(*self.solve(stack), len(questions))
 
     def _question(
         self, observation: Observation, n: int, labels: np.ndarray | None, seed: int
     ) -> Question:
-        found = evidence(observation.update, self.aware, observation.hidden)
+        found = update_constraints(observation.update, self.aware, observation.hidden)
         return Question(observation, n, labels, seed, found)

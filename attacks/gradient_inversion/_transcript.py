@@ -1,4 +1,4 @@
-"""What attacks on a training transcript share: the walk over a puzzle, and the prior guess."""
+"""Shared parts of attacks on training messages: the loop over a challenge, and the prior guess."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ class TranscriptAttack(Attack):
         """
 
 
-def told_rows(observation: Observation, layer: str) -> np.ndarray:
-    """Rows of a linear layer whose weights and bias are told in full, ``(R,)`` bool.
+def readable_rows(observation: Observation, layer: str) -> np.ndarray:
+    """Rows of a linear layer whose weights and bias are fully readable, ``(R,)`` bool.
 
     Raises:
         NotApplicable: there is none.
@@ -85,7 +85,7 @@ def pixels(x: np.ndarray) -> np.ndarray:
 
 
 def prior_guess(auxiliary: Records | None, in_shape: tuple[int, ...]) -> np.ndarray:
-    """What is guessed of a record that nothing tells about: the mean auxiliary one, else grey."""
+    """Guess for a record without any information: the mean auxiliary record, else grey. ``(C, H, W)``."""
     if auxiliary is None or not len(auxiliary):
         return np.full(in_shape, GREY, dtype=np.float32)
     scale = 255 if auxiliary.x.dtype == np.uint8 else 1

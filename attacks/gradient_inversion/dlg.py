@@ -10,7 +10,7 @@ from medleak.attacks.gradient_inversion._solving import MatchingAttack
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medleak.attacks.gradient_inversion._stacks import Stack
+    from medleak.attacks.gradient_inversion._shared_weights_batching import Stack
 
 
 class DLG(MatchingAttack):
@@ -20,7 +20,7 @@ class DLG(MatchingAttack):
 
     from a normal start, without a prior or a box; the result is cut to 0..1. Each restart has a step
     size of its own, halved where a trial does not lower its loss, so that one that diverges does not
-    take others with it. Labels are sought even if the adversary is given them.
+    take others with it. Labels are optimised even if the adversary knows them.
 
     The second derivatives that L-BFGS follows need smooth activations: sigmoid networks with weights
     that are not too small give way within a hundred iterations. With ReLU and max-pooling the loss

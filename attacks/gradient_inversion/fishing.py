@@ -22,7 +22,7 @@ from medleak.api import (
 )
 from medleak.attacks import _whitebox
 from medleak.attacks._arguments import number, one_class, whole
-from medleak.attacks.gradient_inversion._labels import single_label, told_bias
+from medleak.attacks.gradient_inversion._labels import readable_bias, single_label
 from medleak.attacks.gradient_inversion._transcript import completed, prior_guess
 
 SHARP = 1e3
@@ -134,7 +134,7 @@ def _last_linear(network: Any) -> Any:
 
 
 class _Single(Sequence):
-    """Messages taken as those of the one record that was fished; opened one at a time."""
+    """Messages treated as those of the single fished record; loaded one at a time."""
 
     def __init__(self, observations: Sequence[Observation]):
         self._observations = observations
@@ -192,7 +192,7 @@ class Fishing(Attack):
         single = _Single(release.view("aggregate"))
         n_outputs = self._knowledge.problem.n_outputs
         labels = tuple(
-            np.array([single_label(told_bias(single[int(i)], n_outputs))])
+            np.array([single_label(readable_bias(single[int(i)], n_outputs))])
             for i in challenge.indices
         )
         ones = np.ones(len(challenge), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""GIAS: records whose gradient fits, sought among the images that a generator draws."""
+"""GIAS: gradient matching in the latent space of a generator."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from medleak.attacks.model_inversion._priors import Components, Prior
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medleak.attacks.gradient_inversion._stacks import Stack
+    from medleak.attacks.gradient_inversion._shared_weights_batching import Stack
 
 PRIORS = (GAN, Components)
-"""Priors that ask nothing of the target, and know no classes."""
+"""Priors that do not query the target and know no classes."""
 
 
 class GIAS(MatchingAttack):

@@ -1,4 +1,4 @@
-"""GradInversion: several searches for the same batch, held together."""
+"""GradInversion: several searches for the same batch, with a penalty on their disagreement."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medleak.attacks.gradient_inversion._solving import MatchingAttack
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medleak.attacks.gradient_inversion._stacks import Stack
+    from medleak.attacks.gradient_inversion._shared_weights_batching import Stack
 
 
 class GradInversion(MatchingAttack):

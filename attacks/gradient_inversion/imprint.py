@@ -10,7 +10,7 @@ import numpy as np
 
 from medleak.api import Knowledge, NotApplicable, Observation, ServerPolicy, ThreatModel
 from medleak.attacks._arguments import number, whole
-from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, pixels, told_rows
+from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, pixels, readable_rows
 
 ROUNDING = 1e-5
 """Relative error of sums in single precision, generously."""
@@ -26,15 +26,15 @@ SURE = 3.5
 
 
 def imprinted(model: Any, **arrays: Any) -> Any:
-    """`model` behind a `Front` of these arrays: weight, bias, direction (numpy) and top."""
+    """`model` behind a `PrependedLayer` of these arrays: weight, bias, direction (numpy) and top."""
     import torch
 
-    from medleak.attacks.gradient_inversion._front import Front
+    from medleak.attacks.gradient_inversion._prepended_layer import PrependedLayer
 
     tensors = {
         n: torch.from_numpy(a) if isinstance(a, np.ndarray) else a for n, a in arrays.items()
     }
-    return Front(model, **tensors)
+    return PrependedLayer(model, **tensors)
 
 
 def direction(rng: np.random.Generator, in_shape: tuple[int, ...], gain: float) -> np.ndarray:
@@ -140,28 +140,28 @@ class Bins:
 
     @classmethod
     def of(cls, observation: Observation) -> Bins:
-        """Read from a message. Rows that are all alike were sent by a dense imprint: differences.
+        """Read from a message. Equal rows mean a dense imprint: their differences are taken.
 
         Bins that are encrypted, or differ from one that is, are left out.
 
         Raises:
-            NotApplicable: the message has no imprint layer, or nothing of it is told.
+            NotApplicable: the message has no imprint layer, or all of it is encrypted.
         """
         if "imprint.weight" not in observation.update:
             raise NotApplicable("the update has no imprint layer: the server was honest")
-        told = told_rows(observation, "imprint")
+        visible = readable_rows(observation, "imprint")
         weight = np.asarray(observation.update["imprint.weight"], np.float64)
         bias = np.asarray(observation.update["imprint.bias"], np.float64)
         sent = np.asarray(observation.sent["imprint.weight"])
         # An update is the difference of weights in single precision.
         floor = ROUNDING * np.abs(sent).max(axis=1) / observation.local.lr
         if np.ptp(sent, axis=0).max() > 0:
-            return cls(weight[told], bias[told], floor[told])
+            return cls(weight[visible], bias[visible], floor[visible])
         apart = weight - np.append(weight[1:], 0 * weight[:1], axis=0)
         summed = ROUNDING / 10 * np.abs(bias).max()
-        told &= np.append(told[1:], True)
+        visible &= np.append(visible[1:], True)
         apart_bias, floor = bias - np.append(bias[1:], 0), np.maximum(floor, summed)
-        return cls(apart[told], apart_bias[told], floor[told])
+        return cls(apart[visible], apart_bias[visible], floor[visible])
 
 
 def quotients(bins: Bins) -> np.ndarray:
@@ -210,7 +210,7 @@ class Prior:
 def denoised_quotients(bins: Bins, prior: Prior) -> np.ndarray:
     r"""As `quotients`, where every entry carries noise: posterior means, the surest first.
 
-    The bin with the smallest entries is taken to be empty: it tells the noise's :math:`\sigma`. A bin is
+    The bin with the smallest entries is assumed empty: it gives the noise's :math:`\sigma`. A bin is
     occupied where :math:`(W_k, b_k)`, projected on :math:`(\mu, 1)`, stands out of it. The scale g of
     :math:`W_k = g x` is read from the bias and from the mean image, weighed by their variances.
     """
@@ -224,7 +224,7 @@ def denoised_quotients(bins: Bins, prior: Prior) -> np.ndarray:
     for k in order:
         by_mean = weight[k] @ prior.mean / length
         doubt = sigma**2 / length + by_mean**2 * prior.spread
-        variance = doubt + sigma**2  # nought for an exact row that is no image
+        variance = doubt + sigma**2  # zero for an exact row that is no image
         g = (bias[k] * doubt + by_mean * sigma**2) / variance if variance else bias[k]
         if g:
             images.append(prior.denoised(weight[k] / g, (sigma / g) ** 2))

@@ -80,15 +80,15 @@ class InformedAdversary(Attack):
         b\, u_t - \sum_{i \ne z} \mathrm{clip}_C(\nabla \ell(\theta_t, x_i)) \rangle
 
     over the messages :math:`u_t` of the record's clients, with b the expected batch; the same for sums
-    over clients. In which of the other messages the record took part is not told, as in the paper.
+    over clients. As in the paper, the adversary does not know in which other messages the record took part.
     Without clipping, messages are means over the records, and candidates are compared by the angle.
 
-    It is the yardstick of the reconstruction ceiling (ReRo) at a prior success of one in the number of
-    candidates, and says nothing of adversaries that know less.
+    Compare it with the upper bound of reconstruction robustness (ReRo) at a prior success of one in the
+    number of candidates. It says nothing about adversaries that know less.
 
     Raises:
         NotApplicable: clients took several steps, so that the known records' gradients depend on the
-            one that is sought.
+            unknown one.
     """
 
     version = 1
@@ -117,29 +117,29 @@ class InformedAdversary(Attack):
         if challenge.insight is None:
             raise NotApplicable("all records but one are not told")
         messages, found = release.view("aggregate"), []
-        for done, insight in enumerate(challenge.insight, start=1):
-            total = np.zeros(len(insight.candidates))
-            for i, others in insight.others.items():
-                total += self._scores(messages[i], others, insight)
-            found.append(pixels(insight.candidates.x[int(np.argmax(total))]))
+        for done, prior in enumerate(challenge.insight, start=1):
+            total = np.zeros(len(prior.candidates))
+            for i, others in prior.others.items():
+                total += self._scores(messages[i], others, prior)
+            found.append(pixels(prior.candidates.x[int(np.argmax(total))]))
             self._knowledge.progress(done / len(challenge))
         return np.stack(found)[:, None]
 
-    def _scores(self, seen: Observation, others: Records, insight: InformedPrior) -> np.ndarray:
+    def _scores(self, seen: Observation, others: Records, prior: InformedPrior) -> np.ndarray:
         """Of one message, ``(M,)``."""
         if seen.local.steps > 1:
             raise NotApplicable(f"clients took {seen.local.steps} steps between messages, not one")
-        if insight.clip is None and seen.n_records == len(others):
-            return np.zeros(len(insight.candidates))  # the number of records is told: not in it
+        if prior.clip is None and seen.n_records == len(others):
+            return np.zeros(len(prior.candidates))  # the number of records is known: not in it
         network = self._knowledge.network(seen.sent)
         names = [name for name, _ in network.named_parameters()]
 
         def rows(grads: Any) -> np.ndarray:
             found = np.concatenate([grads[name].flatten(1).numpy() for name in names], axis=1)
-            return found if insight.clip is None else clipped(found, insight.clip)
+            return found if prior.clip is None else clipped(found, prior.clip)
 
         expected = seen.local.batch_size * len(seen.clients)
-        batch = seen.n_records if insight.clip is None else expected
+        batch = seen.n_records if prior.clip is None else expected
         noisy = batch * np.concatenate([np.ravel(seen.update[name]) for name in names])
         known = np.zeros_like(noisy)
         if len(others):
@@ -150,11 +150,11 @@ class InformedAdversary(Attack):
 
         def compared(grads: Any) -> np.ndarray:
             found = rows(grads)
-            if insight.clip is None:  # all of one length: by the angle
+            if prior.clip is None:  # all of one length: by the angle
                 found /= np.linalg.norm(found, axis=1, keepdims=True).clip(1e-300)
-            return scores(found[:, None], left[None], insight.clip or 1.0)
+            return scores(found[:, None], left[None], prior.clip or 1.0)
 
-        return _gathered(network, insight.candidates, compared)
+        return _gathered(network, prior.candidates, compared)
 
 
 def _gathered(network: Any, records: Records, reduce: Callable[[Any], np.ndarray]) -> np.ndarray:

@@ -11,7 +11,7 @@ from medleak.core.suggestions import unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medleak.attacks.gradient_inversion._stacks import Stack
+    from medleak.attacks.gradient_inversion._shared_weights_batching import Stack
 
 PRIORS = ("tv", "pca")
 
@@ -34,8 +34,8 @@ class InvertingGradients(MatchingAttack):
         lr: step size, where pixels have about unit spread.
         prior: R, "tv" (total variation) or "pca" (a Gaussian in the principal directions of the
             auxiliary images, instead of the paper's prior).
-        prior_weight: :math:`\lambda`. It depends on the state of the model; to be swept on puzzles
-            whose truth is the attacker's own, never on the audited ones.
+        prior_weight: :math:`\lambda`. It depends on the state of the model. Tune it on messages of the
+            attacker's own records, never on the audited ones.
         aware: whether to look for pruning, rounding and signs in the update, and to match what is left.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from medleak.api import Knowledge, NotApplicable, Observation, Release, ThreatModel
-from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, told_rows
+from medleak.attacks.gradient_inversion._transcript import TranscriptAttack, readable_rows
 
 TINY = 1e-6
 """Smallest bias gradient that is divided by, relative to the largest."""
@@ -97,8 +97,8 @@ class LinearLayer(TranscriptAttack):
 
     .. math:: x = \frac{\partial L / \partial W_i}{\partial L / \partial b_i}
 
-    for any row i that a single record activates; of one record every row tells it, and they are
-    weighed by least squares. Of a batch the distinct quotients are returned, see `candidates`. A fixed
+    for any row i that a single record activates. For a batch of one record, every row gives it, and the
+    rows are combined by least squares. Of a batch the distinct quotients are returned, see `candidates`. A fixed
     scaling before the layer is undone.
 
     Raises:
@@ -131,7 +131,7 @@ class LinearLayer(TranscriptAttack):
         if first is None or f"{first.name}.bias" not in update:
             who = type(self).__name__
             raise NotApplicable(f"{who}: no fully connected layer reads the input")
-        told = told_rows(observation, first.name)
-        bias = np.asarray(update[f"{first.name}.bias"], np.float64)[told]
-        weight = np.asarray(update[f"{first.name}.weight"], np.float64)[told]
+        visible = readable_rows(observation, first.name)
+        bias = np.asarray(update[f"{first.name}.bias"], np.float64)[visible]
+        weight = np.asarray(update[f"{first.name}.weight"], np.float64)[visible]
         return (weight - np.outer(bias, first.shift)) / first.scale, bias

@@ -17,7 +17,7 @@ class InconsistentServer(ImprintServer):
     for everyone.
 
     Args:
-        victims: the victim is one of the clients 0 to `victims` - 1, drawn anew each round.
+        victims: the victim is one of the clients 0 to `victims` - 1, drawn again in each round.
         bins, sparse, gain, reach: as in `ImprintServer`.
     """
 

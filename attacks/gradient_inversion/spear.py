@@ -12,7 +12,7 @@ from medleak.attacks.gradient_inversion.linear_layer import SAME as SAME_IMAGE
 from medleak.attacks.gradient_inversion.linear_layer import LinearLayer, candidates
 
 CERTAIN = 30.0
-"""Standard deviations of rounding, above which a number is not nought."""
+"""Standard deviations of rounding, above which a number is not zero."""
 CLEAR = 4.0
 """Times the largest singular value that is rounding: records have larger ones."""
 FEW = 0.05
@@ -22,13 +22,13 @@ SAME = 1e-3
 CHUNK = 100
 """Samples between two looks at what was found."""
 KEPT = 64
-"""Directions with the most noughts that are kept."""
+"""Number of directions kept, those with the most zeros."""
 ORDERS = 4
 """Orders in which they are combined."""
 LEAST = 2
-"""Units for each record, below which nothing is sought."""
+"""Units for each record, below which no search is made."""
 SPARE = 2
-"""Noughts beyond those that any direction can be given."""
+"""Zeros beyond those that any direction can be given."""
 
 
 class SPEAR(LinearLayer):
@@ -36,17 +36,17 @@ class SPEAR(LinearLayer):
 
     .. math:: \frac{\partial L}{\partial W} = \Delta X = U R, \qquad \Delta = U Q, \quad X = Q^{-1} R
 
-    Delta ``(units, n)`` is the slope of what leaves the layer: a unit that does not fire for a record
-    leaves a nought in the record's column. U and R come from a singular value decomposition, whose
-    values beyond the n-th tell the rounding. A direction orthogonal to n - 1 random rows of U is a
-    column of Q with a chance of about :math:`n\,2^{1-n}`, and then has many more noughts in U q than
-    others do. Any n of the directions with the most noughts give n images, which are records or
+    Delta ``(units, n)`` is the gradient in the layer's output: a unit that does not fire for a record
+    gives a zero in the record's column. U and R come from a singular value decomposition, whose
+    values beyond the n-th give the rounding error. A direction orthogonal to n - 1 random rows of U is a
+    column of Q with a chance of about :math:`n\,2^{1-n}`, and then has many more zeros in U q than
+    others do. Any n of the directions with the most zeros give n images, which are records or
     averages of some; the quotients of `LinearLayer` are more. An image is near a record where the units
-    that it does not fire are the noughts of some direction: that is a column of Q. With all n of them,
+    that it does not fire are the zeros of some direction: that is a column of Q. With all n of them,
     X follows.
 
     (The paper exchanges directions until all fit at once. But where two classes follow one hidden
-    layer, all of Delta's columns are parts of one, and their differences have more noughts than they.)
+    layer, all of Delta's columns are parts of one, and their differences have more zeros than they.)
 
     Rows are drawn among the units that some image leaves silent, which are silent for most records in
     it: far fewer samples do than :math:`2^n`.
@@ -87,9 +87,9 @@ class SPEAR(LinearLayer):
         w = np.asarray(sent[f"{first.name}.weight"], np.float64)
         b = np.asarray(sent[f"{first.name}.bias"], np.float64)
         layer = Layer(*self._gradients(observation), w * first.scale, b + w @ first.shift)
-        found = disaggregated(layer, n, self.samples, self._knowledge.rng)
-        apart = np.sqrt(((rest[:, None] - found) ** 2).mean(axis=2))
-        return np.concatenate([found, rest[(apart >= SAME_IMAGE).all(axis=1)]])
+        records = disaggregated(layer, n, self.samples, self._knowledge.rng)
+        apart = np.sqrt(((rest[:, None] - records) ** 2).mean(axis=2))
+        return np.concatenate([records, rest[(apart >= SAME_IMAGE).all(axis=1)]])
 
 
 class Layer(NamedTuple):
@@ -112,7 +112,7 @@ class Parts(NamedTuple):
     rest: np.ndarray
     rounding: np.ndarray
 
-    def noughts(self, q: np.ndarray) -> np.ndarray:
+    def zero_pattern(self, q: np.ndarray) -> np.ndarray:
         """Whether each row of u is orthogonal to each direction, ``(M, r)`` -> ``(M, units)``."""
         return np.abs(q @ self.u.T) <= CERTAIN * np.linalg.norm(q * self.rounding, axis=1)[:, None]
 
@@ -146,7 +146,7 @@ def disaggregated(layer: Layer, n: int, samples: int, rng: np.random.Generator) 
             columns = independent(np.concatenate([search.columns, rng.permutation(pool)]))
             if len(columns) == rank:
                 search.look(images(columns, layer, parts))
-    return search.found
+    return search.records
 
 
 class Search:
@@ -155,7 +155,7 @@ class Search:
     def __init__(self, layer: Layer, parts: Parts):
         self.layer, self.parts = layer, parts
         self.columns = np.zeros((0, parts.u.shape[1]))
-        self.found = np.zeros((0, layer.weight.shape[1]))
+        self.records = np.zeros((0, layer.weight.shape[1]))
         self.tried: dict[bytes, np.ndarray] = {}
         self.done = False
 
@@ -171,22 +171,24 @@ class Search:
                 continue
             columns = np.append(self.columns, q[None], axis=0)
             if len(independent(columns)) == len(columns):
-                self.columns, self.found = columns, np.append(self.found, image[None], axis=0)
+                self.columns, self.records = columns, np.append(self.records, image[None], axis=0)
             if len(self.columns) == columns.shape[1]:
                 self._conclude()
 
     def _conclude(self) -> None:
         """With all columns the records are exact; one that does not fit its record was no column."""
-        self.found = images(self.columns, self.layer, self.parts)
+        self.records = images(self.columns, self.layer, self.parts)
         apart = [
-            (noughts != self.layer.silent(x)).mean()
-            for noughts, x in zip(self.parts.noughts(self.columns), self.found, strict=True)
+            (zero_pattern != self.layer.silent(x)).mean()
+            for zero_pattern, x in zip(
+                self.parts.zero_pattern(self.columns), self.records, strict=True
+            )
         ]
         self.done = max(apart) <= FEW
         if not self.done:
             wrong = int(np.argmax(apart))
             self.columns = np.delete(self.columns, wrong, axis=0)
-            self.found = np.delete(self.found, wrong, axis=0)
+            self.records = np.delete(self.records, wrong, axis=0)
 
     def hint(self, rng: np.random.Generator) -> np.ndarray:
         """Units that do not fire for some image that was looked at: nor do most for a record in it."""
@@ -203,19 +205,19 @@ def images(columns: np.ndarray, layer: Layer, parts: Parts) -> np.ndarray:
 
 
 def direction(silent: np.ndarray, parts: Parts) -> np.ndarray | None:
-    """The direction ``(r,)`` whose noughts are the units that an image does not fire, if any."""
+    """The direction ``(r,)`` whose zeros are the units that an image does not fire, if any."""
     rows = parts.u[silent]
     if len(rows) < rows.shape[1] - 1 + SPARE:
         return None
     _, size, directions = np.linalg.svd(rows, full_matrices=False)
-    noughts = parts.noughts(directions[-1:])[0]
+    zero_pattern = parts.zero_pattern(directions[-1:])[0]
     alone = size[-2] > SAME * size[0]
-    return directions[-1] if alone and agree(noughts, silent) else None
+    return directions[-1] if alone and agree(zero_pattern, silent) else None
 
 
-def agree(noughts: np.ndarray, silent: np.ndarray) -> bool:
-    """Whether silent units leave noughts, and few others do: a slope can be too small to tell."""
-    return bool(noughts[silent].all() and (noughts != silent).mean() <= FEW)
+def agree(zero_pattern: np.ndarray, silent: np.ndarray) -> bool:
+    """Whether silent units give zeros, and few others do: a gradient can be too small to detect."""
+    return bool(zero_pattern[silent].all() and (zero_pattern != silent).mean() <= FEW)
 
 
 def orthogonal(u: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -226,8 +228,8 @@ def orthogonal(u: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarra
 
 
 def sparsest(q: np.ndarray, parts: Parts) -> np.ndarray:
-    """The `KEPT` distinct directions with the most noughts, those first, each made exact by them all."""
-    zero = parts.noughts(q)
+    """The `KEPT` distinct directions with the most zeros, those first, each made exact by them all."""
+    zero = parts.zero_pattern(q)
     order = np.argsort(-zero.sum(axis=1), kind="stable")
     kept = np.zeros((0, q.shape[1]))
     for i in order[: 8 * KEPT]:

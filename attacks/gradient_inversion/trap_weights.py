@@ -10,7 +10,7 @@ import numpy as np
 
 from medleak.api import Knowledge, NotApplicable, Observation, ServerPolicy, ThreatModel
 from medleak.attacks._arguments import number, whole
-from medleak.attacks.gradient_inversion._transcript import pixels, told_rows
+from medleak.attacks.gradient_inversion._transcript import pixels, readable_rows
 from medleak.attacks.gradient_inversion.imprint import direction, imprinted, inner
 from medleak.attacks.gradient_inversion.linear_layer import FirstLayer, LinearLayer, first_layer
 
@@ -153,6 +153,6 @@ class TrapWeights(LinearLayer):
         if "imprint.weight" not in observation.update:
             return super()._gradients(observation)
         layer = (observation.update[f"imprint.{part}"] for part in ("weight", "bias"))
-        told = told_rows(observation, "imprint")
-        weight, bias = (np.asarray(array, np.float64)[told] for array in layer)
+        visible = readable_rows(observation, "imprint")
+        weight, bias = (np.asarray(array, np.float64)[visible] for array in layer)
         return weight, bias

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from medleak.api import Challenge, Knowledge, Records, Shadow
-from medleak.attacks.membership._asked import inside, known
+from medleak.attacks.membership._queries import inside, known
 from medleak.attacks.membership._shadows import each
 
 CLASSIFIERS = ("logistic", "mlp")

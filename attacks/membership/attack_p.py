@@ -8,7 +8,7 @@ from medleak.api import Attack, Challenge, Knowledge, Release, ThreatModel, task
 from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import whole
 from medleak.attacks._kernels import tail_score
-from medleak.attacks.membership._asked import population
+from medleak.attacks.membership._queries import population
 
 SMALLEST = 1e-6
 """Least standard deviation: a release may answer the same for all records."""

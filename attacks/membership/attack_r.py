@@ -10,8 +10,8 @@ import numpy as np
 from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel, task_of
 from medleak.api.scores import zero_floor
 from medleak.attacks._kernels import tail_score
+from medleak.attacks.membership._moments import InOutMoments
 from medleak.attacks.membership._shadows import each, too_few
-from medleak.attacks.membership._sides import Sides
 from medleak.attacks.membership.lira import means, variance
 
 
@@ -48,7 +48,7 @@ class AttackR(Attack):
         log_p = release.scores(challenge.x)
         floor = zero_floor(log_p)
         phi = self._task.logit_score(log_p, challenge.y, floor=floor)
-        sides, above, ties = Sides(phi), np.zeros(phi.shape), np.zeros(phi.shape)
+        sides, above, ties = InOutMoments(phi), np.zeros(phi.shape), np.zeros(phi.shape)
         for shadow in each(self._knowledge):
             log_p, without = shadow.release.scores(challenge.x), ~shadow.member[:, None]
             values = self._task.logit_score(log_p, challenge.y, floor=floor)

@@ -19,7 +19,7 @@ from medleak.api import (
 )
 from medleak.attacks._arguments import choice, no_masks, number, whole
 from medleak.attacks._kernels import QUERIES, augmented
-from medleak.attacks.membership._asked import Queries, known
+from medleak.attacks.membership._queries import Queries, known
 from medleak.attacks.membership._supervised import examples, learned
 from medleak.core.keys import rng_for
 

@@ -24,7 +24,7 @@ class BASE(Attack):
     :math:`e^{-\text{loss}}`, with :math:`\ell = -\log p_T(y | x)` in a softmax at `temperature` (labels
     of a multi-label task add up). Online the sum runs over all shadows, with and without the record, and
     c = 1: this is :math:`\log(p / \bar p)`, whose order is that of RMIA with as many shadows on either
-    side. Offline it runs over those without, and `scale` makes up for the missing side. A record that
+    side. Offline it runs over those without, and `scale` makes up for the missing ones. A record that
     is in every shadow takes the mean threshold of the others.
 
     Args:

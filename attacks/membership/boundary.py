@@ -23,7 +23,7 @@ class BoundaryDistance(Attack):
     .. math:: s(x, y) = \min \{ \lVert x' - x \rVert_2 : \hat y(x') \ne \hat y(x) \}
 
     where the label is right, and 0 where it is wrong. The points x' are those that HopSkipJump (see
-    `Walks`) asks about on its way to the boundary, so that the score is a true upper bound wherever it
+    `Walks`) queries on its way to the boundary, so that the score is a true upper bound wherever it
     is stopped. Its starting point is the nearest challenge record with another label, which costs
     nothing. Pixels and, by their range over the challenge, the columns of a table run from 0 to 1. Only
     labels are seen.
@@ -31,8 +31,8 @@ class BoundaryDistance(Attack):
     Queries: one for each record, then equal shares of the rest for the records that are labelled
     rightly, at most `queries` each. A share below 25 goes to fewer records, drawn at random: a record
     without one gets the neutral score, the median distance of those with one; and where the budget
-    does not even pay for every label, a record without a label gets the median score. No model is
-    asked more than the budget.
+    does not even pay for every label, a record without a label gets the median score. No model gets
+    more queries than the budget.
 
     Args:
         queries: most queries of a record's boundary.

@@ -1,4 +1,4 @@
-"""Membership of other hospitals' patients, from what a client of a federation is sent."""
+"""Membership of other hospitals' patients, from the global models that a federated client receives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from medleak.attacks.membership.update_cosine import REFERENCE, UpdateCosine
 
 
 class ClientSeat(ClientPolicy):
-    """The seat of one client, which does its part and notes the models that it is sent.
+    """View of one client, which follows the protocol and records the models that it receives.
 
     Args:
         client: which one, from 0.
@@ -32,9 +32,9 @@ class CuriousClient(UpdateCosine):
         s(x) = \max_t \cos\Big(P_t \nabla \ell(\theta_t; x), P_t \frac{n \bar u_t - n_c u_{t,c}}{n - n_c}\Big)
 
     Client c knows the server's step :math:`\eta` and momentum m, and what it sent; so successive global
-    models tell it the others' sum, under secure aggregation and encryption as well. P takes out what
+    models reveal the others' sum, under secure aggregation and encryption as well. P takes out what
     auxiliary records share, as in `UpdateCosine`; the paper trains a network on gradients and losses
-    of known members instead. Patients of its own are not asked about.
+    of known members instead. The client's own patients are not part of the challenge.
 
     Args:
         n_reference: auxiliary records whose gradients are taken out.

@@ -9,8 +9,8 @@ import numpy as np
 
 from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel, task_of
 from medleak.api.scores import zero_floor
+from medleak.attacks.membership._moments import InOutMoments
 from medleak.attacks.membership._shadows import each, too_few
-from medleak.attacks.membership._sides import Sides
 from medleak.attacks.membership.lira import means
 
 
@@ -43,7 +43,7 @@ class DifficultyCalibration(Attack):
         log_p = release.scores(challenge.x)
         floor = zero_floor(log_p)
         target = self._task.true_log_probability(log_p, challenge.y, floor=floor)
-        sides = Sides(target)
+        sides = InOutMoments(target)
         for shadow in each(self._knowledge):
             log_p = shadow.release.scores(challenge.x)
             values = self._task.true_log_probability(log_p, challenge.y, floor=floor)

@@ -22,7 +22,7 @@ from medleak.api import (
     ThreatModel,
 )
 from medleak.attacks._arguments import whole
-from medleak.attacks.membership._asked import known
+from medleak.attacks.membership._queries import known
 from medleak.attacks.membership._shadows import n_shadows, too_few
 
 RIDGE = 1e-3
@@ -106,24 +106,24 @@ class Ensemble(Attack):
         return self._scores(release, challenge, knowledge) @ weights
 
     def _rehearsal(self, challenge: Challenge) -> tuple[Challenge, Knowledge]:
-        """The records that shadows are asked about as targets, and what is known beside."""
+        """The records of the challenge when a shadow plays the target, and the attacker's other knowledge."""
         knowledge = self._knowledge
         if knowledge.pool == "audit":
             return challenge, knowledge
         records = known(knowledge, challenge, "the ensemble")
         patients = np.unique(records.patients)
-        chosen = patients[knowledge.rng.random(len(patients)) < 0.5]
-        asked = np.isin(records.patients, chosen)
-        if asked.all() or not asked.any():
+        half = patients[knowledge.rng.random(len(patients)) < 0.5]
+        chosen = np.isin(records.patients, half)
+        if chosen.all() or not chosen.any():
             raise MedleakError("the ensemble needs more auxiliary patients")
-        played = records.take(asked)
+        played = records.take(chosen)
         return (
             Challenge(played, np.full(len(played), "natural")),
             replace(
                 knowledge,
-                auxiliary=records.take(~asked),
-                shadows=Halves(knowledge.shadows, asked),
-                reference=knowledge.reference and halved(knowledge.reference, asked),
+                auxiliary=records.take(~chosen),
+                shadows=Halves(knowledge.shadows, chosen),
+                reference=knowledge.reference and halved(knowledge.reference, chosen),
             ),
         )
 
@@ -155,22 +155,22 @@ class Others:
 
 @dataclass(frozen=True)
 class Halves:
-    """A pool of the auxiliary patients, of whom those `asked` about are the challenge."""
+    """A pool of the auxiliary patients, with those at `chosen` as the challenge."""
 
     pool: Shadows
-    asked: np.ndarray
+    chosen: np.ndarray
 
     def __len__(self) -> int:
         return len(self.pool)
 
     def __iter__(self) -> Iterator[Shadow]:
-        return (halved(shadow, self.asked) for shadow in self.pool)
+        return (halved(shadow, self.chosen) for shadow in self.pool)
 
 
-def halved(shadow: Shadow, asked: np.ndarray) -> Shadow:
-    """The shadow as seen by whom the `asked` auxiliary records are the challenge."""
+def halved(shadow: Shadow, chosen: np.ndarray) -> Shadow:
+    """The shadow, with the auxiliary records at `chosen` as the challenge."""
     member = shadow.auxiliary_member
-    return Shadow(member[asked], member[~asked], shadow.release)
+    return Shadow(member[chosen], member[~chosen], shadow.release)
 
 
 def normal_scores(scores: np.ndarray) -> np.ndarray:
@@ -196,9 +196,9 @@ def stacked(x: np.ndarray, member: np.ndarray, nonnegative: bool) -> np.ndarray:
 
     def loss(w: np.ndarray) -> tuple[float, np.ndarray]:
         margin = sign * (design @ w)
-        slope = -(sign * expit(-margin)) @ design / len(design)
+        gradient = -(sign * expit(-margin)) @ design / len(design)
         value = np.logaddexp(0, -margin).mean() + (penalty * w * w).sum() / 2
-        return value, slope + penalty * w
+        return value, gradient + penalty * w
 
     bounds = [(0.0 if nonnegative else None, None)] * x.shape[1] + [(None, None)]
     weights = minimize(loss, np.zeros(len(penalty)), jac=True, bounds=bounds).x[:-1]

@@ -19,7 +19,7 @@ from medleak.api import (
 )
 from medleak.attacks._arguments import whole
 from medleak.attacks._whitebox import gradient_squares
-from medleak.attacks.membership._asked import known
+from medleak.attacks.membership._queries import known
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import examples, learned
 from medleak.attacks.membership.modified_entropy import thresholds

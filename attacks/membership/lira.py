@@ -11,9 +11,9 @@ import numpy as np
 from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel, task_of
 from medleak.api.scores import zero_floor
 from medleak.attacks._kernels import QUERIES, augmented
-from medleak.attacks.membership._asked import Queries, labels_sent
+from medleak.attacks.membership._moments import InOutMoments, Moments
+from medleak.attacks.membership._queries import Queries, labels_sent
 from medleak.attacks.membership._shadows import each, is_auxiliary, one_of, too_few
-from medleak.attacks.membership._sides import Side, Sides
 
 MODES = ("online", "offline")
 VARIANCES = ("auto", "pooled", "per_example")
@@ -91,7 +91,7 @@ class LiRA(Attack):
             self._task.logit_score(log_p, y, floor=floor)
             for log_p, y in zip(answers, labels, strict=True)
         ]
-        sides = [Sides(values) for values in phi]
+        sides = [InOutMoments(values) for values in phi]
         for shadow in each(self._knowledge):
             for x, y, side in zip(sent, labels, sides, strict=True):
                 values = self._task.logit_score(shadow.release.scores(x), y, floor=floor)
@@ -111,7 +111,9 @@ class LiRA(Attack):
         one_of("LiRA queries", self.queries, QUERIES)
 
 
-def online_score(phi: np.ndarray, inside: Side, outside: Side, *, per_example: bool) -> np.ndarray:
+def online_score(
+    phi: np.ndarray, inside: Moments, outside: Moments, *, per_example: bool
+) -> np.ndarray:
     """Log-likelihood ratio per record and label, ``(N, L)``."""
     mu_in, mu_out = means(inside, outside)
     return log_normal(phi, mu_in, variance(inside, per_example=per_example)) - log_normal(
@@ -119,7 +121,9 @@ def online_score(phi: np.ndarray, inside: Side, outside: Side, *, per_example: b
     )
 
 
-def offline_score(phi: np.ndarray, inside: Side, outside: Side, *, per_example: bool) -> np.ndarray:
+def offline_score(
+    phi: np.ndarray, inside: Moments, outside: Moments, *, per_example: bool
+) -> np.ndarray:
     """One-sided log-probability of so low a score without the record, ``(N, L)``."""
     from scipy.special import log_ndtr
 
@@ -132,7 +136,7 @@ def log_normal(x: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndar
     return -0.5 * ((x - mean) ** 2 / variance + np.log(variance))
 
 
-def means(inside: Side, outside: Side) -> tuple[np.ndarray, np.ndarray]:
+def means(inside: Moments, outside: Moments) -> tuple[np.ndarray, np.ndarray]:
     """IN and OUT means; where fewer than two shadows were seen, leaning on the population's gap."""
     both = (inside.n > 0) & (outside.n > 0)
     gaps = np.where(both, inside.mean - outside.mean, 0.0)
@@ -140,12 +144,12 @@ def means(inside: Side, outside: Side) -> tuple[np.ndarray, np.ndarray]:
     return _lean(inside, outside.mean + gap), _lean(outside, inside.mean - gap)
 
 
-def _lean(side: Side, guess: np.ndarray) -> np.ndarray:
+def _lean(side: Moments, guess: np.ndarray) -> np.ndarray:
     own = np.where(side.n < 2, side.n / 2, 1.0)
     return own * side.mean + (1 - own) * guess
 
 
-def variance(side: Side, *, per_example: bool) -> np.ndarray:
+def variance(side: Moments, *, per_example: bool) -> np.ndarray:
     """Variance per record, or one for all records, per label; always positive."""
     squares, freedom = side.residual_squares, np.maximum(side.n - 1, 0)
     pooled = squares.sum(axis=0, keepdims=True) / np.maximum(freedom.sum(axis=0, keepdims=True), 1)

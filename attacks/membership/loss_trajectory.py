@@ -22,7 +22,7 @@ from medleak.api import (
 from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import choice, number, whole
 from medleak.attacks._whitebox import inputs, training
-from medleak.attacks.membership._asked import inside
+from medleak.attacks.membership._queries import inside
 from medleak.attacks.membership._shadows import too_few
 from medleak.attacks.membership._supervised import CLASSIFIERS, learned
 
@@ -174,7 +174,7 @@ class LossTrajectory(Attack):
 
 
 def fresh(network: Any) -> None:
-    """Draw the weights anew from torch's generator, where a module knows how to."""
+    """Draw the weights again from torch's generator, where a module knows how to."""
     for module in network.modules():
         if callable(getattr(module, "reset_parameters", None)):
             module.reset_parameters()

@@ -9,7 +9,7 @@ import numpy as np
 from medleak.api import Attack, Challenge, Knowledge, MedleakError, Release, ThreatModel, task_of
 from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import whole
-from medleak.attacks.membership._asked import population
+from medleak.attacks.membership._queries import population
 
 FOLDS = 5
 SIDE = 16
@@ -70,11 +70,11 @@ class QuantileRegression(Attack):
         phi = self._task.logit_score(log_p, challenge.y, floor=floor)
         phi_z = self._task.logit_score(release.scores(records.x), records.y, floor=floor)
         project = projection(records.x, self.components)
-        asked, seen = (
+        queried, seen = (
             rows(project(r.x), self._task.classes(r.y)) for r in (challenge.records, records)
         )
         patients = np.repeat(records.patients, phi_z.shape[1])
-        mean, log_spread = gaussian_head(seen, phi_z.ravel(), patients, asked)
+        mean, log_spread = gaussian_head(seen, phi_z.ravel(), patients, queried)
         standardised = (phi.ravel() - mean) * np.exp(-log_spread)
         return standardised.reshape(phi.shape).sum(axis=1)
 
@@ -105,24 +105,24 @@ def rows(v: np.ndarray, own: np.ndarray) -> np.ndarray:
 
 
 def gaussian_head(
-    seen: np.ndarray, phi: np.ndarray, groups: np.ndarray, asked: np.ndarray
+    seen: np.ndarray, phi: np.ndarray, groups: np.ndarray, queried: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and log standard deviation for the rows `asked`, learned on rows ``(P, F)`` and `phi`.
+    """Mean and log standard deviation for the rows `queried`, learned on rows ``(P, F)`` and `phi`.
 
     The mean is that of the folds' regressors, each fitted without the `groups` of its fold.
     """
     from sklearn.model_selection import GroupKFold
 
-    residual, mean = np.empty(len(phi)), np.zeros(len(asked))
+    residual, mean = np.empty(len(phi)), np.zeros(len(queried))
     for fitted, left_out in GroupKFold(FOLDS).split(seen, groups=groups):
         trees = regressor(seen, max_iter=50).fit(seen[fitted], phi[fitted])
         residual[left_out] = phi[left_out] - trees.predict(seen[left_out])
-        mean += trees.predict(asked) / FOLDS
+        mean += trees.predict(queried) / FOLDS
     least = LEAST_RESIDUAL * max(float(np.std(residual)), LEAST_RESIDUAL)
     log_size = np.log(np.maximum(np.abs(residual), least))
     # Shallower than the mean: a spread that follows single residuals would divide by chance.
     spread = regressor(seen, max_iter=20, min_samples_leaf=50).fit(seen, log_size)
-    return mean, spread.predict(asked) - LOG_ABS_NORMAL
+    return mean, spread.predict(queried) - LOG_ABS_NORMAL
 
 
 def regressor(seen: np.ndarray, **options: Any) -> Any:

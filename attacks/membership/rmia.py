@@ -21,9 +21,9 @@ from medleak.api import (
     task_of,
 )
 from medleak.attacks._kernels import QUERIES, augmented, relative_rank
-from medleak.attacks.membership._asked import Queries, labels_sent, population
+from medleak.attacks.membership._moments import InOutMoments, Moments
+from medleak.attacks.membership._queries import Queries, labels_sent, population
 from medleak.attacks.membership._shadows import each, is_auxiliary, one_of, positive, too_few
-from medleak.attacks.membership._sides import Side, Sides
 
 MODES = ("online", "offline")
 GRID = tuple(round(0.1 * i, 1) for i in range(11))
@@ -105,17 +105,21 @@ class RMIA(Attack):
         self._knowledge = knowledge
 
     def run(self, release: Release, challenge: Challenge) -> np.ndarray:
-        asked = _Asked(challenge, self._knowledge, self)
-        answers = list(asked.probabilities(release))
-        sides = [Sides(p) for p in answers]
+        model_queries = _ModelQueries(challenge, self._knowledge, self)
+        answers = list(model_queries.probabilities(release))
+        sides = [InOutMoments(p) for p in answers]
         for shadow in each(self._knowledge):
-            asking = zip(asked.probabilities(shadow.release), asked.members(shadow), strict=True)
+            asking = zip(
+                model_queries.probabilities(shadow.release),
+                model_queries.members(shadow),
+                strict=True,
+            )
             for side, (values, member) in zip(sides, asking, strict=True):
                 side.add(values, member)
         p = np.concatenate(answers)
-        inside = Side.joined([side.inside for side in sides])
-        outside = Side.joined([side.outside for side in sides])
-        z = asked.is_population & (outside.n > 0)
+        inside = Moments.joined([side.inside for side in sides])
+        outside = Moments.joined([side.outside for side in sides])
+        z = model_queries.is_population & (outside.n > 0)
         if not z.any():
             raise MedleakError(
                 "RMIA: no auxiliary record is outside a shadow, so none can serve as z"
@@ -125,32 +129,36 @@ class RMIA(Attack):
         else:
             known = outside.n > 0
             out = np.where(known, outside.mean, outside.mean[known].mean())
-            a = self._tuned(asked, out, known) if self.a == "tuned" else self.a
+            a = self._tuned(model_queries, out, known) if self.a == "tuned" else self.a
             average = offline_average(out, a)
         ratio = p / np.maximum(average, TINY)
-        return self._dominated(ratio[~asked.is_population], ratio[z], asked.n_queries)
+        return self._dominated(
+            ratio[~model_queries.is_population], ratio[z], model_queries.n_queries
+        )
 
     def _dominated(self, x: np.ndarray, z: np.ndarray, n_queries: int) -> np.ndarray:
         return relative_rank(majority(x.reshape(n_queries, -1)), z, gamma=self.gamma)
 
-    def _tuned(self, asked: _Asked, out: np.ndarray, known: np.ndarray) -> float:
+    def _tuned(self, model_queries: _ModelQueries, out: np.ndarray, known: np.ndarray) -> float:
         """`a` with the best AUC against the reference model, whose membership the attacker knows."""
         from medleak.metrics.statistics.roc import auc
 
         reference = self._knowledge.reference
         if reference is None:
             return DEFAULT_A
-        p = np.concatenate(list(asked.probabilities(reference.release)))
-        member = np.concatenate(asked.members(reference))
+        p = np.concatenate(list(model_queries.probabilities(reference.release)))
+        member = np.concatenate(model_queries.members(reference))
         # A reference from the auxiliary pool is attacked on one half of those records, with z from
         # the other.
         coin = self._knowledge.rng.random(len(p)) < 0.5
-        in_challenge = member[~asked.is_population].any()
-        x = known & (~asked.is_population if in_challenge else asked.is_population & coin)
-        z = known & asked.is_population & ~x & ~member
+        in_challenge = member[~model_queries.is_population].any()
+        x = known & (
+            ~model_queries.is_population if in_challenge else model_queries.is_population & coin
+        )
+        z = known & model_queries.is_population & ~x & ~member
         if not z.any() or member[x].all() or not member[x].any():
             return DEFAULT_A
-        n_queries = asked.n_queries if in_challenge else 1
+        n_queries = model_queries.n_queries if in_challenge else 1
         truth = member[x].reshape(n_queries, -1)[0]
 
         def power(a: float) -> float:
@@ -170,7 +178,7 @@ class RMIA(Attack):
             raise ConfigError(f"RMIA a is {self.a!r}: 'tuned' or a number in 0..1 is needed")
 
 
-class _Asked:
+class _ModelQueries:
     """What every model is asked: the challenge, once per query, then the population."""
 
     def __init__(self, challenge: Challenge, knowledge: Knowledge, attack: RMIA):
@@ -217,7 +225,7 @@ def offline_average(out: np.ndarray, a: float) -> np.ndarray:
     return ((1 + a) * out + 1 - a) / 2
 
 
-def online_average(inside: Side, outside: Side) -> np.ndarray:
+def online_average(inside: Moments, outside: Moments) -> np.ndarray:
     """``(p_in + p_out) / 2``, where either is unknown by the line fitted to the records with both."""
     p_in, p_out = inside.mean, outside.mean
     has_in, has_out = inside.n > 0, outside.n > 0

@@ -10,7 +10,7 @@ import numpy as np
 from medleak.api import Attack, Challenge, Knowledge, ProblemSpec, Release, ThreatModel, task_of
 from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import no_masks, whole
-from medleak.attacks.membership._asked import inside, known
+from medleak.attacks.membership._queries import inside, known
 from medleak.attacks.membership._shadows import each, too_few
 
 
@@ -23,8 +23,8 @@ class Shokri(Attack):
     `top` of them at most: the paper's vector with the class made its first entry, so that it means the
     same for every class. Gradient-boosted trees (scikit-learn) stand for the paper's network: only the
     order of a log-probability matters to them, and none has to be scaled. A class with fewer than
-    `least_per_class` pairs of (shadow, record) on either side shares a classifier of all classes, which
-    is told the class. A multi-label task has a classifier per label and value; their scores add up.
+    `least_per_class` pairs of (shadow, record) in either group shares one classifier for all classes, whose
+    inputs include the class. A multi-label task has a classifier per label and value; their scores add up.
 
     They learn on challenge records (``pool=audit``) or auxiliary ones (``pool=auxiliary``), from the
     shadows' membership, never from the audited one.
@@ -100,10 +100,10 @@ class Shokri(Attack):
         seen, of_class, member = examples
         odds, alone = np.zeros(len(vectors)), []
         for c in np.unique(wanted):
-            own, asked = of_class == c, wanted == c
+            own, queried = of_class == c, wanted == c
             sides = member[own].sum(), (~member[own]).sum()
             if min(sides) >= self.least_per_class:
-                odds[asked] = log_odds(seen[own], member[own], vectors[asked])
+                odds[queried] = log_odds(seen[own], member[own], vectors[queried])
                 alone.append(c)
         rest = ~np.isin(wanted, alone)
         if rest.any():
@@ -124,14 +124,14 @@ def features(log_p: np.ndarray, y: np.ndarray, *, top: int, floor: float) -> np.
     return np.concatenate([true, others], axis=-1)[..., : log_p.shape[-1]]
 
 
-def log_odds(seen: np.ndarray, member: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def log_odds(seen: np.ndarray, member: np.ndarray, queried: np.ndarray) -> np.ndarray:
     """Log-odds that boosted trees fitted to ``(P, F)`` and ``(P,)`` give to ``(R, F)``."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     if member.all() or not member.any():
-        return np.zeros(len(asked))
-    # Small trees: membership is faint, and larger ones learn the shadows' noise by heart.
+        return np.zeros(len(queried))
+    # Small trees: membership is faint, and larger ones memorise the shadows' noise.
     trees = HistGradientBoostingClassifier(
         max_iter=50, max_leaf_nodes=8, min_samples_leaf=50, early_stopping=False, random_state=0
     )
-    return trees.fit(seen, member).decision_function(asked)
+    return trees.fit(seen, member).decision_function(queried)

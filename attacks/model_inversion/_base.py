@@ -1,4 +1,4 @@
-"""The one shape of model inversion: a prior, a first selection, a search, a last selection."""
+"""The common structure of model inversion: a prior, a first selection, a search, a last selection."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from medleak.api import Attack, Component, InversionChallenge, Knowledge, ProblemSpec, Release
 from medleak.attacks._arguments import number, one_class, whole
 from medleak.attacks.model_inversion._crops import RandomCrops
-from medleak.attacks.model_inversion._descent import Walk
+from medleak.attacks.model_inversion._descent import Optimizer
 from medleak.attacks.model_inversion._losses import LOSSES, Loss
-from medleak.attacks.model_inversion._oracle import Oracle, Scene
+from medleak.attacks.model_inversion._oracle import AttackState, Oracle
 from medleak.attacks.model_inversion._priors import Prior
 from medleak.attacks.model_inversion._selection import Selection, faults_of
 from medleak.core.suggestions import unknown
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class ModelInversion(Attack):
     """Base of attacks that make a model show its classes.
 
-    For each class `starts` points are searched from for each image that is asked for: `first` takes
-    them from the prior, `improve` moves them, and `last` says which become the answer. The author
+    Each requested image of a class gets `starts` starting points: `first` takes them from the prior,
+    `improve` moves them, and `last` selects the answer. The author
     writes `improve`; `fit`, `run` and `prior_samples` are here. Without the model the answer is the
     prior's own samples.
     """
@@ -56,28 +56,28 @@ class ModelInversion(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         oracle = Oracle(release, knowledge, self.requires.access)
         self._knowledge = knowledge
-        self._scene = Scene(self.prior.fit(knowledge, oracle), oracle, knowledge.rng)
+        self._state = AttackState(self.prior.fit(knowledge, oracle), oracle, knowledge.rng)
 
-    def run(self, release: Release, sittings: InversionChallenge) -> np.ndarray:
+    def run(self, release: Release, challenge: InversionChallenge) -> np.ndarray:
         """Images ``(K, M, C, H, W)``, float32 in 0..1."""
         import torch
 
-        classes = torch.from_numpy(np.asarray(sittings.classes, dtype=np.int64))
-        n = sittings.n_images * self.starts
-        z = self.first.starts(self._scene, classes, n)
+        classes = torch.from_numpy(np.asarray(challenge.classes, dtype=np.int64))
+        n = challenge.n_images * self.starts
+        z = self.first.starts(self._state, classes, n)
         z = self.improve(z.flatten(0, 1), classes.repeat_interleave(n)).unflatten(0, (-1, n))
-        z = self.last.finals(self._scene, z, classes, sittings.n_images)
+        z = self.last.finals(self._state, z, classes, challenge.n_images)
         return self._images(z, classes.repeat_interleave(z.shape[1]))
 
     @abstractmethod
     def improve(self, z: Tensor, classes: Tensor) -> Tensor:
         """Points that show their class better, ``(n, dim)``, ``(n,)`` int64 -> ``(n, dim)``."""
 
-    def prior_samples(self, sittings: InversionChallenge) -> np.ndarray:
+    def prior_samples(self, challenge: InversionChallenge) -> np.ndarray:
         import torch
 
-        decoder, rng = self._scene.decoder, self._scene.rng
-        k, m = len(sittings), sittings.n_images
+        decoder, rng = self._state.decoder, self._state.rng
+        k, m = len(challenge), challenge.n_images
         z = torch.stack([decoder.sample(m, rng) for _ in range(k)])
         # A conditional prior knows from the target what a class looks like: each image shows any class.
         shown = rng.integers(self._knowledge.problem.n_outputs, size=k * m)
@@ -88,7 +88,7 @@ class ModelInversion(Attack):
         import torch
 
         with torch.no_grad():
-            images = self._scene.decoder.decode(z.flatten(0, 1), owner)
+            images = self._state.decoder.decode(z.flatten(0, 1), owner)
         return images.unflatten(0, z.shape[:2]).numpy()
 
 
@@ -101,7 +101,7 @@ class GuidedInversion(ModelInversion):
     """
 
     loss: str
-    descent: Walk
+    descent: Optimizer
     prior_weight: float
     crops: RandomCrops | None
 
@@ -111,28 +111,28 @@ class GuidedInversion(ModelInversion):
 
     def parts(self) -> list[tuple[str, object, type[Component]]]:
         crops = [] if self.crops is None else [("crops", self.crops, RandomCrops)]
-        return [*super().parts(), ("descent", self.descent, Walk), *crops]
+        return [*super().parts(), ("descent", self.descent, Optimizer), *crops]
 
     def improve(self, z: Tensor, classes: Tensor) -> Tensor:
         return self.descent(
             self.objective,
             z,
             classes,
-            clip=self._scene.decoder.clip,
+            clip=self._state.decoder.clip,
             progress=self._knowledge.progress,
         )
 
     def objective(self, z: Tensor, classes: Tensor) -> Tensor:
-        """What is made small, ``(n, dim)``, ``(n,)`` -> ``(n,)``."""
-        decoder, loss = self._scene.decoder, self.judged()
+        """The loss to minimise, ``(n, dim)``, ``(n,)`` -> ``(n,)``."""
+        decoder, loss = self._state.decoder, self.image_loss()
         images = decoder.decode(z, classes)
-        seen = images if self.crops is None else self.crops(images, self._scene.rng)
+        seen = images if self.crops is None else self.crops(images, self._state.rng)
         value = loss(seen, classes)
         if not self.prior_weight:
             return value
         return value + self.prior_weight * decoder.penalty(z, images)
 
-    def judged(self) -> Loss:
+    def image_loss(self) -> Loss:
         """Images and classes to a loss each, ``(n, C, H, W)``, ``(n,)`` -> ``(n,)``."""
-        network, loss = self._scene.oracle.network, LOSSES[self.loss]
+        network, loss = self._state.oracle.network, LOSSES[self.loss]
         return lambda images, classes: loss(network(images), classes)

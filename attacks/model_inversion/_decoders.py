@@ -1,4 +1,4 @@
-"""Where images are sought: spaces of points, and the images that the points stand for."""
+"""Search spaces of images: points, and the image that each point stands for."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Decoder(ABC):
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> Tensor:
-        """Points drawn as the prior has them, float32 ``(n, dim)``; nothing is asked of the target."""
+        """Points drawn as the prior has them, float32 ``(n, dim)``; the target is not queried."""
 
     @abstractmethod
     def decode(self, z: Tensor, classes: Tensor | None = None) -> Tensor:
         """Images in 0..1, differentiable; ``(n, dim)``, classes ``(n,)`` int64 -> ``(n, C, H, W)``."""
 
     def clip(self, z: Tensor) -> Tensor:
-        """The nearest points that may be asked about, ``(n, dim)`` -> ``(n, dim)``."""
+        """The nearest allowed points, ``(n, dim)`` -> ``(n, dim)``."""
         return z
 
     def penalty(self, z: Tensor, images: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ Objective = Callable[["Tensor", "Tensor"], "Tensor"]
 """Points ``(n, dim)`` and their classes ``(n,)`` to a loss each, ``(n,)``, of that point alone."""
 
 
-class Walk(Component, ABC):
+class Optimizer(Component, ABC):
     """Base of what a white-box attack's YAML names as `descent`."""
 
     @abstractmethod
@@ -41,7 +41,7 @@ class Walk(Component, ABC):
         """
 
 
-class Descent(Walk):
+class Descent(Optimizer):
     """Adam, or gradient descent with Nesterov's momentum .9; the last iterate counts.
 
     Args:
@@ -70,8 +70,8 @@ class Descent(Walk):
         else:
             optimiser = torch.optim.SGD([z], lr=self.lr, momentum=0.9, nesterov=True)
         for i in range(self.iterations):
-            (slope,) = torch.autograd.grad(objective(z, classes).sum(), z)
-            z.grad = slope.nan_to_num()
+            (gradient,) = torch.autograd.grad(objective(z, classes).sum(), z)
+            z.grad = gradient.nan_to_num()
             optimiser.step()
             with torch.no_grad():
                 z.copy_(clip(z))
@@ -79,7 +79,7 @@ class Descent(Walk):
         return z.detach()
 
 
-class StoppedDescent(Walk):
+class StoppedDescent(Optimizer):
     r"""Plain steps until the loss is small or rises no more; the lowest point met counts.
 
     .. math:: x_i = \mathrm{clip}(x_{i-1} - \lambda \nabla c(x_{i-1})), \qquad
@@ -121,7 +121,7 @@ class StoppedDescent(Walk):
         recent = torch.full((len(start), self.window), torch.inf)
         going, z = torch.arange(len(start)), start
         for i in range(self.iterations + 1):
-            cost, slope = _value_and_slope(objective, z, classes[going])
+            cost, gradient = _value_and_gradient(objective, z, classes[going])
             lower = cost < lowest[going]
             best[going[lower]], lowest[going[lower]] = z[lower], cost[lower]
             # At the start alone nothing has been tried: the rules hold from the first step on.
@@ -129,7 +129,7 @@ class StoppedDescent(Walk):
             stopped &= i > 0
             recent[going, i % self.window] = cost
             left = ~stopped
-            going, z = going[left], clip(z[left] - self.lr * slope[left])
+            going, z = going[left], clip(z[left] - self.lr * gradient[left])
             progress(i / self.iterations)
             if not len(going):
                 break
@@ -137,10 +137,10 @@ class StoppedDescent(Walk):
         return best
 
 
-def _value_and_slope(objective: Objective, z: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+def _value_and_gradient(objective: Objective, z: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
     import torch
 
     z = z.detach().requires_grad_(True)
     value = objective(z, classes)
-    (slope,) = torch.autograd.grad(value.sum(), z)
-    return value.detach().nan_to_num(torch.inf), slope.nan_to_num()
+    (gradient,) = torch.autograd.grad(value.sum(), z)
+    return value.detach().nan_to_num(torch.inf), gradient.nan_to_num()

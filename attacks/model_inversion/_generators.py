@@ -37,7 +37,7 @@ class GAN(Prior):
         steps: of the generator.
         critic_steps: of the critic before each.
         lr: of Adam.
-        reach: largest size of a number in a point that is asked about.
+        reach: largest absolute value of a coordinate of a queried point.
 
     Gulrajani et al. 2017, Improved Training of Wasserstein GANs, NeurIPS.
     """
@@ -66,7 +66,7 @@ class GAN(Prior):
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
         from medleak.attacks.model_inversion._decoders import GeneratorDecoder
-        from medleak.attacks.model_inversion._duels import Plan, wasserstein
+        from medleak.attacks.model_inversion._gan_training import Plan, wasserstein
         from medleak.attacks.model_inversion._networks import Encoder, Generator, unpacked
 
         images = public_images(knowledge, "a generator", fewest=FEWEST)
@@ -97,7 +97,7 @@ class DistillingGAN(Prior):
         width: channels of the finest grid, a multiple of 8.
         steps: of the generator, each after one of the critic.
         lr: of Adam.
-        reach: largest size of a number in a point that is asked about.
+        reach: largest absolute value of a coordinate of a queried point.
 
     Chen et al. 2021, Knowledge-Enriched Distributional Model Inversion Attacks, ICCV.
     """
@@ -124,7 +124,7 @@ class DistillingGAN(Prior):
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
         from medleak.attacks.model_inversion._decoders import GeneratorDecoder
-        from medleak.attacks.model_inversion._duels import Plan, distilling, unreal
+        from medleak.attacks.model_inversion._gan_training import Plan, distilling, unreal
         from medleak.attacks.model_inversion._networks import Encoder, Generator, unpacked
 
         images = public_images(knowledge, "a generator", fewest=FEWEST)
@@ -143,7 +143,7 @@ class DistillingGAN(Prior):
 
 
 class ConditionalGAN(Prior):
-    r"""A GAN that is told the class, from auxiliary images that the target labelled.
+    r"""A conditional GAN, from auxiliary images that the target labelled.
 
     .. math:: x(z, t) = G(z, t), \qquad z \sim N(0, I), \qquad R(z) = 0
 
@@ -157,7 +157,7 @@ class ConditionalGAN(Prior):
         steps: of the generator, each after one of the critic.
         top: auxiliary images of each class, those in which the target is surest of it.
         alpha: :math:`\alpha`; the paper's is .2.
-        reach: largest size of a number in a point that is asked about.
+        reach: largest absolute value of a coordinate of a queried point.
 
     Yuan et al. 2023, Pseudo Label-Guided Model Inversion Attack via Conditional Generative
     Adversarial Network, AAAI.
@@ -189,7 +189,7 @@ class ConditionalGAN(Prior):
 
     def fit(self, knowledge: Knowledge, oracle: Oracle) -> Decoder:
         from medleak.attacks.model_inversion._decoders import ClassedDecoder
-        from medleak.attacks.model_inversion._duels import Plan, labelled
+        from medleak.attacks.model_inversion._gan_training import Plan, labelled
         from medleak.attacks.model_inversion._networks import Generator, unpacked
 
         images = public_images(knowledge, "a generator", fewest=FEWEST)
@@ -231,6 +231,6 @@ def faults_of(prior: Any) -> list[str]:
 
 
 def name_of(prior: Prior, **more: Any) -> dict[str, Any]:
-    """What a trained prior is kept under: all that its weights depend on, beside the images."""
+    """Cache key of a trained prior: all that its weights depend on, except the images."""
     settings = {name: value for name, value in vars(prior).items() if name != "reach"}
     return {"prior": type(prior).__name__, "version": prior.version, **settings, **more}

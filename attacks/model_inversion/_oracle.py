@@ -1,4 +1,4 @@
-"""The model under attack, as far as an attack may see it, and the budget of what it is asked."""
+"""The model under attack as the attack may access it, and its query budget."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ AT_ONCE = 256
 
 
 class Oracle:
-    """The target, asked for probabilities whatever the access.
+    """The target's probabilities, for any kind of access.
 
     With weights it is a network and costs no queries. With scores or labels each image is a query;
-    labels count as probabilities of nought and one.
+    labels count as probabilities of 0 and 1.
 
     Args:
         release: of the target.
@@ -45,14 +45,14 @@ class Oracle:
 
     @property
     def left(self) -> int | None:
-        """Queries that may still be asked (None: as many as one likes)."""
+        """Queries left (None: no limit)."""
         return None if self._last is None else self._last - self._release.queries
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Of each class, float32; ``(n, C, H, W)`` in 0..1 -> ``(n, outputs)``. No gradients.
 
         Raises:
-            NotApplicable: these are more queries than are left. None is then asked.
+            NotApplicable: there are more queries than the budget leaves. None is sent then.
         """
         import torch
 
@@ -64,22 +64,22 @@ class Oracle:
             raise NotApplicable(
                 f"{len(images)} queries are needed, and {self.left} of the budget are left"
             )
-        parts = [self._asked(part.detach().numpy()) for part in images.split(SENT)]
+        parts = [self._answers(part.detach().numpy()) for part in images.split(SENT)]
         return torch.from_numpy(np.concatenate(parts))
 
     def labels(self, images: Tensor) -> Tensor:
         """The most probable class of each image; ``(n, C, H, W)`` in 0..1 -> ``(n,)``."""
         return self.probabilities(images).argmax(dim=1)
 
-    def _asked(self, x: np.ndarray) -> np.ndarray:
+    def _answers(self, x: np.ndarray) -> np.ndarray:
         if self.access == "labels":
             return np.eye(self._n_outputs, dtype=np.float32)[self._release.labels(x)]
         return np.exp(self._release.scores(x)).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What the parts of an inversion work with.
+class AttackState:
+    """Shared state of the parts of an inversion attack.
 
     Attributes:
         decoder: from points to images.

@@ -1,4 +1,4 @@
-"""What images look like before the model is asked: priors that a YAML names.
+"""Image priors that a YAML names.
 
 A prior holds its settings; `fit` gives the space in which images are sought.
 """

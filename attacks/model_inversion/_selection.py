@@ -1,6 +1,6 @@
-"""Which points an attack starts from, and which of those that it found it answers with.
+"""Selection of the points that an attack starts from, and of those that it returns.
 
-The judge is always the model under attack, never the bench's evaluator.
+Selection uses the model under attack, never the evaluator of the scoring.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from medleak.attacks.model_inversion._crops import RandomCrops
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medleak.attacks.model_inversion._oracle import Scene
+    from medleak.attacks.model_inversion._oracle import AttackState
 
 
 class Selection(Component, ABC):
     """Base of what an inversion attack's YAML names as `first` and `last`."""
 
     @abstractmethod
-    def starts(self, scene: Scene, classes: Tensor, n: int) -> Tensor:
+    def starts(self, state: AttackState, classes: Tensor, n: int) -> Tensor:
         """Points of the prior for each class, ``(K,)`` int64 -> ``(K, n, dim)``."""
 
     @abstractmethod
-    def finals(self, scene: Scene, z: Tensor, classes: Tensor, n: int) -> Tensor:
+    def finals(self, state: AttackState, z: Tensor, classes: Tensor, n: int) -> Tensor:
         """Those to answer with, ``(K, S, dim)``, ``(K,)`` -> ``(K, n, dim)``, best first."""
 
 
@@ -35,12 +35,12 @@ class AsDrawn(Selection):
 
     version = 1
 
-    def starts(self, scene: Scene, classes: Tensor, n: int) -> Tensor:
+    def starts(self, state: AttackState, classes: Tensor, n: int) -> Tensor:
         import torch
 
-        return torch.stack([scene.decoder.sample(n, scene.rng) for _ in classes])
+        return torch.stack([state.decoder.sample(n, state.rng) for _ in classes])
 
-    def finals(self, scene: Scene, z: Tensor, classes: Tensor, n: int) -> Tensor:
+    def finals(self, state: AttackState, z: Tensor, classes: Tensor, n: int) -> Tensor:
         return z[:, :n]
 
 
@@ -50,10 +50,10 @@ class Confident(Selection):
     .. math:: s(z) = \frac1V \sum_v p_t(T_v(x(z)))
 
     over random crops T. An image that is right by a few pixels only does not survive them. Labels
-    count as probabilities of nought and one.
+    count as probabilities of 0 and 1.
 
     Args:
-        pool: points drawn for the starts, the same for all classes; more where more are asked for.
+        pool: points drawn for the starts, the same for all classes; more where more are needed.
         views: crops of each image; 0 is the image as it is.
         crops: what a view shows.
 
@@ -72,37 +72,37 @@ class Confident(Selection):
         found = whole("pool", self.pool) + whole("views", self.views, least=0)
         return found + faults_of([("crops", self.crops or RandomCrops(), RandomCrops)])
 
-    def starts(self, scene: Scene, classes: Tensor, n: int) -> Tensor:
-        z = scene.decoder.sample(max(n, self.pool), scene.rng)
-        return z[self._seen(scene, z, classes).argsort(dim=1, descending=True, stable=True)[:, :n]]
+    def starts(self, state: AttackState, classes: Tensor, n: int) -> Tensor:
+        z = state.decoder.sample(max(n, self.pool), state.rng)
+        return z[self._seen(state, z, classes).argsort(dim=1, descending=True, stable=True)[:, :n]]
 
-    def finals(self, scene: Scene, z: Tensor, classes: Tensor, n: int) -> Tensor:
+    def finals(self, state: AttackState, z: Tensor, classes: Tensor, n: int) -> Tensor:
         import torch
 
         owner = classes.repeat_interleave(z.shape[1])
-        seen = self.confidence(scene, scene.decoder.decode(z.flatten(0, 1), owner))
+        seen = self.confidence(state, state.decoder.decode(z.flatten(0, 1), owner))
         own = seen.gather(1, owner[:, None]).view(z.shape[:2])
         order = own.argsort(dim=1, descending=True, stable=True)[:, :n]
         return torch.take_along_dim(z, order[:, :, None], dim=1)
 
-    def confidence(self, scene: Scene, images: Tensor) -> Tensor:
+    def confidence(self, state: AttackState, images: Tensor) -> Tensor:
         """Mean probabilities over the views, ``(n, C, H, W)`` -> ``(n, outputs)``."""
         if not self.views:
-            return scene.oracle.probabilities(images)
+            return state.oracle.probabilities(images)
         crops = self.crops or RandomCrops()
         return sum(
-            scene.oracle.probabilities(crops(images, scene.rng)) for _ in range(self.views)
+            state.oracle.probabilities(crops(images, state.rng)) for _ in range(self.views)
         ).div(self.views)
 
-    def _seen(self, scene: Scene, z: Tensor, classes: Tensor) -> Tensor:
+    def _seen(self, state: AttackState, z: Tensor, classes: Tensor) -> Tensor:
         """How each class is seen in each point of a pool, ``(P, dim)``, ``(K,)`` -> ``(K, P)``."""
         import torch
 
-        if not scene.decoder.conditional:
-            return self.confidence(scene, scene.decoder.decode(z))[:, classes].T
-        images = (scene.decoder.decode(z, k.expand(len(z))) for k in classes)
+        if not state.decoder.conditional:
+            return self.confidence(state, state.decoder.decode(z))[:, classes].T
+        images = (state.decoder.decode(z, k.expand(len(z))) for k in classes)
         return torch.stack(
-            [self.confidence(scene, x)[:, k] for x, k in zip(images, classes, strict=True)]
+            [self.confidence(state, x)[:, k] for x, k in zip(images, classes, strict=True)]
         )
 
 

@@ -72,9 +72,9 @@ class ARTInversion(ModelInversion):
     def improve(self, z: Tensor, classes: Tensor) -> Tensor:
         import torch
 
-        knowledge, images = self._knowledge, self._scene.decoder.decode(z).numpy()
+        knowledge, images = self._knowledge, self._state.decoder.decode(z).numpy()
         with seeded(int(knowledge.rng.integers(2**32))):
-            served = classifier(self._scene.oracle.network, knowledge.problem)
+            served = classifier(self._state.oracle.network, knowledge.problem)
             for k in classes.unique():  # one class at a time: ART's gradients cost a pass for each
                 own = (classes == k).numpy()
                 options = {"batch_size": int(own.sum()), "verbose": False, **(self.options or {})}
@@ -92,7 +92,7 @@ def classifier(network: nn.Module, problem: ProblemSpec) -> Any:
 
     return PyTorchClassifier(
         model=nn.Sequential(network, nn.Softmax(dim=1)),
-        loss=nn.NLLLoss(),  # required, and never asked for by MIFace
+        loss=nn.NLLLoss(),  # required, and never called by MIFace
         input_shape=problem.in_shape,
         nb_classes=problem.n_outputs,
         clip_values=(0.0, 1.0),

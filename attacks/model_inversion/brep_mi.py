@@ -1,4 +1,4 @@
-"""BREP-MI: away from where the label changes, towards the middle of a class, by labels alone."""
+"""BREP-MI: label-only inversion that moves points away from the decision boundary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class BREPMI(ModelInversion):
     .. math:: z \leftarrow \mathrm{clip} \Big( z - \min(r / 3, 3) \, \frac1N \sum_{n \in O} u_n \Big),
         \qquad O = \{n : \hat y(x(z + r u_n)) \ne t\}
 
-    with N directions u on the unit sphere, drawn anew each time. Where the share of points that have
+    with N directions u on the unit sphere, drawn again each time. Where the share of points that have
     the label reaches `agree`, the sphere has room: the centre is remembered and r grows. A step that
     leaves the class is not taken. The answer is the centre of the largest sphere that had room, or the
     last centre where none had. A start is any of `pool` points of the prior whose label is the class;
@@ -35,8 +35,8 @@ class BREPMI(ModelInversion):
     equal turns, and no turn begins that the budget does not pay for.
 
     Args:
-        prior: where images are sought.
-        pool: points that are drawn and asked about for the starts, once for all classes.
+        prior: where images are searched for.
+        pool: points that are drawn and queried for the starts, once for all classes.
         points: N.
         radius: of the first sphere.
         growth: factor on the radius.
@@ -110,7 +110,7 @@ class BREPMI(ModelInversion):
         radius, tried = z.new_full((len(z),), self.radius), z.new_zeros(len(z))
         roomy, going = z.new_zeros(len(z)).bool(), self._seen(z, classes).nonzero().flatten()
         for i in range(self.iterations):
-            left = self._scene.oracle.left
+            left = self._state.oracle.left
             if not len(going) or (left is not None and left < len(going) * (self.points + 1)):
                 break
             moved, room = self._turn(z[going], radius[going], classes[going])
@@ -129,22 +129,22 @@ class BREPMI(ModelInversion):
         import torch
 
         u = torch.from_numpy(
-            self._scene.rng.standard_normal((len(z), self.points, z.shape[1]), dtype=np.float32)
+            self._state.rng.standard_normal((len(z), self.points, z.shape[1]), dtype=np.float32)
         )
         u = u / u.norm(dim=2, keepdim=True)
         around = (z[:, None] + radius[:, None, None] * u).flatten(0, 1)
         inside = self._seen(around, classes.repeat_interleave(self.points)).view(len(z), -1)
-        moved = self._scene.decoder.clip(repelled(z, u, inside, radius))
+        moved = self._state.decoder.clip(repelled(z, u, inside, radius))
         stays = ~self._seen(moved, classes)
         moved[stays] = z[stays]
         return moved, inside.float().mean(dim=1) >= self.agree
 
     def _seen(self, z: Tensor, classes: Tensor) -> Tensor:
         """Whether the target gives each point its class, ``(n, dim)``, ``(n,)`` -> ``(n,)`` bool."""
-        return self._scene.oracle.labels(self._scene.decoder.decode(z, classes)) == classes
+        return self._state.oracle.labels(self._state.decoder.decode(z, classes)) == classes
 
     def _afford(self, n: int) -> None:
-        left, least = self._scene.oracle.left, n * (self.points + 2)
+        left, least = self._state.oracle.left, n * (self.points + 2)
         if left is not None and left < least:
             raise NotApplicable(
                 f"{least} queries are needed for one iteration of {n} images, and {left} of the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from medleak.api import ThreatModel
 from medleak.attacks.model_inversion._base import GuidedInversion
 from medleak.attacks.model_inversion._crops import RandomCrops
-from medleak.attacks.model_inversion._descent import Walk
+from medleak.attacks.model_inversion._descent import Optimizer
 from medleak.attacks.model_inversion._priors import Prior
 from medleak.attacks.model_inversion._selection import Selection
 
@@ -48,7 +48,7 @@ class GMI(GuidedInversion):
         prior: Prior,
         first: Selection,
         last: Selection,
-        descent: Walk,
+        descent: Optimizer,
         starts: int = 5,
         loss: str = "cross_entropy",
         prior_weight: float = 0.01,

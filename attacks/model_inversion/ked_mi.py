@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from medleak.api import ThreatModel
 from medleak.attacks._arguments import whole
 from medleak.attacks.model_inversion._base import GuidedInversion
-from medleak.attacks.model_inversion._descent import Walk
+from medleak.attacks.model_inversion._descent import Optimizer
 from medleak.attacks.model_inversion._priors import Prior
 from medleak.attacks.model_inversion._selection import AsDrawn
 
@@ -52,7 +52,7 @@ class KEDMI(GuidedInversion):
         self,
         *,
         prior: Prior,
-        descent: Walk,
+        descent: Optimizer,
         draws: int = 8,
         loss: str = "cross_entropy",
         prior_weight: float = 0.01,
@@ -69,7 +69,7 @@ class KEDMI(GuidedInversion):
     def improve(self, z: Tensor, classes: Tensor) -> Tensor:
         import torch
 
-        clip = self._scene.decoder.clip
+        clip = self._state.decoder.clip
 
         def inside(gaussians: Tensor) -> Tensor:
             mean, log_variance = gaussians.chunk(2, dim=1)
@@ -96,5 +96,5 @@ class KEDMI(GuidedInversion):
         import torch
 
         mean, log_variance = gaussians.chunk(2, dim=1)
-        drawn = self._scene.rng.standard_normal(tuple(mean.shape), dtype="float32")
+        drawn = self._state.rng.standard_normal(tuple(mean.shape), dtype="float32")
         return mean + (log_variance / 2).exp() * torch.from_numpy(drawn)

@@ -1,4 +1,4 @@
-"""LOMMA: the logit itself, held to features of real images, in the target and in its students."""
+"""LOMMA: the logit itself, with features like those of real images, in the target and its surrogates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from medleak.api import Knowledge, Release, ThreatModel
 from medleak.attacks._arguments import number, whole
 from medleak.attacks.model_inversion._base import GuidedInversion
-from medleak.attacks.model_inversion._descent import Walk
+from medleak.attacks.model_inversion._descent import Optimizer
 from medleak.attacks.model_inversion._generators import FEWEST, public_answers
 from medleak.attacks.model_inversion._losses import LOSSES
 from medleak.attacks.model_inversion._priors import Prior, public_images
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from medleak.attacks.model_inversion._losses import Loss
-    from medleak.attacks.model_inversion._students import InformedPrior
+    from medleak.attacks.model_inversion._surrogates import FeaturesAndLogits
 
 
 class LOMMA(GuidedInversion):
@@ -35,7 +35,7 @@ class LOMMA(GuidedInversion):
     alone. The paper builds upon GMI and KED-MI, and has three students.
 
     Args:
-        prior: where images are sought: a GAN in the paper.
+        prior: where images are searched for: a GAN in the paper.
         first, last: selections of starts and ends.
         descent: from each start.
         students: widths of the students, each a convolutional network; none: the target alone.
@@ -69,7 +69,7 @@ class LOMMA(GuidedInversion):
         prior: Prior,
         first: Selection,
         last: Selection,
-        descent: Walk,
+        descent: Optimizer,
         students: Sequence[int] = (16, 24, 32),
         epochs: int = 20,
         starts: int = 5,
@@ -95,41 +95,42 @@ class LOMMA(GuidedInversion):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         import torch
 
-        from medleak.attacks.model_inversion._students import insight, spread
+        from medleak.attacks.model_inversion._surrogates import features_and_logits, spread
 
         super().fit(release, knowledge)
         images = public_images(knowledge, "LOMMA", fewest=FEWEST)
         n_outputs = knowledge.problem.n_outputs
-        networks = [self._scene.oracle.network, *self._students(images, knowledge)]
-        looks = [insight(network, n_outputs) for network in networks]
+        networks = [self._state.oracle.network, *self._surrogates(images, knowledge)]
+        looks = [features_and_logits(network, n_outputs) for network in networks]
         self._models = [(look, *spread(look, torch.from_numpy(images))) for look in looks]
 
-    def judged(self) -> Loss:
+    def image_loss(self) -> Loss:
         return lambda images, classes: (
-            sum(self._judged(images, classes, *model) for model in self._models) / len(self._models)
+            sum(self._one_model_loss(images, classes, *model) for model in self._models)
+            / len(self._models)
         )
 
-    def _judged(
-        self, images: Any, classes: Any, look: InformedPrior, mean: Any, deviation: Any
+    def _one_model_loss(
+        self, images: Any, classes: Any, look: FeaturesAndLogits, mean: Any, deviation: Any
     ) -> Any:
-        """What one model makes of the images, ``(n,)``."""
+        """The loss of the images under one model, ``(n,)``."""
         import torch
 
         features, logits = look(images)
-        drawn = self._scene.rng.standard_normal(tuple(features.shape), dtype="float32")
+        drawn = self._state.rng.standard_normal(tuple(features.shape), dtype="float32")
         real = mean + deviation * torch.from_numpy(drawn)
         return LOSSES[self.loss](logits, classes) + self.beta * (features - real).square().mean(
             dim=1
         )
 
-    def _students(self, images: np.ndarray, knowledge: Knowledge) -> list[Any]:
+    def _surrogates(self, images: np.ndarray, knowledge: Knowledge) -> list[Any]:
         """The students, trained once for each target."""
         if not self.students:
             return []
         from medleak.attacks.model_inversion._networks import Encoder, unpacked
-        from medleak.attacks.model_inversion._students import distilled
+        from medleak.attacks.model_inversion._surrogates import distilled
 
-        answers, widths = public_answers(images, self._scene.oracle), list(self.students)
+        answers, widths = public_answers(images, self._state.oracle), list(self.students)
         name = {
             "students": widths,
             "version": self.version,

@@ -1,4 +1,4 @@
-"""MIFace: up the slope of the model's confidence, from a black image."""
+"""MIFace: gradient ascent on the model's confidence, from a black image."""
 
 from __future__ import annotations
 

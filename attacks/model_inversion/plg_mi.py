@@ -1,11 +1,11 @@
-"""PLG-MI: in a generator that is told the class, from images that the target labelled."""
+"""PLG-MI: search in a conditional generator, trained on images that the target labelled."""
 
 from __future__ import annotations
 
 from medleak.api import Component, ThreatModel
 from medleak.attacks.model_inversion._base import GuidedInversion
 from medleak.attacks.model_inversion._crops import RandomCrops
-from medleak.attacks.model_inversion._descent import Walk
+from medleak.attacks.model_inversion._descent import Optimizer
 from medleak.attacks.model_inversion._generators import ConditionalGAN
 from medleak.attacks.model_inversion._selection import Selection
 
@@ -15,12 +15,12 @@ class PLGMI(GuidedInversion):
 
     .. math:: \min_z \max_{j \ne t} l_j(T(G(z, t))) - l_t(T(G(z, t)))
 
-    with T a random view, by Adam at .1, over 600 iterations in the paper. The slope of the margin, unlike
+    with T a random view, by Adam at .1, over 600 iterations in the paper. The gradient of the margin, unlike
     that of the cross-entropy, does not vanish where the target is sure. Of the paper's views only crops
     are taken: sides matter in the body.
 
     The conditional GAN was trained with the target, so that its samples of a class already show what
-    the target knows; those that count as unguided are of classes drawn by chance.
+    the target knows; the samples without guidance show classes drawn at random.
 
     Args:
         prior: the `ConditionalGAN`.
@@ -53,7 +53,7 @@ class PLGMI(GuidedInversion):
         prior: ConditionalGAN,
         first: Selection,
         last: Selection,
-        descent: Walk,
+        descent: Optimizer,
         starts: int = 5,
         loss: str = "max_margin",
         crops: RandomCrops | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from medleak.api import ThreatModel
 from medleak.attacks.model_inversion._base import GuidedInversion
 from medleak.attacks.model_inversion._crops import RandomCrops
-from medleak.attacks.model_inversion._descent import Walk
+from medleak.attacks.model_inversion._descent import Optimizer
 from medleak.attacks.model_inversion._priors import Prior
 from medleak.attacks.model_inversion._selection import Selection
 
@@ -21,7 +21,7 @@ class PlugAndPlay(GuidedInversion):
     prior is a public StyleGAN, whereas any `prior` may stand in its place.
 
     Args:
-        prior: where images are sought.
+        prior: where images are searched for.
         first: of the starts, `Confident` as in the paper.
         last: of the ends, `Confident` as in the paper, with more views.
         starts: ends for each image that is answered.
@@ -50,7 +50,7 @@ class PlugAndPlay(GuidedInversion):
         prior: Prior,
         first: Selection,
         last: Selection,
-        descent: Walk,
+        descent: Optimizer,
         starts: int = 2,
         loss: str = "poincare",
         prior_weight: float = 0.03,

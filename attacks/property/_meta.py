@@ -10,11 +10,11 @@ from medleak.api import Knowledge, PropertyChallenge, Shadow
 from medleak.metrics.guessing import learned
 
 
-def judged(
+def meta_classifier_scores(
     own: np.ndarray,
     observe: Callable[[Shadow], np.ndarray],
     knowledge: Knowledge,
-    suspicion: PropertyChallenge,
+    challenge: PropertyChallenge,
 ) -> np.ndarray:
     """Log-odds of the higher share, ``(1,)``, of a target whose features are `own` ``(F,)``.
 
@@ -25,9 +25,9 @@ def judged(
     for shadow in knowledge.shadows:
         seen.append(observe(shadow))
         knowledge.progress(len(seen) / len(knowledge.shadows))
-    high = suspicion.shadow_high.astype(np.int64)
+    high = challenge.shadow_high.astype(np.int64)
     if high.all() or not high.any():
         return np.zeros(1)
     seed = int(knowledge.rng.integers(2**31))
-    told = learned(np.stack(seen), high, np.arange(len(high)), n_values=2, seed=seed)(own[None])
-    return told[:, 1] - told[:, 0]
+    log_p = learned(np.stack(seen), high, np.arange(len(high)), n_values=2, seed=seed)(own[None])
+    return log_p[:, 1] - log_p[:, 0]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from medleak.api import Attack, Knowledge, PropertyChallenge, Release, ThreatModel
-from medleak.attacks.property._meta import judged
+from medleak.attacks.property._meta import meta_classifier_scores
 
 MOST_INPUTS = 128
 """Inputs, or filter taps, of a first layer that are looked at one by one."""
@@ -22,7 +22,7 @@ class NeuronSets(Attack):
     Two networks that differ by the order of their hidden units are one function, and have the same
     features here: phi is the mean, the spread, the length and the largest modulus of a neuron's incoming
     weights, and its bias; pooled are mean, spread, least and largest over the layer. The first layer's
-    inputs and the last one's outputs have an order that means something: they are told apart. The paper
+    inputs and the last one's outputs have an order that means something: they are kept apart. The paper
     learns phi on thousands of shadows; with some tens it is fixed, and a ridge regression on the pooled
     features is what is learned.
     """
@@ -39,7 +39,7 @@ class NeuronSets(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge = knowledge
 
-    def run(self, release: Release, suspicion: PropertyChallenge) -> np.ndarray:
+    def run(self, release: Release, challenge: PropertyChallenge) -> np.ndarray:
         layers = list(self._knowledge.network(None).state_dict())
 
         def observe(release: Release) -> np.ndarray:
@@ -47,7 +47,9 @@ class NeuronSets(Attack):
             return invariants({name: weights[name] for name in layers})
 
         own = observe(release)
-        return judged(own, lambda shadow: observe(shadow.release), self._knowledge, suspicion)
+        return meta_classifier_scores(
+            own, lambda shadow: observe(shadow.release), self._knowledge, challenge
+        )
 
 
 def invariants(weights: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -61,9 +63,9 @@ def invariants(weights: Mapping[str, np.ndarray]) -> np.ndarray:
     found = []
     for name, array in arrays.items():
         last = bool(matrices) and _layer(name) == _layer(matrices[-1])
-        told = _neurons(array)
+        rows = _neurons(array)
         # The classes of the last layer are no set: they have names.
-        found.append(told.ravel() if last else _pooled(told))
+        found.append(rows.ravel() if last else _pooled(rows))
         if matrices and name == matrices[0]:
             inputs = array.reshape(len(array), -1)
             if inputs.shape[1] <= MOST_INPUTS:

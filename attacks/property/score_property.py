@@ -21,7 +21,7 @@ from medleak.api import (
 )
 from medleak.api.scores import zero_floor
 from medleak.attacks._arguments import no_masks
-from medleak.attacks.property._meta import judged
+from medleak.attacks.property._meta import meta_classifier_scores
 
 
 class ScoreProperty(Attack):
@@ -48,31 +48,31 @@ class ScoreProperty(Attack):
     def fit(self, release: Release, knowledge: Knowledge) -> None:
         self._knowledge, self._task = knowledge, task_of(knowledge.problem.task)
 
-    def run(self, release: Release, suspicion: PropertyChallenge) -> np.ndarray:
+    def run(self, release: Release, challenge: PropertyChallenge) -> np.ndarray:
         records = self._knowledge.auxiliary
-        own = np.asarray(records.groups[suspicion.attribute]) == suspicion.value
+        own = np.asarray(records.groups[challenge.attribute]) == challenge.value
         everybody = np.ones(len(records), dtype=bool)
 
         def observe(shadow: Shadow) -> np.ndarray:
             told = ~shadow.auxiliary_member
             return confidence(shadow.release, records, own, told, task=self._task)
 
-        return judged(
+        return meta_classifier_scores(
             confidence(release, records, own, everybody, task=self._task),
             observe,
             self._knowledge,
-            suspicion,
+            challenge,
         )
 
 
 def confidence(
-    release: Release, records: Records, own: np.ndarray, asked: np.ndarray, *, task: Task
+    release: Release, records: Records, own: np.ndarray, queried: np.ndarray, *, task: Task
 ) -> np.ndarray:
     """Mean and spread of the logit score by label, value and class, float64 ``(F,)``; 0 where nobody is.
 
     Args:
         own: who has the value, ``(N,)`` bool.
-        asked: whose answers count, ``(N,)`` bool.
+        queried: which records count, ``(N,)`` bool.
     """
     log_p = release.scores(records.x)
     scores = task.logit_score(log_p, records.y, floor=zero_floor(log_p))
@@ -81,6 +81,6 @@ def confidence(
     for told, label in zip(scores.T, labels.T, strict=True):
         for side in (own, ~own):
             for c in range(log_p.shape[-1]):
-                some = told[asked & side & (label == c)]
+                some = told[queried & side & (label == c)]
                 found += [some.mean(), some.std()] if len(some) else [0.0, 0.0]
     return np.array(found)

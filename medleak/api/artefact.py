@@ -57,7 +57,7 @@ class ArtefactKind(Component):
     """One kind of artefact; a YAML in ``conf/artefact/`` names it. It has no state and takes no arguments.
 
     A stored run, as a kind meets it, has ``run.experiment`` (the patients and their split), ``run.facts``
-    (what is stored of it beside arrays), ``run.arrays(kind)`` (name -> array, as stored by `arrays`),
+    (what is stored of it in addition to arrays), ``run.arrays(kind)`` (name -> array, as stored by `arrays`),
     ``run.model()`` (its network, where a model was trained), ``run.messages()`` (what an observer recorded)
     and ``run.draw(arrays)`` (the sampler of a generator).
 

@@ -1,4 +1,4 @@
-"""Who attacks, who is asked about, and what an attack knows and returns."""
+"""Threat model, base class and output of attacks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ThreatModel:
         goal: what the adversary wants to learn.
         access: the view of the release that it needs.
         observations: how often it sees that view (None: as often as it likes).
-        knowledge: what it has beside the release: "auxiliary", "shadows", "architecture",
+        knowledge: what it has in addition to the release: "auxiliary", "shadows", "architecture",
             "labels", "batch_statistics", "defense", "all_but_one".
         adversary: "outsider", "client" or "server".
         conduct: "honest-but-curious", "malicious", "colluding" or "poisoning".
@@ -48,7 +48,7 @@ class ThreatModel:
 class Output:
     """What an attack returned: `scores` ``(N,)`` float64 (higher: more likely a member) for
     membership, ``(N, V)`` for an attribute of V values, ``(1,)`` for a property, or `reconstructions`
-    ``(N, ...)``, with what `Attack.unguided` says beside them; seconds and queries as the base class
+    ``(N, ...)``, with `Attack.prior_samples`; seconds and queries as the base class
     counted."""
 
     scores: np.ndarray | None = None
@@ -70,8 +70,8 @@ class Attack(Component, ABC):
     - `first_layer`: the only first layer that it can read ("linear"); empty: any. Networks say theirs
       in a literal of the same name, and are let pass where they do not.
 
-    Only the order of membership scores counts, so that infinite ones are allowed: the surest, on
-    either side (averaged over a patient's records they count as 1e100). NaN has no order: a failure.
+    Only the order of membership scores counts, so that infinite ones are allowed: the surest, at
+    both ends (averaged over a patient's records they count as 1e100). NaN has no order: a failure.
     """
 
     requires: ClassVar[ThreatModel]
@@ -98,7 +98,7 @@ class Attack(Component, ABC):
         return None
 
     def execute(self, release: Release, challenge: Challenge, knowledge: Knowledge) -> Output:
-        """Fit and run, timed, counted and checked: what the bench calls.
+        """Fit and run, timed, counted and checked; the engine calls it.
 
         Raises:
             MedleakError: the query budget was overdrawn, or what came back is not ``(N,)`` numbers

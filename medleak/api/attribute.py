@@ -12,14 +12,14 @@ from medleak.api.data import Records
 
 @dataclass(frozen=True)
 class AttributeChallenge(GoalChallenge):
-    """An attribute of N records that the adversary does not hold, of which it knows something else.
+    """The attribute of N records that the adversary does not hold, and what it knows about them.
 
     Attributes:
         attribute: the column's name.
         values: the V values that it may take.
-        known: M auxiliary records, whom the adversary may ask the model about as it likes.
+        known: M auxiliary records, with which the adversary may query the model.
         known_value: ``(M,)`` int, place of their attribute in `values`.
-        y: labels of the records asked about, ``(N,)`` or ``(N, L)``.
+        y: labels of the challenge records, ``(N,)`` or ``(N, L)``.
         labels: the classes that the model said of them, shaped like `y`.
         scores: its log-probabilities, as `medleak.api.Release` has them; None where it shows none.
         features: what enters the last linear layer, ``(N, D)``; None without the weights.
@@ -78,7 +78,7 @@ class MessageAttributeChallenge(GoalChallenge):
 
 @dataclass(frozen=True)
 class AttributeScores:
-    """What an attribute metric reads beside the secret.
+    """What an attribute metric reads in addition to the truth.
 
     Attributes:
         scores: ``(N, V)``, comparable within a record: the largest is the guess.

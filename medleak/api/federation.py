@@ -54,7 +54,7 @@ class Observation:
     hidden: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def readable(self, name: str) -> np.ndarray:
-        """Which entries of the array `name` of the update are told, bool of its shape."""
+        """Which entries of the array `name` of the update are readable (not encrypted), bool of its shape."""
         if name in self.hidden:
             return ~self.hidden[name]
         return np.ones(np.shape(self.update[name]), dtype=bool)

@@ -1,9 +1,9 @@
-"""What an adversary may be after, as a plugin can define it: the question, its truth, and what a row is measured on.
+"""Interface of a goal, which plugins may implement: its challenge and truth, its controls and its scoring.
 
 A goal is a folder with a YAML in ``conf/goal/``. The engine asks it for a `Question` about each attacked
 run, lets the attack answer, stores the answer, and asks for the `Sample` of each row. Figures, the excess
-over the baselines, upper bounds, violations and the worst subgroup are computed by the engine, alike for
-every goal.
+over the baselines, upper bounds, violations and the worst subgroup are computed by the engine, in the same
+way for every goal.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Question:
-    """What an attack is asked about one run, and the truth; made together, once.
+    """The challenge on one run and its truth; made together, once.
 
     Attributes:
         challenge: what the attack is given.
-        truth: what the goal judges the answer by; no attack ever sees it.
-        baselines: answers that owe nothing to an attack, name -> array shaped like an answer; they are
-            stored beside the answer.
+        truth: what the answer is scored against; no attack ever sees it.
+        baselines: answers made without an attack, name -> array shaped like an answer; they are
+            stored with the answer.
         notes: arrays that a gallery needs to show the answer (positions of originals, say).
         facts: the same in plain words and numbers.
     """
@@ -63,7 +63,7 @@ class Sample:
         unit: what one decision is about: "patient", "record", "message" ...
         answer, truth: what each metric reads.
         baselines: name -> an answer without the release, for the excess.
-        shown: name -> an answer that stands beside the baselines and is none of them.
+        shown: name -> an answer that is shown with the baselines but is not one of them.
         guarantees: the promises that bound these figures; None: none can, and every bound is vacuous.
         prior: metric -> chance of success without the release, for bounds that depend on it.
         subgroups: "sex=F" -> its part of the sample.
@@ -71,7 +71,7 @@ class Sample:
         targets: the parts of the single runs, where several are pooled.
         whole_runs: False where the sample does not hold every patient of its runs.
         more: measures of the goal's own, from its metrics.
-        controls: what the row says beside the common controls.
+        controls: what the row says in addition to the common controls.
         invalid: why the figures mean nothing.
     """
 
@@ -142,7 +142,7 @@ class Goal(Component):
     Class attributes:
         options: keys of ``attack.knowledge`` that only this goal reads, with their defaults.
         artefacts: kinds of artefact that can be attacked.
-        model_free_control: whether members and non-members are drawn alike, so that nothing may tell
+        model_free_control: whether members and non-members have the same distribution, so that nothing may tell
             them apart without the release.
         supports_identity_targets: whether the classes may be the patients, all of whom are members.
         example_settings: what `example` finds under "example" in the attack's block: one example for each,
@@ -171,16 +171,16 @@ class Goal(Component):
         return []
 
     def controls(self, case: Any) -> Mapping[str, Any]:
-        """Name -> a run, with its shadows, that holds nothing to be found."""
+        """Name -> a control run, with its shadows, that contains nothing to find."""
         return {}
 
     def evaluators(self, case: Any) -> list[Any]:
-        """Runs that nobody attacks, on which answers are judged."""
+        """Runs that nobody attacks; their models score the answers."""
         return []
 
     @abstractmethod
     def question(self, case: Any, shadowed: Any, runs: Any) -> Question:
-        """What is asked about one attacked run, and the truth."""
+        """The challenge on one attacked run, and its truth."""
 
     @abstractmethod
     def samples(self, case: Any, outputs: AttackOutputs, runs: Any) -> list[Sample]:

@@ -16,7 +16,7 @@ class Guarantee:
         epsilon, delta: of a DP promise (None where the kind has none).
         unit: "record", "patient", or "client" of a federation.
         adjacency: "add/remove", "replace-one", or "zero-out" (a client who sends nothing instead).
-        protects_from: who learns no more than promised ("anyone who sees the model").
+        protects_from: who learns no more than is guaranteed ("anyone who sees the model").
         assumptions: what must hold, in words.
         accountant: "PLD", "PRV", "RDP", "nominal (RDP)" ...
         mechanism: parameters that an accountant composes, such as

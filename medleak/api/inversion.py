@@ -36,11 +36,11 @@ class InversionChallenge(GoalChallenge):
 
 @dataclass(frozen=True)
 class InvertedImages:
-    """What an inversion metric reads beside the secret.
+    """What an inversion metric reads in addition to the truth.
 
     Attributes:
         images: ``(K, M, C, H, W)`` float in 0..1.
-        classes: ``(K,)`` int, whom they are to show.
+        classes: target class of each row of images, ``(K,)`` int.
         scores: the evaluator's log-probabilities of the images, ``(K, M, outputs)``.
         features: its penultimate activations, ``(K, M, D)``.
     """

@@ -37,7 +37,7 @@ class Shadows(Protocol):
 
 @dataclass
 class Knowledge:
-    """What the adversary has beside the release; it is told, and counted, in the row.
+    """What the adversary has in addition to the release; the row states it.
 
     Attributes:
         problem: public facts.

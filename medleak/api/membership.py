@@ -1,4 +1,4 @@
-"""Who is asked about, the truth, and what membership metrics read."""
+"""The membership challenge, its truth, and what membership metrics read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medleak.api.data import Records
 
 @dataclass(frozen=True)
 class Challenge(GoalChallenge):
-    """Who is asked about. For membership: records of which about half were trained on.
+    """The challenge records. For membership: about half of them were trained on.
 
     Attributes:
         records: the challenge records, ``N`` of them, with the labels used in training.
@@ -41,14 +41,14 @@ class Challenge(GoalChallenge):
 
 @dataclass(frozen=True)
 class MembershipTruth:
-    """The truth that only the bench keeps: `member`, ``(N,)`` bool."""
+    """The truth, which only the scoring sees: `member`, ``(N,)`` bool."""
 
     member: np.ndarray
 
 
 @dataclass(frozen=True)
 class MembershipScores:
-    """What a membership metric reads beside the secret.
+    """What a membership metric reads in addition to the truth.
 
     Attributes:
         scores, patients: ``(N,)`` each.

@@ -33,7 +33,7 @@ class PropertyChallenge(GoalChallenge):
 
 @dataclass(frozen=True)
 class PropertyScores:
-    """What a property metric reads beside the secret.
+    """What a property metric reads in addition to the truth.
 
     Attributes:
         scores: one for each target, ``(T,)``.

@@ -1,4 +1,4 @@
-"""What a reconstruction attack is asked, what its answer is judged by, and the truth."""
+"""The reconstruction challenge, what its metrics read, and the truth."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from medleak.api.data import Records
 
 @dataclass(frozen=True)
 class InformedPrior:
-    """What an informed adversary is told about the one record of a message that it is asked for.
+    """What an informed adversary knows about the one unknown record of a message.
 
     Attributes:
-        others: position of a message -> every other record in it: of the message asked about, and of
+        others: position of a message -> every other record in it, for the attacked message and for
             those of the same clients and the same age of the model.
-        candidates: records of which one is asked for, each with the same chance, all of its label.
+        candidates: records one of which is the unknown one, each with the same chance, all of its label.
         clip: norm to which each record's gradient was cut before these were summed and divided by the
             expected batch; None: messages are mean gradients.
     """
@@ -30,11 +30,11 @@ class InformedPrior:
 
 @dataclass(frozen=True)
 class ReconstructionChallenge(GoalChallenge):
-    """What a reconstruction attack is asked: the records behind some observations.
+    """The challenge of a reconstruction attack: the records behind some observations.
 
     Attributes:
         indices: ``(T,)`` int, positions in the release's sequence of observations.
-        n_records: ``(T,)`` int, records behind each; of an informed adversary's, the one asked for.
+        n_records: ``(T,)`` int, records behind each; for an informed adversary, the one unknown record.
         in_shape: of one record, ``(C, H, W)``; values in 0..1.
         labels: the sorted labels behind each observation where the adversary is given them.
         insight: of an adversary that knows "all_but_one", for each question.
@@ -59,7 +59,7 @@ class ReconstructionChallenge(GoalChallenge):
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """What a reconstruction metric reads beside the secret.
+    """What a reconstruction metric reads in addition to the truth.
 
     Attributes:
         images: ``(T, B, C, H, W)`` float in 0..1: B images rebuilt from each of T observations, in no

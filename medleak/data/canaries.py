@@ -1,4 +1,4 @@
-"""Canaries: patients made so that a model can only know them by heart."""
+"""Canaries: patients altered so that a model can only memorise them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CANARIES = ("mislabelled", "blank")
 def plant_canaries(
     dataset: Dataset, records: Records, shares: Mapping[str, float], *, seed: int
 ) -> Challenge:
-    """The records with a share of the patients made canaries; kinds beside them.
+    """The records, with a share of the patients turned into canaries, and the kind of each.
 
     "mislabelled" gives every record of a chosen patient another class (multi-label: flips each label; a
     mask: gives each pixel another class, the same number of classes further).
@@ -62,8 +62,8 @@ def _check(shares: Mapping[str, float]) -> None:
                 f"split.canaries.{kind} is {share}: a share from 0 to below 1 is needed"
             )
     if (total := sum(map(float, shares.values()))) >= 1:
-        told = ", ".join(f"{kind} {float(share):g}" for kind, share in shares.items())
-        raise DataError(f"split.canaries add up to {total:g} ({told}): below 1 is needed")
+        listed = ", ".join(f"{kind} {float(share):g}" for kind, share in shares.items())
+        raise DataError(f"split.canaries add up to {total:g} ({listed}): below 1 is needed")
 
 
 def _mislabelled(

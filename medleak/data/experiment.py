@@ -1,4 +1,4 @@
-"""Who is asked about, and the truth that only the bench keeps.
+"""Patient-level split into challenge, auxiliary, validation and evaluation records, and membership matrix.
 
 A data set is split by patient into a challenge (members and non-members of each run), auxiliary
 patients (the attacker's), validation (model choice) and evaluation (utility). Each column of the
@@ -80,7 +80,7 @@ class ExperimentData:
 
     Attributes:
         challenge: the challenge records and their kinds.
-        auxiliary: the attacker's records, made alike (canaries included).
+        auxiliary: the attacker's records, prepared in the same way (canaries included).
         shadow_share: probability that an auxiliary patient is in a shadow of pool "auxiliary".
         reference: other images of the challenge patients, who are known by name; never trained on, and
             empty unless ``split.n_reference`` asks for some of each.
@@ -100,7 +100,7 @@ class ExperimentData:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Digest of everybody who is asked about, asks, or is measured on."""
+        """Digest of the challenge, auxiliary and evaluation records."""
         parts = (self.challenge.records, self.auxiliary, self.evaluation)
         parts += (
             (self.reference,) if len(self.reference) else ()
@@ -129,7 +129,7 @@ class ExperimentData:
 
     def content(self, x: np.ndarray) -> str:
         """Digest of `x`; known beforehand where it is the very array of one of the parts."""
-        return next((told for part, told in self._contents if part is x), None) or array_digest(x)
+        return next((known for part, known in self._contents if part is x), None) or array_digest(x)
 
     def member(self, pool: str, column: int) -> np.ndarray:
         """Column of the membership matrix over the pool's records, ``(N,)`` bool.

@@ -75,8 +75,8 @@ def read(pool: str) -> tuple[str, PropertyDraw | None]:
 def higher(pool: str, column: int, *, seed: int) -> bool:
     """Whether column `column` of a skewed pool has the higher share.
 
-    A fair coin for each pair of neighbours, of whom one has the higher and one the lower: any even
-    number of runs from an even column on has as many of either.
+    A fair coin for each pair of neighbours decides which of them has the higher share. So any even
+    number of runs from an even column on has equally many of both.
     """
     coin = rng_for("share", pool, seed, column // 2).random() < 0.5
     return bool(coin) != bool(column % 2)

@@ -1,4 +1,4 @@
-"""Which patients are asked about, ask, choose the model, and are measured on."""
+"""Assignment of patients to challenge, auxiliary, validation and evaluation parts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Observed messages of federated training that an attack is asked about, and the records behind them.
+"""The attacked messages of federated training, and the records behind them.
 
-Reconstruction asks for the records, attribute inference for what most of them have in common.
+Reconstruction predicts the records, attribute inference the value that most of them have.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AGES = ("fresh model", "trained model")
 
 @dataclass(frozen=True)
 class ReconstructionTask:
-    """What is asked about one run, and the truth.
+    """The challenge on the messages of one run, and its truth.
 
     Attributes:
         age: of each message, ``(T,)`` strings.

@@ -1,7 +1,7 @@
-"""Attribute metrics: how well a hidden column of records is told, and how much of it the model tells.
+"""Attribute metrics: how well a hidden column is predicted, and how much of that the model adds.
 
-The figure itself says little: sex goes with the diagnosis, and whoever knows the one guesses the other. It
-stands beside what is guessed without the model, and `excess` is what the model adds. Intervals treat
+The figure alone says little: sex correlates with the diagnosis, so one predicts the other. Compare it
+with the best guess without the model; `excess` is what the model adds. Intervals treat
 patients as independent units, given the release.
 """
 
@@ -115,7 +115,7 @@ class AttributeAUC(AttributeMetric):
 class AttributeAccuracy(AttributeMetric):
     """Balanced accuracy: the share of right guesses among the records of a value, averaged over values.
 
-    The guess is the value of the largest score; no threshold is fitted to the records asked about. Of V
+    The guess is the value of the largest score; no threshold is fitted to the challenge records. Of V
     values, chance is 1/V. Interval: the values' Clopper-Pearson limits joined in quadrature.
     """
 

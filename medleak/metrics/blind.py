@@ -1,4 +1,4 @@
-"""The blind baseline: can members be told from non-members without looking at any model?
+"""The blind baseline: can members be distinguished from non-members without any model?
 
 If a classifier of the raw records can, then the two differ by date, site or scanner, and no attack on
 this split measures leakage. (Das et al. 2024, Blind baselines beat membership inference attacks for

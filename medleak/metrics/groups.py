@@ -37,7 +37,7 @@ def worst_group(
 ) -> dict[str, dict[str, Any]]:
     """Metric name -> ``{"group": "sex=F", **Estimate}`` of the most exposed subgroup.
 
-    A maximum over G groups is optimistic for the attacker even where all groups are alike. The interval
+    A maximum over G groups is optimistic for the attacker even where all groups are equal. The interval
     is therefore Bonferroni's: each group's at ``1 - (1 - level) / G``, so that it covers the true value
     of whichever group is picked. Groups too small to measure are counted in `method`: one of them may
     be more exposed. Metrics measured in no group are left out.

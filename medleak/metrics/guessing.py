@@ -1,7 +1,6 @@
-"""Guessing a column of records from others, with what was learned on auxiliary patients.
+"""Prediction of a column of records from other features, learned on auxiliary patients.
 
-What attacks learn and what the baselines learn is the same thing, so that the difference between the two
-is that of their information.
+Attacks and baselines use the same classifier, so that only their information differs.
 """
 
 from __future__ import annotations
@@ -60,8 +59,8 @@ def _likelihood(
     """Mean log-probability of the truth on held-out patients, every value weighing the same."""
     total = np.zeros(n_values)
     for inside, outside in folds:
-        told = _fitted(features[inside], value[inside], c, n_values)(features[outside])
-        own = told[np.arange(len(outside)), value[outside]]
+        log_p = _fitted(features[inside], value[inside], c, n_values)(features[outside])
+        own = log_p[np.arange(len(outside)), value[outside]]
         total += np.bincount(value[outside], weights=own, minlength=n_values)
     return float((total / np.bincount(value, minlength=n_values)).mean())
 
@@ -72,14 +71,14 @@ def _fitted(
     from sklearn.linear_model import LogisticRegression
 
     centre, scale = features.mean(axis=0), features.std(axis=0)
-    scale[scale < 1e-12] = np.inf  # a constant column tells nothing
+    scale[scale < 1e-12] = np.inf  # a constant column carries no information
     model = LogisticRegression(C=c, class_weight="balanced", max_iter=500)
     model.fit((features - centre) / scale, value)
 
-    def told(new: np.ndarray) -> np.ndarray:
+    def log_probabilities(new: np.ndarray) -> np.ndarray:
         scores = np.full((len(new), n_values), FLOOR)
-        with np.errstate(divide="ignore"):  # a probability of nought is a score of -inf
+        with np.errstate(divide="ignore"):  # a probability of zero is a score of -inf
             scores[:, model.classes_] = model.predict_log_proba((new - centre) / scale)
         return scores
 
-    return told
+    return log_probabilities

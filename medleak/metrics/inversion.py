@@ -1,9 +1,9 @@
-"""Model-inversion metrics: whether pictures of a class are recognised, and whose images they are like.
+"""Model-inversion metrics: whether images of a class are recognised, and which real images they resemble.
 
-An evaluator, another network trained on other records of the same classes, recognises the pictures. The
-class is the unit: pictures of one succeed or fail together. Recognition may be owed to what all of a class
-have in common; what is told of individuals shows where pictures are more like the images that were
-trained on than like others of the same class.
+An evaluator, another network trained on other records of the same classes, recognises the images. The
+class is the unit: images of one class succeed or fail together. Recognition may come from what a whole
+class has in common. Information about individuals shows where images are more similar to training
+images than to others of the same class.
 """
 
 from __future__ import annotations
@@ -160,8 +160,8 @@ class NearestSSIM(InversionMetric):
 
     Args:
         among: "trained" (on), "others" of the same class, or "gap": the first less the second, which is
-            0 but for chance where only the class is told, and not who was trained on. As many images are
-            looked at on either side.
+            0 but for chance where the images reveal only the class, not its training records. Both
+            terms use the same number of images.
     """
 
     least: ClassVar[float] = -1.0

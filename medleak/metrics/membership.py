@@ -46,7 +46,7 @@ class MembershipMetric(Metric):
         """``value, low, high`` at `level`; NaN where undefined."""
 
     def flag(self, member: np.ndarray, patients: np.ndarray) -> str:
-        """A warning to print beside the figure."""
+        """A warning to print next to the figure."""
         return ""
 
     def refusal(self, member: np.ndarray, patients: np.ndarray) -> str:
@@ -161,7 +161,7 @@ class Advantage(BalancedAccuracy):
 
 
 class PrecisionAtPrior(_CrossFitted):
-    """Share of true members among the flagged, were a share `prior` of those asked about members.
+    """Share of true members among the flagged records, if a share `prior` of the challenge were members.
 
     ``prior TPR / (prior TPR + (1 - prior) FPR)`` at the cross-fitted threshold of `BalancedAccuracy`;
     chance is `prior`. The interval is a rectangle: Clopper-Pearson of TPR and of FPR, each end at half

@@ -1,9 +1,9 @@
-"""Property metrics: how often the share of a value in a training set is told, over many targets.
+"""Property metrics: how often the share of a value in a training set is identified, over many targets.
 
 All targets are drawn from the same patients. If some of them happen to be easier to learn from, and happen
 to have the value, then every target of the higher share differs from those of the lower one, whatever
-the value has to do with it: in one world an attack may always be right, in the next always wrong. To go by
-targets alone would find leaks in nothing. Intervals allow for the patients.
+the value has to do with it: with one set of patients an attack may always be right, with another always
+wrong. Intervals by target alone would find leaks where there are none, so these allow for the patients.
 """
 
 from __future__ import annotations

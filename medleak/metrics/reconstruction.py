@@ -1,12 +1,12 @@
-"""Reconstruction metrics: how near rebuilt images come to the originals, and whom they give away.
+"""Reconstruction metrics: how similar rebuilt images are to the originals, and which patients they identify.
 
 The rebuilt images of an observation are assigned to its originals one to one, at the least total squared
-error; a trial that failed is a bad image, never a missing one. Patients weigh alike, with several
+error; a trial that failed is a bad image, never a missing one. Patients have equal weight, with several
 records of a patient averaged, and intervals treat both observations and patients as clusters: images
 rebuilt from one observation succeed or fail together.
 
 Likeness and identity disagree: a blurred mean has a good PSNR and names nobody, and a noisy image may
-name its patient. Both are to be read, beside the controls of `medleak.metrics.baselines`.
+name its patient. Read both, together with the controls of `medleak.metrics.baselines`.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class PSNR(ReconstructionMetric):
 
     The mean of the images' PSNR, not the PSNR of their mean error. Without the cap a single exact image
     makes the mean infinite. A mean of hits (some 70 dB) and misses (some 10) describes neither: read
-    `Recovered` beside it.
+    `Recovered` as well.
     """
 
     def __init__(self, *, cap: float = 100.0, level: float = 0.95):

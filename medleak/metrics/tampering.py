@@ -16,8 +16,8 @@ SHARES = {"tpr_at_10fpr": 0.1, "tpr_at_1fpr": 0.01}
 def detected(noticed: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Estimate | Curve]:
     """A client's detector: "auc", the share of tampered models seen at each of `SHARES`, and "roc".
 
-    The detector is one threshold on what a client notices, for all clients alike. A client sees several
-    models of either sort, which are one observation of each: intervals and `n` are by client.
+    The detector is one threshold on what a client notices, the same for all clients. A client sees several
+    models of both sorts, which are one observation of each: intervals and `n` are by client.
 
     Args:
         noticed: "honest" and "tampered" -> pairs of client and what it noticed (higher: more suspect).

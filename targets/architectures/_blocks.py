@@ -63,11 +63,11 @@ class FullPrecision(nn.Module):
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same images ``(N, C, H, W)`` with the channels innermost in memory.
+    """The same images ``(N, C, H, W)`` with the channels last in memory.
 
     Turned around by permutations, because a clone with a memory format of its own stops
-    `torch.func.vmap`; and activations only, because parameters in that layout stop whoever flattens
-    them with ``view(-1)``.
+    `torch.func.vmap`; and activations only, because parameters in that layout cannot be
+    flattened with ``view(-1)``.
     """
     rows = x.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
     return rows.permute(0, 3, 1, 2)

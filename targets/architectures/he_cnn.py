@@ -36,10 +36,10 @@ class HECNN(nn.Module):
     """A 7x7 convolution of stride 3, a square, a linear layer, a square, and a linear layer.
 
     On 28 pixels these have `width` x 64, `hidden` and `n_outputs` outputs. Larger images are averaged
-    down to 28 pixels first, by whoever asks an encrypted model, before encrypting. Five levels of
+    down to 28 pixels first; the client of an encrypted model does so before encrypting. Five levels of
     multiplication, two of them between ciphertexts: a ring of 8192 is enough.
 
-    Squares amplify what is large and have no slope at nought. So both biases begin at 1, where
+    Squares amplify what is large and have gradient zero at zero. So both biases begin at 1, where
     ``(1 + z)^2`` is about ``1 + 2 z``, and the squares are scaled by .1: SGD with momentum .9 is then
     stable at a learning rate of .05 (`HEMLP`: .01), where bare squares diverge.
 

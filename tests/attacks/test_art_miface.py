@@ -26,8 +26,8 @@ def test_it_takes_as_many_steps_as_it_is_told_and_no_query():
     output = art(max_iter=1, learning_rate=0.05).execute(release, sittings, knowledge)
     x = torch.zeros(4, 1, 12, 12, requires_grad=True)
     p = knowledge.network(release.weights)(x).softmax(1)[range(4), range(4)]
-    (slope,) = torch.autograd.grad(p.sum(), x)
-    assert np.allclose(output.reconstructions[:, 0], (0.05 * slope).clamp(0, 1), atol=1e-6)
+    (gradient,) = torch.autograd.grad(p.sum(), x)
+    assert np.allclose(output.reconstructions[:, 0], (0.05 * gradient).clamp(0, 1), atol=1e-6)
     assert output.queries == 0
 
 

@@ -116,8 +116,8 @@ def test_a_class_that_nothing_is_labelled_as_stays_as_drawn():
     attack = brep(iterations=3)
     output = attack.execute(release.granting("labels"), sittings, knowledge)
     assert output.queries == 200 + 4 * 2 + 3 * 2 * 33  # only class 0 is walked for
-    z = attack._scene.decoder.sample(200, experiment()[2].rng)[:2]
-    wanted = attack._scene.decoder.decode(z).numpy()
+    z = attack._state.decoder.sample(200, experiment()[2].rng)[:2]
+    wanted = attack._state.decoder.decode(z).numpy()
     assert np.allclose(output.reconstructions[1:], wanted, atol=1e-6)
 
 

@@ -36,7 +36,7 @@ def test_the_objective_is_the_cross_entropy_less_the_critics_opinion():
     release, _, knowledge, _ = experiment()
     attack = gmi(prior_weight=0.5)
     attack.fit(release, knowledge)
-    decoder, classes = attack._scene.decoder, torch.arange(3)
+    decoder, classes = attack._state.decoder, torch.arange(3)
     z = decoder.sample(3, np.random.default_rng(0))
     images = decoder.decode(z)
     wanted = cross_entropy(knowledge.network(release.weights)(images), classes)
@@ -49,7 +49,7 @@ def test_a_heavier_critic_has_images_that_it_likes_better():
         release, sittings, knowledge, _ = experiment()
         attack = gmi(prior_weight=weight)
         images = attack.execute(release, sittings, knowledge).reconstructions
-        return attack._scene.decoder.penalty(None, torch.from_numpy(images).flatten(0, 1)).mean()
+        return attack._state.decoder.penalty(None, torch.from_numpy(images).flatten(0, 1)).mean()
 
     assert opinion(10.0) < opinion(0.0)
 

@@ -8,7 +8,7 @@ import torch
 from inversion_world import N_AUXILIARY, experiment, faces
 
 from medleak.api import MedleakError, replace
-from medleak.attacks.model_inversion._duels import steepness
+from medleak.attacks.model_inversion._gan_training import gradient_penalty
 from medleak.attacks.model_inversion._generators import GAN
 from medleak.attacks.model_inversion._networks import Encoder, Generator, packed, unpacked
 
@@ -55,7 +55,7 @@ def test_the_gradient_penalty_of_a_plane_by_hand():
     with torch.no_grad():
         plane[1].weight.fill_(0.75)  # its slope has norm 3 everywhere
     x, fake = torch.rand(20, 1, 4, 4), torch.rand(20, 1, 4, 4)
-    assert steepness(plane, x, fake).item() == pytest.approx(4.0, rel=1e-5)
+    assert gradient_penalty(plane, x, fake).item() == pytest.approx(4.0, rel=1e-5)
 
 
 # --------------------------------------------------------------------------- the prior

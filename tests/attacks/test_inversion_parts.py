@@ -16,7 +16,7 @@ from medleak.attacks.model_inversion._losses import (
     max_margin,
     poincare,
 )
-from medleak.attacks.model_inversion._oracle import SENT, Oracle, Scene
+from medleak.attacks.model_inversion._oracle import SENT, AttackState, Oracle
 from medleak.attacks.model_inversion._priors import Components, Pixels
 from medleak.attacks.model_inversion._selection import AsDrawn, Confident
 
@@ -59,9 +59,9 @@ def test_losses_fall_towards_the_class_and_have_finite_slopes(name):
     logits = torch.tensor([[0.5, 0.1, -0.4], [0.3, -0.2, 5.0]], requires_grad=True)
     classes = torch.tensor([1, 2])
     before = LOSSES[name](logits, classes)
-    (slope,) = torch.autograd.grad(before.sum(), logits)
-    assert torch.isfinite(slope).all()
-    assert (LOSSES[name](logits - 1e-2 * slope, classes) < before).all()
+    (gradient,) = torch.autograd.grad(before.sum(), logits)
+    assert torch.isfinite(gradient).all()
+    assert (LOSSES[name](logits - 1e-2 * gradient, classes) < before).all()
 
 
 # --------------------------------------------------------------------------- priors
@@ -184,7 +184,7 @@ def test_the_oracle_asks_little_at_a_time_and_never_beyond_the_budget():
 def scene(noise=0.3):
     decoder = Pixels(start="public", noise=noise).fit(knowledge(some_images()), None)
     oracle = Oracle(release_of(Bright()), knowledge(), "scores")
-    return Scene(decoder, oracle, np.random.default_rng(3))
+    return AttackState(decoder, oracle, np.random.default_rng(3))
 
 
 def test_the_confident_start_where_the_class_is_seen():

@@ -4,7 +4,7 @@ import torch
 from inversion_world import KEPT, PEOPLE, experiment, faces, over_worlds
 
 from medleak.attacks.model_inversion._descent import Descent
-from medleak.attacks.model_inversion._duels import unreal
+from medleak.attacks.model_inversion._gan_training import unreal
 from medleak.attacks.model_inversion._generators import DistillingGAN, public_answers
 from medleak.attacks.model_inversion._networks import Encoder, unpacked
 from medleak.attacks.model_inversion._oracle import Oracle

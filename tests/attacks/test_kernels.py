@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from medleak.attacks._kernels import augmented, best_threshold, relative_rank, tail_score
-from medleak.attacks.membership._sides import Side, Sides
+from medleak.attacks.membership._moments import InOutMoments, Moments
 
 
 @pytest.fixture
@@ -53,12 +53,12 @@ def test_best_threshold_lies_midway_and_needs_both_groups():
 
 
 def test_sides_equal_numpy_far_from_zero_and_in_blocks(rng, monkeypatch):
-    monkeypatch.setattr("medleak.attacks.membership._sides.BLOCK", 4)
+    monkeypatch.setattr("medleak.attacks.membership._moments.BLOCK", 4)
     values = 1e8 + rng.normal(size=(9, 6, 2))
     member = rng.random((9, 6)) < 0.6
     member[:, 0] = False
     member[:3, 1] = True
-    sides = Sides(np.full((6, 2), 1e8))
+    sides = InOutMoments(np.full((6, 2), 1e8))
     for v, m in zip(values, member, strict=True):
         sides.add(v, m)
     for side, mask in ((sides.inside, member), (sides.outside, ~member)):
@@ -70,7 +70,7 @@ def test_sides_equal_numpy_far_from_zero_and_in_blocks(rng, monkeypatch):
                 squares = ((seen - seen.mean(axis=0)) ** 2).sum(axis=0)
                 assert np.allclose(side.residual_squares[i], squares, atol=1e-6)
     assert (sides.inside.mean[0] == 1e8).all()
-    both = Side.joined([sides.inside, sides.outside])
+    both = Moments.joined([sides.inside, sides.outside])
     assert np.array_equal(both.mean[6:], sides.outside.mean)
 
 

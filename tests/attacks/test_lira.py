@@ -6,7 +6,7 @@ from scipy.stats import norm
 
 from medleak.api import ConfigError, Release, Shadow, multiclass
 from medleak.attacks.membership import lira
-from medleak.attacks.membership._sides import Sides
+from medleak.attacks.membership._moments import InOutMoments
 from medleak.attacks.membership.lira import LiRA
 from medleak.metrics.statistics.roc import auc
 from medleak.testing import membership_world
@@ -24,7 +24,7 @@ def rounded(release, digits):
 
 def collected(values, member):
     """Moments of ``(K, N)`` values IN and OUT, as ``(N, L) = (N, 1)``."""
-    sides = Sides(np.zeros((values.shape[1], 1)))
+    sides = InOutMoments(np.zeros((values.shape[1], 1)))
     for v, m in zip(values[..., None], member, strict=True):
         sides.add(v, m)
     return sides.inside, sides.outside

@@ -10,7 +10,7 @@ from medleak.attacks.model_inversion._generators import GAN, public_answers
 from medleak.attacks.model_inversion._networks import Encoder, unpacked
 from medleak.attacks.model_inversion._oracle import Oracle
 from medleak.attacks.model_inversion._selection import AsDrawn, Confident
-from medleak.attacks.model_inversion._students import distilled, insight, spread
+from medleak.attacks.model_inversion._surrogates import distilled, features_and_logits, spread
 from medleak.attacks.model_inversion.lomma import LOMMA
 
 
@@ -87,11 +87,11 @@ def test_features_are_what_enters_the_last_layer():
     release, _, knowledge, _ = linear_world()
     network = knowledge.network(release.weights)
     x = torch.rand(6, 1, 12, 12, requires_grad=True)
-    features, logits = insight(network, 5)(x)
+    features, logits = features_and_logits(network, 5)(x)
     assert torch.allclose(features[:, :-1], x.flatten(1))
     assert torch.allclose(features @ network.head.weight.T + network.head.bias, logits)
     assert torch.autograd.grad(features.sum(), x)[0].abs().sum() > 0
-    mean, deviation = spread(insight(network, 5), x.detach())
+    mean, deviation = spread(features_and_logits(network, 5), x.detach())
     assert torch.allclose(mean, features.mean(0), atol=1e-5)
     assert torch.allclose(deviation, features.std(0), atol=1e-5)
 
@@ -113,7 +113,7 @@ def test_what_is_made_small_by_hand():
     release, _, knowledge, _ = linear_world()
     attack = lomma(students=[], beta=0.0, prior_weight=0.0)
     attack.fit(release, knowledge)
-    decoder, classes = attack._scene.decoder, torch.arange(3)
+    decoder, classes = attack._state.decoder, torch.arange(3)
     z = decoder.sample(3, np.random.default_rng(0))
     logits = knowledge.network(release.weights)(decoder.decode(z))
     assert torch.allclose(attack.objective(z, classes), -logits[range(3), classes], atol=1e-5)
@@ -136,7 +136,7 @@ def test_students_count_as_much_as_the_target_and_are_kept_for_it():
     x, classes = torch.rand(4, 1, 12, 12), torch.arange(4)
     wanted = torch.stack([-look(x)[1][range(4), classes] for look, *_ in attack._models]).mean(0)
     assert len(attack._models) == 3
-    assert torch.allclose(attack.judged()(x, classes), wanted)
+    assert torch.allclose(attack.image_loss()(x, classes), wanted)
     assert names[1]["students"] == [8, 16]
     assert "target" in names[1]
 

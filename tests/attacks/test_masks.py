@@ -5,7 +5,7 @@ import pytest
 
 from medleak.api import Challenge, segmentation
 from medleak.attacks._kernels import augmented
-from medleak.attacks.membership._asked import labels_sent
+from medleak.attacks.membership._queries import labels_sent
 from medleak.attacks.membership.attack_p import AttackP
 from medleak.attacks.membership.augmentation_votes import AugmentationVotes
 from medleak.attacks.membership.base import BASE

@@ -7,7 +7,7 @@ from matching_world import images, made, sent_by
 
 from medleak.api import LocalTraining, NotApplicable
 from medleak.attacks.gradient_inversion import _matching, _priors
-from medleak.attacks.gradient_inversion._evidence import evidence
+from medleak.attacks.gradient_inversion._update_constraints import update_constraints
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -86,7 +86,7 @@ def some_update():
 
 
 def test_an_honest_update_is_taken_at_its_word():
-    found = evidence(some_update())
+    found = update_constraints(some_update())
     assert found.keep.all()
     assert not found.margin.any()
     assert not found.signs
@@ -95,16 +95,16 @@ def test_an_honest_update_is_taken_at_its_word():
 def test_pruned_entries_are_left_out():
     update = {n: np.where(np.abs(g) < np.quantile(np.abs(g), 0.9), 0, g)
               for n, g in some_update().items()}  # fmt: skip
-    found = evidence(update)
+    found = update_constraints(update)
     assert np.array_equal(found.keep == 0, found.target == 0)
-    assert evidence(update, aware=False).keep.all()
+    assert update_constraints(update, aware=False).keep.all()
 
 
 def test_hidden_columns_are_left_out():
     update = some_update()
     name = "head.1.weight"
     hidden = np.arange(update[name].shape[1]) % 10 != 0
-    found = evidence(update | {name: np.where(hidden, 0, update[name])})
+    found = update_constraints(update | {name: np.where(hidden, 0, update[name])})
     cut = np.concatenate([np.broadcast_to(hidden if n == name else False, g.shape).ravel()
                           for n, g in update.items()])  # fmt: skip
     assert (found.keep[cut] == 0).all()
@@ -113,8 +113,8 @@ def test_hidden_columns_are_left_out():
 
 def test_signs_are_seen():
     update = {n: np.sign(g) * np.abs(g).mean() for n, g in some_update().items()}
-    assert evidence(update).signs
-    assert not evidence(update, aware=False).signs
+    assert update_constraints(update).signs
+    assert not update_constraints(update, aware=False).signs
 
 
 @pytest.mark.parametrize("bits", [2, 4, 6])
@@ -123,7 +123,7 @@ def test_the_true_gradient_lies_within_the_margin_of_a_rounded_one(bits):
     for name, g in update.items():
         step = np.abs(g).max() / (2 ** (bits - 1) - 1)
         rounded[name] = (np.rint(g / step) * step).astype(np.float32)
-    found, truth = evidence(rounded), np.concatenate([g.ravel() for g in update.values()])
+    found, truth = update_constraints(rounded), np.concatenate([g.ravel() for g in update.values()])
     large = np.concatenate([np.full(g.size, g.size >= 64) for g in update.values()])
     assert (np.abs(found.target - truth)[large] <= found.margin[large] * 1.01 + 1e-9).all()
     assert found.margin[large].min() > 0
@@ -136,12 +136,12 @@ def test_what_the_evidence_does_not_bear_out_costs_nothing():
     pruned = {n: np.where(np.abs(g) < np.quantile(np.abs(g), 0.5), 0, g) for n, g in update.items()}
     signs = {n: np.sign(g) * np.abs(g).mean() for n, g in update.items()}
     for sent in (update, pruned):
-        aware = _matching.Believed([evidence(sent)], sizes, _matching.cosine)
+        aware = _matching.Believed([update_constraints(sent)], sizes, _matching.cosine)
         assert aware(truth).item() == pytest.approx(0, abs=1e-6)
-    plain = _matching.Believed([evidence(pruned, aware=False)], sizes, _matching.cosine)
+    plain = _matching.Believed([update_constraints(pruned, aware=False)], sizes, _matching.cosine)
     assert plain(truth).item() > 1e-3
     aware, plain = (
-        _matching.Believed([evidence(signs, aware=a)], sizes, _matching.cosine)
+        _matching.Believed([update_constraints(signs, aware=a)], sizes, _matching.cosine)
         for a in (True, False)
     )
     assert aware(truth).item() < plain(truth).item()

@@ -44,8 +44,8 @@ def test_the_first_step_by_hand():
     output = miface(lr=0.05, iterations=1).execute(release, sittings, knowledge)
     x = torch.zeros(4, 1, 12, 12, requires_grad=True)
     p = knowledge.network(release.weights)(x).softmax(1)[range(4), range(4)]
-    (slope,) = torch.autograd.grad(p.sum(), x)
-    wanted = (0.05 * slope).clamp(0, 1)
+    (gradient,) = torch.autograd.grad(p.sum(), x)
+    wanted = (0.05 * gradient).clamp(0, 1)
     assert np.allclose(output.reconstructions[:, 0], wanted, atol=1e-7)
 
 

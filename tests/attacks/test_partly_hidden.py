@@ -18,8 +18,8 @@ from medleak.api import (
     replace,
 )
 from medleak.attacks._whitebox import gradient_cosines
-from medleak.attacks.gradient_inversion import _labels, _matching, _stacks
-from medleak.attacks.gradient_inversion._evidence import Question, evidence
+from medleak.attacks.gradient_inversion import _labels, _matching, _shared_weights_batching
+from medleak.attacks.gradient_inversion._update_constraints import Question, update_constraints
 from medleak.attacks.gradient_inversion.imprint import Bins, ImprintServer, quotients
 from medleak.attacks.gradient_inversion.linear_layer import LinearLayer
 from medleak.defenses.aggregate.ckks_aggregation import PartialCKKSAggregation
@@ -76,14 +76,14 @@ def known(model):
 def test_hidden_entries_are_not_matched(part, aware):
     whole = message(network(SmallCNN), records(2, 1))
     seen = encrypted(whole, 0.4, part)
-    found = evidence(seen.update, aware, seen.hidden)
+    found = update_constraints(seen.update, aware, seen.hidden)
     told = np.concatenate([seen.readable(name).ravel() for name in seen.update])
     assert np.array_equal(found.keep == 1, told)
     sizes = [g.size for g in whole.update.values()]
     truth = torch.from_numpy(np.concatenate([g.ravel() for g in whole.update.values()]))[None]
     for distance in (_matching.cosine, _matching.squared):
         assert _matching.Believed([found], sizes, distance)(truth).item() < 1e-6
-    untold = _matching.Believed([evidence(seen.update, aware)], sizes, _matching.cosine)
+    untold = _matching.Believed([update_constraints(seen.update, aware)], sizes, _matching.cosine)
     assert untold(truth).item() > 1e-3
 
 
@@ -95,10 +95,10 @@ def test_pruning_and_rounding_are_seen_in_what_is_left():
         seen = encrypted(
             replace(message(network(SmallCNN), records(2, 1)), update=pruned), 0.3, part
         )
-        found = evidence(seen.update, True, seen.hidden)
+        found = update_constraints(seen.update, True, seen.hidden)
         assert np.array_equal(found.keep == 1, found.target != 0)
         seen = encrypted(replace(seen, update=rounded), 0.3, part)
-        found = evidence(seen.update, True, seen.hidden)
+        found = update_constraints(seen.update, True, seen.hidden)
         large = np.repeat(
             [g.size >= 64 for g in update.values()], [g.size for g in update.values()]
         )
@@ -115,13 +115,13 @@ def test_the_label_of_a_single_record_is_read_from_half_a_layer(share, label):
     for i in np.flatnonzero(some.y == label):
         seen = encrypted(message(model, some.take(np.array([i]))), share, "last")
         assert seen.hidden["head.1.bias"].all()
-        assert _labels.single_label(_labels.told_bias(seen, 2)) == label
+        assert _labels.single_label(_labels.readable_bias(seen, 2)) == label
 
 
 def test_a_bias_that_is_told_is_taken_as_it_is():
     seen = message(network(SmallCNN), records(5, 2))
     for one in (seen, encrypted(seen, 0.3, "first")):
-        assert np.array_equal(_labels.told_bias(one, 2), seen.update["head.1.bias"])
+        assert np.array_equal(_labels.readable_bias(one, 2), seen.update["head.1.bias"])
 
 
 def test_labels_of_several_are_estimated_and_without_a_last_layer_expected():
@@ -129,13 +129,15 @@ def test_labels_of_several_are_estimated_and_without_a_last_layer_expected():
     whole = message(model, some)
     for share, labels in ((0.08, [0, 0, 0, 0, 1]), (0.3, None)):
         seen = encrypted(whole, share, "last")
-        question = Question(seen, 5, None, 0, evidence(seen.update, True, seen.hidden))
-        found = _stacks.labels_of(question, known(model).network(seen.sent), known(model))
+        question = Question(seen, 5, None, 0, update_constraints(seen.update, True, seen.hidden))
+        found = _shared_weights_batching.labels_of(
+            question, known(model).network(seen.sent), known(model)
+        )
         assert len(found) == 5
         if labels:
             assert found.tolist() == labels
         else:
-            assert not _labels.told_bias(seen, 2).any()
+            assert not _labels.readable_bias(seen, 2).any()
 
 
 # --------------------------------------------------------------------------- closed forms

@@ -90,7 +90,7 @@ def test_the_objective_is_the_margin_in_a_view():
     release, _, knowledge, _ = experiment()
     attack = plg_mi(crops=RandomCrops(least=1.0, most=1.0, stretch=1.0))
     attack.fit(release, knowledge)
-    decoder, classes = attack._scene.decoder, torch.arange(3)
+    decoder, classes = attack._state.decoder, torch.arange(3)
     z = decoder.sample(3, np.random.default_rng(0))
     wanted = max_margin(knowledge.network(release.weights)(decoder.decode(z, classes)), classes)
     assert torch.allclose(attack.objective(z, classes), wanted, atol=1e-4)

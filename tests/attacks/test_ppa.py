@@ -62,8 +62,8 @@ def test_the_objective_is_the_poincare_distance_and_the_penalty():
     attack = ppa(prior_weight=0.5)
     attack.fit(release, knowledge)
     z, classes = torch.randn(3, 40, generator=torch.Generator().manual_seed(0)), torch.arange(3)
-    z = z[:, : attack._scene.decoder.dim]
-    logits = knowledge.network(release.weights)(attack._scene.decoder.decode(z))
+    z = z[:, : attack._state.decoder.dim]
+    logits = knowledge.network(release.weights)(attack._state.decoder.decode(z))
     wanted = poincare(logits, classes) + 0.5 * z.square().mean(1)
     assert torch.allclose(attack.objective(z, classes), wanted)
 

@@ -5,7 +5,7 @@ import pytest
 
 from medleak.api import ConfigError, MedleakError, Release, multiclass
 from medleak.attacks._kernels import relative_rank
-from medleak.attacks.membership._sides import Side
+from medleak.attacks.membership._moments import Moments
 from medleak.attacks.membership.rmia import (
     DEFAULT_A,
     GRID,
@@ -77,8 +77,10 @@ def test_online_average_fills_what_is_unknown_by_the_line():
     p_in = 1 - 0.6 * (1 - p_out)
     assert fitted_slope(p_in, p_out) == pytest.approx(0.6)
     some = np.arange(30)
-    inside = Side(some != 0, np.where(some != 0, p_in, 0), np.zeros(30))  # record 0 is in no shadow
-    outside = Side(some != 1, np.where(some != 1, p_out, 0), np.zeros(30))  # record 1 in all
+    inside = Moments(
+        some != 0, np.where(some != 0, p_in, 0), np.zeros(30)
+    )  # record 0 is in no shadow
+    outside = Moments(some != 1, np.where(some != 1, p_out, 0), np.zeros(30))  # record 1 in all
     assert np.allclose(online_average(inside, outside), (p_in + p_out) / 2)
 
 

@@ -110,6 +110,6 @@ def test_rounding_is_told_by_what_lies_beyond_the_records():
 def test_directions_are_orthogonal_to_rows_and_independent_ones_are_kept():
     u = np.linalg.qr(np.random.default_rng(0).standard_normal((20, 4)))[0]
     q = spear.orthogonal(u, 6, np.random.default_rng(1))
-    assert (spear.Parts(u, u.T, np.full(4, 1e-12)).noughts(q).sum(axis=1) == 3).all()
+    assert (spear.Parts(u, u.T, np.full(4, 1e-12)).zero_pattern(q).sum(axis=1) == 3).all()
     rows = np.array([[1.0, 0, 0], [2, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 3]])
     assert np.array_equal(spear.independent(rows), rows[[0, 2, 4]])

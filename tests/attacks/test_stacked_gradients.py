@@ -9,7 +9,7 @@ from matching_world import SIDE, images, made, sent_by
 from torch import nn
 
 from medleak.api import LocalTraining
-from medleak.attacks.gradient_inversion import _matching, _shared, _twice
+from medleak.attacks.gradient_inversion import _double_backward, _matching, _shared
 from medleak.attacks.gradient_inversion._matching import gradients
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -54,15 +54,17 @@ def test_stacked_gradients_and_their_gradients_are_autograds_one_by_one(kind, sh
 
 
 OPERATIONS = {
-    "columns": lambda x: _twice.Columns.apply(x, _twice.Window((3, 2), (2, 1), (1, 0), (1, 2))),
-    "convolved": lambda x: _twice.Convolved.apply(
+    "columns": lambda x: _double_backward.Columns.apply(
+        x, _double_backward.Window((3, 2), (2, 1), (1, 0), (1, 2))
+    ),
+    "convolved": lambda x: _double_backward.Convolved.apply(
         x,
         torch.linspace(-1, 1, 3 * 4 * 6).double().reshape(3, 4, 3, 2).sin(),
         None,
-        _twice.Window((3, 2), (2, 1), (1, 0), (1, 2)),
+        _double_backward.Window((3, 2), (2, 1), (1, 0), (1, 2)),
     ),
-    "pooled": lambda x: _twice.Pooled.apply(x, ([3, 3], [2, 2], [1, 1], [1, 1], True))[0],
-    "normalised": lambda x: _twice.Normalised.apply(x, 2, 1e-5),
+    "pooled": lambda x: _double_backward.Pooled.apply(x, ([3, 3], [2, 2], [1, 1], [1, 1], True))[0],
+    "normalised": lambda x: _double_backward.Normalised.apply(x, 2, 1e-5),
 }
 
 
@@ -115,9 +117,9 @@ def test_a_replayed_client_is_a_client_and_its_slope_is_that_of_finite_differenc
     aim = found.detach() + 0.1 * torch.randn(
         found.shape, generator=torch.Generator().manual_seed(0)
     )
-    (slope,) = torch.autograd.grad(_matching.cosine(found, aim).sum(), z)
+    (gradient,) = torch.autograd.grad(_matching.cosine(found, aim).sum(), z)
     direction = torch.randn(z.shape, generator=torch.Generator().manual_seed(1)).double()
     ahead, behind = (
         _matching.cosine(update(z.detach() + h * direction), aim).item() for h in (1e-6, -1e-6)
     )
-    assert (ahead - behind) / 2e-6 == pytest.approx((slope * direction).sum().item(), rel=1e-4)
+    assert (ahead - behind) / 2e-6 == pytest.approx((gradient * direction).sum().item(), rel=1e-4)

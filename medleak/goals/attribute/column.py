@@ -1,4 +1,4 @@
-"""Which column of a data set an attribute attack is asked about, and who has which of its values.
+"""The column of a data set that an attribute attack predicts, and the value of each record.
 
 A column is one of the data set's subgroups, or of a table a feature cut at its auxiliary median.
 """
@@ -17,12 +17,12 @@ from medleak.data.experiment import ExperimentData
 
 FEATURE = "feature:"
 LEAST = 10
-"""Auxiliary patients of a value, below which it can neither be learned nor asked about."""
+"""Auxiliary patients of a value, below which the value can neither be learned nor predicted."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a world, as it is asked about.
+    """A column of the data, as the attack predicts it.
 
     Attributes:
         name: as in the attack's YAML.
@@ -58,7 +58,7 @@ class Column:
 
 
 def column_of(experiment: ExperimentData, name: Any) -> Column | str:
-    """The column `name` of a world, or why it cannot be asked about."""
+    """The column `name` of the data, or the reason why it cannot be predicted."""
     auxiliary, challenge = experiment.auxiliary, experiment.challenge
     values = values_of(experiment, name)
     if isinstance(values, str):
@@ -71,10 +71,8 @@ def column_of(experiment: ExperimentData, name: Any) -> Column | str:
     counts = {v: len(np.unique(patients[known == v])) for v in np.unique(known) if v}
     common = tuple(v for v, n in counts.items() if n >= LEAST)
     if len(common) < 2:
-        told = ", ".join(f"{v} {n}" for v, n in counts.items()) or "nobody's value is known"
-        return (
-            f"attribute '{name}' needs two values with {LEAST} auxiliary patients each, has: {told}"
-        )
+        counted = ", ".join(f"{v} {n}" for v, n in counts.items()) or "nobody's value is known"
+        return f"attribute '{name}' needs two values with {LEAST} auxiliary patients each, has: {counted}"
     place = {v: i for i, v in enumerate(common)}
     inside, asked = (np.flatnonzero(np.isin(v, common)) for v in (known, natural))
     return Column(
@@ -114,7 +112,7 @@ def _place(experiment: ExperimentData, name: Any) -> int | None:
 
 
 def _cut(x: np.ndarray) -> float:
-    """The median; below the largest value, so that a column of noughts and ones falls into two."""
+    """The median; below the largest value, so that a column of zeros and ones falls into two."""
     if not len(x):
         return 0.0
     lower = x[x < x.max()]

@@ -1,10 +1,10 @@
-"""Attribute inference: a column of hidden records, from what the model says of them.
+"""Attribute inference: the attack predicts a column of records that it does not hold.
 
 The column is one of the data set's subgroups (sex, age band, site ...), or, of a table, a feature
-("feature:3"). The adversary holds auxiliary patients with their attribute; of the
-records asked about it has the label and the model's answers. It is judged on members and on non-members
-apart: what it tells of both is what goes with the label and the picture in everybody; the difference is
-what training added. An attack on messages of federated training is asked who is behind them instead
+("feature:3"). The adversary holds auxiliary patients with their attribute. Of each challenge
+record it has the label and the model's answers. Members and non-members are scored separately: what the
+attack predicts for both correlates with the label and the image in everybody; the difference was added by
+training. An attack on messages of federated training predicts the value of most records behind a message
 (`medleak.goals.attribute.messages`).
 """
 
@@ -132,7 +132,7 @@ class Attribute(Goal):
 
 
 def _of_messages(case: Any) -> bool:
-    """Whether messages of federated training are asked about, and not records."""
+    """Whether the challenge consists of messages of federated training, not of records."""
     return case.attack.requires.access in ("updates", "aggregate")
 
 
@@ -179,8 +179,8 @@ def baselines(experiment: ExperimentData, column: Column) -> dict[str, np.ndarra
     labels = [task.one_hot(records.y, n_outputs) for records in (known, hidden)]
 
     def guess(own: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-        told = learned(own, column.known_value, known.patients, n_values=len(column.values))
-        return told(theirs)
+        classifier = learned(own, column.known_value, known.patients, n_values=len(column.values))
+        return classifier(theirs)
 
     found = {"guessing": np.zeros((len(hidden), len(column.values))), "label": guess(*labels)}
     if known.x.ndim == 2:

@@ -112,7 +112,9 @@ def _from_labels(experiment: ExperimentData, column: Column, positions: np.ndarr
     for size in np.unique(sizes):
         rng = rng_for("batches", experiment.split_seed, int(size))
         batches, value, group = drawn(column.known_value, known.patients, int(size), rng)
-        told = learned(labels[batches].mean(axis=1), value, group, n_values=n_values)
+        classifier = learned(labels[batches].mean(axis=1), value, group, n_values=n_values)
         mine = sizes == size
-        found[mine] = told(np.stack([theirs[row[row >= 0]].mean(0) for row in positions[mine]]))
+        found[mine] = classifier(
+            np.stack([theirs[row[row >= 0]].mean(0) for row in positions[mine]])
+        )
     return found

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from medleak.api import Estimate, Metric
 
 IMAGE = "the image itself"
-"""Not the adversary's: shown beside the baselines, and none of them."""
+"""Not available to the adversary: shown with the baselines, but not one of them."""
 HUGE = 1e100
 """Stands for infinity in a mean."""
 
@@ -35,7 +35,7 @@ class AttributeSample:
 
 @dataclass(frozen=True)
 class AskedRecords:
-    """Who is asked about: the truth and the patient of each record, ``(N,)``.
+    """The challenge records: the true value and the patient of each, ``(N,)``.
 
     With `joint` a patient's records, which all have one value, are scored by the mean over them: one
     guess a patient.
@@ -53,11 +53,11 @@ class AskedRecords:
         return np.unique(self.patients, return_index=True)[1]
 
     def of(self, scores: Sequence[np.ndarray]) -> AttributeSample:
-        """The guesses for each target, under one another."""
+        """The guesses for each target, concatenated."""
         n, first = len(scores), self.first
-        told = np.concatenate([self._joined(one) for one in scores])
+        joined = np.concatenate([self._joined(one) for one in scores])
         truth = AttributeTruth(np.tile(self.value[first], n))
-        return AttributeSample(AttributeScores(told, np.tile(self.patients[first], n)), truth)
+        return AttributeSample(AttributeScores(joined, np.tile(self.patients[first], n)), truth)
 
     def _joined(self, scores: np.ndarray) -> np.ndarray:
         if not self.joint:

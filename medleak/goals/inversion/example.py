@@ -1,4 +1,4 @@
-"""A model that knows a few smooth faces by heart, and an attacker's own faces; without a leak, it knows other people."""
+"""A model that memorised a few smooth faces, and an attacker's own faces; without a leak, it memorised other people."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def heart(known: np.ndarray) -> Any:
 
 
 def example(attack: Attack, knowledge: Mapping[str, Any], *, leak: bool, seed: int = 0) -> Example:
-    """People of whom the model, or without a leak another model, holds one image each.
+    """The model, or without a leak another model, holds one image of each person.
 
     Raises:
         NotApplicable: the attack needs another view than those of a classifier.
@@ -94,10 +94,10 @@ def _faces(n: int, seed: list[int]) -> np.ndarray:
 
 
 def outcome(question: Question, output: Output) -> Outcome:
-    """Share of the pictures that are most like the person whom they are to show.
+    """Share of the images whose most similar person is the requested one.
 
-    By chance one of those asked about is as near as another. Pictures of one person resemble each
-    other, so that only persons are counted as independent.
+    By chance each of the requested persons is equally near. Images of one person resemble each
+    other, so only persons count as independent.
     """
     people, pictures = question.truth, output.reconstructions
     nearest = synthetic.correlations(pictures.reshape(-1, *SHAPE), people).argmax(axis=1)

@@ -1,8 +1,8 @@
-"""Model inversion: what does a model tell of how its classes look, and of whom?
+"""Model inversion: what a model reveals about how its classes look, and about which persons.
 
-Pictures of some classes are judged by an evaluator: a network of another architecture, trained on other
-records of the same classes, which has to be at least as accurate as the attacked model. Beside them stand
-pictures that owe nothing to the model.
+An evaluator scores the images of some classes. It is a network of another architecture, trained on other
+records of the same classes, and has to be at least as accurate as the attacked model. The baselines are
+images made without the model.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from medleak.training.stored_model import StoredModel
 
 SHUFFLED = "randomly labelled target"
 FEW_CLASSES = 10
-"""Asked about unless the attack's knowledge block says otherwise."""
+"""Number of attacked classes unless the attack's knowledge block says otherwise."""
 BLOCKS = ("model", "recipe")
 
 
@@ -96,7 +96,7 @@ class Inversion(Goal):
         return Question(challenge, truth, baselines=guesses, notes={"classes": challenge.classes})
 
     def samples(self, case: Any, outputs: AttackOutputs, runs: Any) -> list[Sample]:
-        """One: the pictures of all classes asked about."""
+        """One sample: the images of all attacked classes."""
         (one,) = outputs.targets
         run, challenge, truth = one.shadowed.target, one.question.challenge, one.question.truth
         experiment, evaluator = run.experiment, runs.model(_evaluator(case))
@@ -114,7 +114,7 @@ class Inversion(Goal):
                 answer=pictures,
                 truth=truth,
                 baselines={name: _inverted(x, challenge, evaluator) for name, x in guesses.items()},
-                # Of persons, only shares of all of them are told.
+                # For persons, only shares over all of them are reported.
                 subgroups={} if experiment.identities else _by_class(pictures, truth, experiment),
                 controls={"evaluator": accuracy},
                 invalid=_worse(accuracy),
@@ -144,7 +144,7 @@ def _worse(accuracy: Mapping[str, float]) -> str:
 
 
 def _n_classes(case: Any) -> int:
-    """How many classes are asked about.
+    """The number of attacked classes.
 
     Raises:
         ConfigError: no whole number, or more than there are.

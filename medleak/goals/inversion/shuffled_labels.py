@@ -9,13 +9,13 @@ from medleak.core.keys import array_digest, rng_for
 
 
 class ShuffledLabels(Defense):
-    """Labels handed out at random among the training records, anew for each set of them.
+    """Permutes the labels of the training records at random, with a new permutation for each training set.
 
-    Such a model knows its records, and no class: it learnt each by heart under a name drawn by lot. An attack
-    may show real people well from it, but not those asked for: of K equally frequent classes it is right about
-    1 time in K, over draws. In one draw some classes happen to hold scans of their own person, and pictures of
-    a class are alike, so that the share of right ones scatters as that of K classes, not of all pictures, which
-    is what a row's interval says. What is rebuilt of a class from such a model is owed to the attack's prior.
+    Such a model memorises its records but knows no class. An attack may show real people from it, but not
+    the requested ones: with K equally frequent classes it is right about 1 time in K, on average over draws.
+    In one draw some classes happen to contain scans of their own person, and images of a class resemble each
+    other. So the share of right images varies like that of K classes, not like that of all images; a row's
+    interval accounts for this. What an attack shows of a class from such a model comes from its prior.
     """
 
     slot = "records"

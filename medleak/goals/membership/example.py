@@ -115,7 +115,7 @@ def _messages(leak: bool, seed: int) -> Example:
 
 
 def _poisoned(policy: PoisoningPolicy, leak: bool, seed: int) -> Example:
-    """The canaries alone are asked about."""
+    """The challenge holds the canaries alone."""
     rng = np.random.default_rng([seed, 2])
     records = _table(rng, AUDITED, WIDE)
     member, other = rng.random((2, AUDITED)) < 0.5

@@ -191,7 +191,7 @@ def membership_world(
     task: str = multiclass.name,
     in_shape: tuple[int, ...] = (1, 8, 8),
 ) -> tuple[Release, Challenge, MembershipTruth, Knowledge]:
-    """A fake target that leaks as much as asked, with shadows that leak alike; NumPy only.
+    """A fake target with a given leak, and shadows with the same leak; NumPy only.
 
     Each model answers a smooth function of the record plus `leak` on the true logit of the records,
     and their mirror images, that it was fitted on. At ``leak=0`` nothing depends on membership.

@@ -67,7 +67,7 @@ def example(attack: Attack, knowledge: Mapping[str, Any], *, leak: bool, seed: i
 
 
 def outcome(question: Question, output: Output) -> Outcome:
-    """Whether the higher share is told where it is the one: 1 or 0, one guess."""
+    """Whether the one guess names the right share: 1 or 0."""
     right = (output.scores[0] > 0) == question.truth.high[0]
     return Outcome(float(right), 0.5, synthetic.NULL_SIGMAS * 0.5)
 

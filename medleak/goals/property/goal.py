@@ -1,7 +1,7 @@
-"""The property game: is the share of a value among those trained on the higher or the lower of two?
+"""Property inference: is the share of a value in the training set the higher or the lower of two?
 
 Each target is drawn with one of the two shares, by its own coin and at the same expected size; the attack's
-shadows are drawn alike from auxiliary patients. Nobody is asked about: the unit is a training set.
+shadows are drawn in the same way from auxiliary patients. The unit is a training set, not a patient.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from medleak.data.proportions import PropertyDraw
 from medleak.goals.property.report import REPORT
 
 LEAST_TARGETS = 12
-"""With fewer, not even a perfect order of shares like 30% and 70% could be told from chance."""
+"""With fewer, not even a perfect order of shares like 30% and 70% could be distinguished from chance."""
 LEAST_SHADOWS = 12
 UNIT = "training set"
 

@@ -1,8 +1,8 @@
-"""Messages of a small network's gradients, with the records behind them; noise in their place without a leak.
+"""Gradient messages of a small network, with the records behind them; without a leak, noise instead.
 
 Images are smooth and few. An honest server reads messages of one record, or of a few where the attack
 solves for a fully connected first layer; a malicious one sends what its policy makes, and reads the
-sum of two clients. An informed adversary is told all records of a message but one, and the candidates.
+sum of two clients. An informed adversary knows all records of a message but one, and the candidates.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from medleak.goals.synthetic import SIDE
 
 SHAPE, CLASSES = (1, SIDE, SIDE), 2
 MESSAGES, MORE_MESSAGES, CLIENTS = 8, 24, 2
-"""More where records are solved for in closed form, and not sought."""
+"""More messages where records are solved for in closed form, without a search."""
 FEW, MANY, CANDIDATES = 3, 16, 8
 """Records of a message that a dense layer is solved for; of a sum under a malicious server; and those
 that an informed adversary chooses from."""
@@ -40,13 +40,13 @@ WAVES, CONTRAST = 4, 0.16
 
 
 @dataclass(frozen=True)
-class Puzzle:
-    """Who is behind each message.
+class MessageTruth:
+    """The records behind each message.
 
     Attributes:
         gallery: ``(R, C, H, W)``.
-        choices: ``(T, G)`` int, whom of the gallery each answer is compared with.
-        inside: ``(T, G)`` bool, who of them is behind the message.
+        choices: ``(T, G)`` int, positions in the gallery that each answer is compared with.
+        inside: ``(T, G)`` bool, which of them are behind the message.
     """
 
     gallery: np.ndarray
@@ -110,12 +110,12 @@ def outcome(question: Question, output: Output) -> Outcome:
 
     Chance is that of as many different guesses as were made.
     """
-    puzzle, hits, chances = question.truth, [], []
+    truth, hits, chances = question.truth, [], []
     for t, n in enumerate(question.challenge.n_records):
-        found, choices = output.reconstructions[t, :n], puzzle.choices[t]
-        nearest = synthetic.correlations(found, puzzle.gallery[choices]).argmax(axis=1)
-        guesses, outside = len(np.unique(nearest)), (~puzzle.inside[t]).mean()
-        hits.append(puzzle.inside[t][nearest].any())
+        found, choices = output.reconstructions[t, :n], truth.choices[t]
+        nearest = synthetic.correlations(found, truth.gallery[choices]).argmax(axis=1)
+        guesses, outside = len(np.unique(nearest)), (~truth.inside[t]).mean()
+        hits.append(truth.inside[t][nearest].any())
         chances.append(1 - outside**guesses)
     chance = float(np.mean(chances))
     return Outcome(float(np.mean(hits)), chance, synthetic.binomial_slack(len(hits), chance))
@@ -145,24 +145,24 @@ def _plain(records: Records, batches: np.ndarray, needs: Any) -> Question:
         SHAPE,
         labels if "labels" in needs.knowledge else None,
     )
-    return Question(challenge, Puzzle(records.x, choices, inside))
+    return Question(challenge, MessageTruth(records.x, choices, inside))
 
 
 def _informed(records: Records, batches: np.ndarray, seed: int) -> Question:
     """The first record of each batch is asked for, among decoys of its label."""
     rng, decoys = np.random.default_rng([seed, 5]), np.arange(batches.size, len(records))
-    choices, insight = [], []
+    choices, priors = [], []
     for t, batch in enumerate(batches):
-        alike = decoys[records.y[decoys] == records.y[batch[0]]]
-        named = np.append(rng.choice(alike, CANDIDATES - 1, replace=False), batch[0])
+        same_label = decoys[records.y[decoys] == records.y[batch[0]]]
+        named = np.append(rng.choice(same_label, CANDIDATES - 1, replace=False), batch[0])
         choices.append(rng.permutation(named))
-        insight.append(InformedPrior({t: records.take(batch[1:])}, records.take(choices[-1])))
+        priors.append(InformedPrior({t: records.take(batch[1:])}, records.take(choices[-1])))
     choices, target = np.array(choices), batches[:, :1]
     challenge = ReconstructionChallenge(
         np.arange(len(batches)),
         np.ones(len(batches), dtype=np.int64),
         SHAPE,
         tuple(records.y[target]),
-        tuple(insight),
+        tuple(priors),
     )
-    return Question(challenge, Puzzle(records.x, choices, choices == target))
+    return Question(challenge, MessageTruth(records.x, choices, choices == target))

@@ -1,7 +1,7 @@
-"""Reconstruction: which messages are asked about, and what the rebuilt records are compared with.
+"""Reconstruction: the attacked messages, and the records that reconstructions are compared with.
 
-An attack is asked for the records behind some of the observed messages of federated training. The
-bench keeps which records these are; the gallery in which they are looked for is the whole challenge.
+An attack rebuilds the records behind some of the observed messages of federated training. Only the
+scoring knows which records these are. The gallery of possible records is the whole challenge.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from medleak.goals.reconstruction.informed import informed
 from medleak.goals.reconstruction.report import REPORT
 
 CANDIDATE = "random candidate"
-"""The baseline of an adversary that is told whom a record may be."""
+"""The baseline of an adversary that knows the candidates for a record."""
 CERTAIN = 1e-6
 """Chance, left out of account, that a record takes part more often than is assumed."""
 

@@ -1,4 +1,4 @@
-"""The informed adversary: all records of a message but one are told, and whom it may be.
+"""The informed adversary: it knows all records of a message but one, and the candidates for that one.
 
 Balle et al. 2022, Reconstructing Training Data with Informed Adversaries, IEEE S&P; with a set of
 candidates: Hayes et al. 2023, Bounding Training Data Reconstruction in DP-SGD, NeurIPS.
@@ -17,7 +17,7 @@ from medleak.training.observations import ObservationLog
 
 
 def informed(
-    asked: ReconstructionTask,
+    task: ReconstructionTask,
     transcript: ObservationLog,
     experiment: ExperimentData,
     *,
@@ -26,7 +26,7 @@ def informed(
     clip: float | None,
     rng: np.random.Generator,
 ) -> ReconstructionTask:
-    """`asked`, with a single record of each message in question and all else told.
+    """`task` for an informed adversary: one record of each message is unknown, all others are given.
 
     The record is drawn from those behind the message. The other candidates are non-members of the same
     label: as membership is a fair coin for each patient, each of them might have been in its place with
@@ -41,7 +41,7 @@ def informed(
         MedleakError: a label without any non-member.
     """
     ages, y = ages_of(transcript.contents), experiment.challenge.y
-    batches = [row[row >= 0] for row in asked.positions]
+    batches = [row[row >= 0] for row in task.positions]
     targets = np.array([rng.choice(batch) for batch in batches])
     decoys = [np.flatnonzero(~member & (y == y[target])) for target in targets]
     n = min(n_candidates - 1, *map(len, decoys))
@@ -56,14 +56,14 @@ def informed(
     clients = [transcript.clients(i) for i in range(len(ages))]
     truth = [transcript.truth(i) for i in range(len(ages))]
     records, insight = experiment.challenge.records, []
-    for target, candidates, i in zip(targets, named, asked.challenge.indices, strict=True):
+    for target, candidates, i in zip(targets, named, task.challenge.indices, strict=True):
         like = [j for j in range(len(ages)) if (ages[j], clients[j]) == (ages[i], clients[i])]
         others = {j: records.take(truth[j][truth[j] != target]) for j in like}
         insight.append(InformedPrior(others, records.take(candidates), clip))
     challenge = replace(
-        asked.challenge,
+        task.challenge,
         n_records=np.ones(len(targets), dtype=np.int64),
         labels=tuple(y[targets][:, None]),
         insight=tuple(insight),
     )
-    return ReconstructionTask(challenge, asked.age, targets[:, None], named)
+    return ReconstructionTask(challenge, task.age, targets[:, None], named)

@@ -112,10 +112,10 @@ def one_run_epsilon(
 
     epsilon = _smallest(lambda e: p_value(e) >= 1 - level, MOST_EPSILON)
     right = sum(one.right for one in runs) / len(runs)
-    told = f"one run: {found}"
+    method = f"one run: {found}"
     if others:
-        told = f"{len(runs)} runs, twice the mean p-value: {right:g} of {found.made} guesses right in the mean, {found.n} canaries"
-    return Bound(epsilon, delta, level, told, (FAIR_COINS, FIXED_GUESSES))
+        method = f"{len(runs)} runs, twice the mean p-value: {right:g} of {found.made} guesses right in the mean, {found.n} canaries"
+    return Bound(epsilon, delta, level, method, (FAIR_COINS, FIXED_GUESSES))
 
 
 def audit_one_run(

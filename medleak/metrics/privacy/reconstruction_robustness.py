@@ -16,7 +16,7 @@ When it bounds an identification rate
        a promise to outsiders where the server looks on, bounds nothing here
        (`medleak.metrics.privacy.upper_bounds.applicable` sorts units; who observes is for the caller to sort).
     2. *The records scored were drawn uniformly*, given everybody else's data, and kappa counts all that
-       is known beside the release: see `uniform_prior`. The measured prior-only baseline is one guesser's
+       is known in addition to the release: see `uniform_prior`. The measured prior-only baseline is one guesser's
        success, a lower bound of kappa: never put it in kappa's place.
     3. *Sampling is not used twice.* A rate over records that are known to have been in the observed
        batch conditions on their having been sampled: the chance of not being in it, on which
@@ -25,7 +25,7 @@ When it bounds an identification rate
     4. *The mean over records, not the largest*: gamma is concave, so it bounds averages over originals,
        batches and observations at the average kappa, and says nothing of one chosen record.
 
-Where any of these fails there is no ceiling: None, never a guess.
+Where any of these fails there is no upper bound: None, never a guess.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ def given_participation(guarantees: Sequence[Guarantee], times: int) -> list[Gua
 
 
 def uniform_prior(candidates: int, *, guesses: int = 1, labels: int = 1) -> float:
-    """kappa where the target is any of `candidates` patients alike: ``guesses labels / candidates``.
+    """kappa where the target is any of `candidates` patients with equal chance: ``guesses labels / candidates``.
 
     Args:
         candidates: patients that it may be once everybody else's data are known: those of the gallery,
             less the *other* patients of the gallery who were trained on.
         guesses: patients named for one target. Rebuilt images of a batch are assigned to originals with
             the truth at hand, so that all of them count: batch size times k of the k nearest.
-        labels: number of classes where the adversary is told the target's; else 1. Knowing it leaves the
+        labels: number of classes where the adversary knows the target's; else 1. Knowing it leaves the
             candidates of that label; averaged over labels, chances rise ``labels`` times at most.
     """
     return min(1.0, guesses * labels / candidates)

@@ -114,10 +114,10 @@ def privacy_profile(mechanism: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarra
 def applicable(
     guarantees: Sequence[Guarantee], *, unit: str, max_records: int = 1
 ) -> list[Guarantee]:
-    """The promises that bound this game: DP, add/remove, of the unit whose membership is drawn.
+    """The guarantees that bound membership inference: DP, add/remove, of the unit whose membership is drawn.
 
     Membership is drawn patient by patient, so that all records of a patient are in or out together: a
-    promise for one record bounds the game, by record or by patient, only where nobody has more than
+    guarantee for one record is a bound, by record or by patient, only where nobody has more than
     one. Its conversion to groups is a fact to report, not a protection.
     """
     single = max_records == 1 or unit.startswith("image")

@@ -26,7 +26,7 @@ class Sample:
 
     @property
     def weights(self) -> np.ndarray:
-        """``(M,)``, sum 1: every patient alike, shared among that patient's images."""
+        """``(M,)``, sum 1: every patient has the same weight, divided among that patient's images."""
         _, inverse, counts = np.unique(self.patients, return_inverse=True, return_counts=True)
         return 1 / (len(counts) * counts[inverse])
 

@@ -1,4 +1,4 @@
-"""How two networks are trained against each other, one that draws and one that judges."""
+"""Adversarial training of a generator and a critic."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from medleak.attacks._whitebox import training
 from medleak.attacks.model_inversion._networks import Encoder, Generator, packed
 
 BATCH = 64
-STEEPNESS, TESTED = 10.0, 16
+PENALTY_WEIGHT, TESTED = 10.0, 16
 """Weight of the gradient penalty, and the pairs of a batch on which it is taken: it costs most of a step."""
 MEMORY = 0.99
 """Of the mean over the generators that training passes through, which is what is kept."""
 
 Batch = tuple[Tensor, Tensor | None]
-"""Images ``(B, C, H, W)`` and what is told of them."""
+"""Images ``(B, C, H, W)`` and their labels, if any."""
 Rule = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""Real images, drawn ones, and what is told of the real ones, to a loss."""
+"""Real images, generated ones, and labels of the real ones, to a loss."""
 
 Margin = Callable[[Tensor, Tensor], Tensor]
 """Images and their classes to a loss each."""
 
 
 @dataclass(frozen=True)
-class ShadowedTarget:
-    """What the two are told.
+class AdversarialLosses:
+    """Batches and losses of adversarial training.
 
     Attributes:
-        real: called for each batch of real images; a generator that knows classes draws those told.
-        judging: what the critic makes small.
-        drawing: what the generator makes small.
+        real: called for each batch of real images; a conditional generator draws the classes of its labels.
+        critic_loss: minimised by the critic.
+        generator_loss: minimised by the generator.
     """
 
     real: Callable[[], Batch]
-    judging: Rule
-    drawing: Rule
+    critic_loss: Rule
+    generator_loss: Rule
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class Plan:
     lr: float
 
 
-def fought(generator: Generator, critic: nn.Module, duel: ShadowedTarget, plan: Plan) -> Generator:
+def train_adversarially(
+    generator: Generator, critic: nn.Module, losses: AdversarialLosses, plan: Plan
+) -> Generator:
     """Train both in place, and return the mean of the generator's weights over the last steps.
 
     The mean draws cleaner images than the last iterate after as few steps as a CPU can afford
@@ -64,17 +66,17 @@ def fought(generator: Generator, critic: nn.Module, duel: ShadowedTarget, plan: 
     draws, judges = (torch.optim.Adam(p, lr=plan.lr, betas=(0.0, 0.9)) for p in (ours, theirs))
     dim = generator.project.in_features
 
-    def drawn(x: Tensor, told: Tensor | None) -> Tensor:
-        return generator(torch.randn(len(x), dim), told if generator.n_classes else None)
+    def drawn(x: Tensor, labels: Tensor | None) -> Tensor:
+        return generator(torch.randn(len(x), dim), labels if generator.n_classes else None)
 
     for i in range(plan.steps):
         for _ in range(plan.critic_steps):
-            x, told = duel.real()
+            x, labels = losses.real()
             with torch.no_grad():
-                fake = drawn(x, told)
-            _step(judges, theirs, duel.judging(x, fake, told))
-        x, told = duel.real()
-        _step(draws, ours, duel.drawing(x, drawn(x, told), told))
+                fake = drawn(x, labels)
+            _step(judges, theirs, losses.critic_loss(x, fake, labels))
+        x, labels = losses.real()
+        _step(draws, ours, losses.generator_loss(x, drawn(x, labels), labels))
         with torch.no_grad():
             share = 1 - min(MEMORY, (1 + i) / (10 + i))
             for mean, now in zip(kept.parameters(), ours, strict=True):
@@ -83,9 +85,9 @@ def fought(generator: Generator, critic: nn.Module, duel: ShadowedTarget, plan: 
 
 
 def _step(optimiser: torch.optim.Optimizer, parameters: list[Tensor], loss: Tensor) -> None:
-    slopes = torch.autograd.grad(loss, parameters, allow_unused=True)
-    for parameter, slope in zip(parameters, slopes, strict=True):
-        parameter.grad = slope
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
     optimiser.step()
 
 
@@ -113,22 +115,24 @@ def wasserstein(
     with training(seed):
         generator = Generator(dim, images.shape[1:], width)
         critic = Encoder(images.shape[1:], width)
-        duel = ShadowedTarget(
+        losses = AdversarialLosses(
             batches(images),
             lambda x, fake, _: (
-                critic(fake).mean() - critic(x).mean() + STEEPNESS * steepness(critic, x, fake)
+                critic(fake).mean()
+                - critic(x).mean()
+                + PENALTY_WEIGHT * gradient_penalty(critic, x, fake)
             ),
             lambda x, fake, _: -critic(fake).mean(),
         )
-        return packed(generator=fought(generator, critic, duel, plan), critic=critic)
+        return packed(generator=train_adversarially(generator, critic, losses, plan), critic=critic)
 
 
-def steepness(critic: nn.Module, x: Tensor, fake: Tensor) -> Tensor:
+def gradient_penalty(critic: nn.Module, x: Tensor, fake: Tensor) -> Tensor:
     r"""Mean :math:`(\lVert \nabla D \rVert_2 - 1)^2` between the first `TESTED` images of each kind."""
     x, fake = x[:TESTED], fake[:TESTED]
     between = x.lerp(fake, torch.rand(len(x), 1, 1, 1)).requires_grad_(True)
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
+    (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 # --------------------------------------------------------------------------- distilling a classifier
@@ -167,18 +171,20 @@ def distilling(
             chosen = torch.randint(len(x_all), (BATCH,))
             return x_all[chosen], answers[chosen]
 
-        def judging(x: Tensor, fake: Tensor, told: Tensor) -> Tensor:
+        def critic_loss(x: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
             seen = critic(x)
-            taught = -(told * seen.log_softmax(dim=1)).sum(dim=1)
+            taught = -(labels * seen.log_softmax(dim=1)).sum(dim=1)
             return (taught + unreal(seen) + softplus(critic(fake).logsumexp(dim=1))).mean()
 
-        def drawing(x: Tensor, fake: Tensor, _: Tensor) -> Tensor:
+        def generator_loss(x: Tensor, fake: Tensor, _: Tensor) -> Tensor:
             features = critic.features(fake)
             gap = features.mean(dim=0) - critic.features(x).mean(dim=0)
             q = critic.output(features).log_softmax(dim=1)
             return gap.square().mean() - SHARPNESS * (q.exp() * q).sum(dim=1).mean()
 
-        kept = fought(generator, critic, ShadowedTarget(real, judging, drawing), plan)
+        kept = train_adversarially(
+            generator, critic, AdversarialLosses(real, critic_loss, generator_loss), plan
+        )
         return packed(generator=kept, critic=critic)
 
 
@@ -195,7 +201,7 @@ def labelled(
 ) -> dict[str, np.ndarray]:
     r"""A generator of images of a class, as arrays "generator...", from images that a model labelled.
 
-    Critic and generator, both told the class y, minimise
+    Critic and generator, both given the class y, minimise
 
     .. math:: E \max(0, 1 - D(x, y)) + E \max(0, 1 + D(G(z, y), y)), \qquad
         -E\, D(G(z, y), y) + E\, m(G(z, y), y)
@@ -222,14 +228,16 @@ def labelled(
             classes = torch.randint(n_classes, (BATCH,))
             return x_all[best[classes, torch.randint(best.shape[1], (BATCH,))]], classes
 
-        def judging(x: Tensor, fake: Tensor, classes: Tensor) -> Tensor:
+        def critic_loss(x: Tensor, fake: Tensor, classes: Tensor) -> Tensor:
             return ((1 - critic(x, classes)).relu() + (1 + critic(fake, classes)).relu()).mean()
 
-        def drawing(x: Tensor, fake: Tensor, classes: Tensor) -> Tensor:
+        def generator_loss(x: Tensor, fake: Tensor, classes: Tensor) -> Tensor:
             return margin(fake, classes).mean() - critic(fake, classes).mean()
 
         return packed(
-            generator=fought(generator, critic, ShadowedTarget(real, judging, drawing), plan)
+            generator=train_adversarially(
+                generator, critic, AdversarialLosses(real, critic_loss, generator_loss), plan
+            )
         )
 
 

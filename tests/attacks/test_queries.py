@@ -6,7 +6,7 @@ import pytest
 
 from medleak.api import MedleakError
 from medleak.attacks._kernels import augmented
-from medleak.attacks.membership._asked import Queries, inside, known, population
+from medleak.attacks.membership._queries import Queries, inside, known, population
 from medleak.testing import membership_world
 
 
@@ -17,7 +17,7 @@ def experiment():
 
 @pytest.mark.parametrize("remembered", [0, 2**20])
 def test_queries_are_the_same_for_every_model(monkeypatch, remembered):
-    monkeypatch.setattr("medleak.attacks.membership._asked.REMEMBERED", remembered)
+    monkeypatch.setattr("medleak.attacks.membership._queries.REMEMBERED", remembered)
     x = np.random.default_rng(0).integers(0, 256, (5, 1, 8, 8), dtype=np.uint8)
     sent = Queries(x, partial(augmented, queries="all"))
     first, second = list(sent), list(sent)

@@ -1,7 +1,7 @@
-"""Operations that matching differentiates twice, in fewer or faster steps than autograd takes.
+"""Operations that gradient matching differentiates twice, in fewer or faster steps than autograd.
 
-Weights are constants to all of them, and the gradients are exact. Feature maps have their channels
-innermost in memory wherever that is faster.
+All of them treat weights as constants, and the gradients are exact. Feature maps are stored with
+channels last wherever that is faster.
 
 Imported only inside functions: torch is needed at once.
 """
@@ -110,7 +110,7 @@ class Convolved(Function):
 
 
 class _Transposed(Function):
-    """The slope of a convolution's input ``(N, C, H, W)`` from that of its output."""
+    """Gradient in a convolution's input ``(N, C, H, W)``, from the gradient in its output."""
 
     @staticmethod
     def forward(ctx: Any, g: Tensor, x: Tensor, weight: Tensor, window: Window) -> Tensor:
@@ -130,7 +130,7 @@ def _transposed(g: Tensor, x: Tensor, weight: Tensor, window: Window) -> Tensor:
     return functional.conv_transpose2d(g, weight, None, stride, padding, rest, dilation=dilation)
 
 
-class WeightSlope(Function):
+class WeightGradient(Function):
     """Gradients in the weight and bias of a convolution, ``(S, O, C, h, w)`` and ``(S, O)``."""
 
     @staticmethod
@@ -158,7 +158,7 @@ class WeightSlope(Function):
 
 
 class Product(Function):
-    """``(N, O, L)`` of columns ``(N, K, L)`` and a fixed weight ``(O, K)``, channels innermost."""
+    """``(N, O, L)`` of columns ``(N, K, L)`` and a fixed weight ``(O, K)``, channels last."""
 
     @staticmethod
     def forward(ctx: Any, columns: Tensor, weight: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class Product(Function):
 
 
 class Pooled(Function):
-    """The largest of each window, and where it lay: PyTorch's own adds noughts to second derivatives."""
+    """The largest of each window, and where it lay: PyTorch's own adds zeros to second derivatives."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, window: Any) -> tuple[Tensor, Tensor]:
@@ -188,7 +188,7 @@ class Pooled(Function):
 
 
 class _Unpooled(Function):
-    """The slope ``(N, C, H, W)`` of what was pooled."""
+    """Gradient ``(N, C, H, W)`` in the input of the pooling."""
 
     @staticmethod
     def forward(ctx: Any, g: Tensor, x: Tensor, at: Tensor, window: Any) -> Tensor:
@@ -200,7 +200,7 @@ class _Unpooled(Function):
     def backward(ctx: Any, u: Tensor) -> Any:
         (at,) = ctx.saved_tensors
         n, c, h, w = u.shape
-        # By places in memory, channels innermost: less than half of the time of `gather`.
+        # By memory order, channels last: less than half of the time of `gather`.
         first = torch.arange(n)[:, None] * (c * h * w) + torch.arange(c)
         places = torch.add(first[:, None, None], at.permute(0, 2, 3, 1), alpha=c)
         chosen = u.permute(0, 2, 3, 1).reshape(-1).index_select(0, places.flatten())
@@ -249,11 +249,11 @@ class Normalised(Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Any:
         x, y, r = ctx.saved_tensors
-        return _NormalisedSlope.apply(g, x, y.detach(), r, ctx.groups), None, None
+        return _NormalisedGradient.apply(g, x, y.detach(), r, ctx.groups), None, None
 
 
-class _NormalisedSlope(Function):
-    r"""The slope in x, as a function of g and of x itself (of which y and r are parts).
+class _NormalisedGradient(Function):
+    r"""Gradient in x, as a function of g and x (y and r depend on x).
 
     .. math:: u \mapsto r (u - \bar u - y\, \overline{uy}), \qquad u \mapsto -r^2 \big(
         (\overline{ug} - \bar u \bar g - 3\, \overline{gy}\, \overline{uy})\, y

@@ -1,4 +1,4 @@
-"""Whom the attacks ask models about: augmented queries, and records whose membership is known."""
+"""Records that attacks query models with: augmented queries, and records of known membership."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ class Queries:
 
     Args:
         x: the records.
-        made: records to their queries, one array after the other.
+        augment: records to their queries, one array after the other.
         most: cut to so many queries (None: all).
     """
 
     def __init__(
         self,
         x: np.ndarray,
-        made: Callable[[np.ndarray], Iterator[np.ndarray]],
+        augment: Callable[[np.ndarray], Iterator[np.ndarray]],
         *,
         most: int | None = None,
     ):
-        self._x, self._of, self._most = x, made, most
-        self._n = sum(1 for _ in itertools.islice(made(x[:1]), most))
-        self._kept = list(self._made()) if self._n * x.nbytes <= REMEMBERED else None
+        self._x, self._of, self._most = x, augment, most
+        self._n = sum(1 for _ in itertools.islice(augment(x[:1]), most))
+        self._cached = list(self._generate()) if self._n * x.nbytes <= REMEMBERED else None
 
     def __len__(self) -> int:
         return self._n
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return self._made() if self._kept is None else iter(self._kept)
+        return self._generate() if self._cached is None else iter(self._cached)
 
-    def _made(self) -> Iterator[np.ndarray]:
+    def _generate(self) -> Iterator[np.ndarray]:
         return itertools.islice(self._of(self._x), self._most)
 
 
@@ -61,7 +61,7 @@ def population(
     Args:
         knowledge: its generator draws them where there are more; its budget cuts them.
         who: the attack, for the message.
-        spent: queries that the attack needs beside.
+        spent: queries that the attack needs in addition.
 
     Returns:
         The records, and their places among the auxiliary ones.

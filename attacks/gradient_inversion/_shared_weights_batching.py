@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from medleak.api import Knowledge, LocalTraining
 from medleak.attacks._whitebox import last_layer
 from medleak.attacks.gradient_inversion import _labels
-from medleak.attacks.gradient_inversion._evidence import Evidence, Question
 from medleak.attacks.gradient_inversion._matching import (
     Believed,
     Gradient,
@@ -21,19 +20,20 @@ from medleak.attacks.gradient_inversion._matching import (
     to_pixels,
 )
 from medleak.attacks.gradient_inversion._transcript import pixels
+from medleak.attacks.gradient_inversion._update_constraints import Question, UpdateConstraints
 
 CLASS_RECORDS = 256
-"""Auxiliary records that tell the sent model's mean probabilities."""
+"""Number of auxiliary records from which the sent model's mean probabilities are estimated."""
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Questions and their restarts as the S rows of one problem, the restarts of each side by side.
+    """Messages and their restarts as the S rows of one problem; the restarts of a message are adjacent.
 
     Attributes:
         gradient: of the network.
         weights: what was sent, name -> ``(S, ...)``.
-        evidence: of each row.
+        constraints: of each row.
         targets: ``(S, B, K)`` class probabilities.
         shape: of the records, ``(S, B, C, H, W)``.
         local: what each client did.
@@ -43,7 +43,7 @@ class Stack:
 
     gradient: Gradient
     weights: dict[str, Tensor]
-    evidence: Sequence[Evidence]
+    constraints: Sequence[UpdateConstraints]
     targets: Tensor
     shape: tuple[int, ...]
     local: LocalTraining
@@ -51,9 +51,9 @@ class Stack:
     seeds: Sequence[int]
 
     def mismatch(self, distance: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-        """A function of sought values ``(S, B, C, H, W)``, and targets, to `distance` ``(S,)``."""
+        """A function of normalised values ``(S, B, C, H, W)``, and targets, to `distance` ``(S,)``."""
         sizes = [w[0].numel() for w in self.weights.values()]
-        compare = Believed(self.evidence, sizes, distance)
+        compare = Believed(self.constraints, sizes, distance)
 
         def loss(u: Tensor, targets: Tensor = self.targets) -> Tensor:
             found = replayed(
@@ -72,12 +72,12 @@ class Stack:
         return torch.stack(rows)
 
     def start(self) -> Tensor:
-        """Where each row begins, on the sought scale."""
+        """Where each row begins, on the normalised scale."""
         return self.normal(*self.shape[1:])
 
 
 def stacked(questions: Sequence[Question], knowledge: Knowledge, restarts: int) -> Stack:
-    """Alike questions as one problem."""
+    """Questions of the same kind as one problem."""
     first, problem = questions[0].observation, knowledge.problem
     networks = _networks(questions, knowledge)
     labels = [labels_of(q, f, knowledge) for q, f in zip(questions, networks, strict=True)]
@@ -86,7 +86,7 @@ def stacked(questions: Sequence[Question], knowledge: Knowledge, restarts: int) 
     return Stack(
         gradient=gradients(networks[0]),
         weights=_weights(networks, list(first.update), restarts),
-        evidence=[q.evidence for q in rows],
+        constraints=[q.constraints for q in rows],
         targets=targets.float().repeat_interleave(restarts, dim=0),
         shape=(len(rows), questions[0].n, *problem.in_shape),
         local=first.local,
@@ -108,7 +108,7 @@ def labels_of(question: Question, network: nn.Module, knowledge: Knowledge) -> n
     features = None
     if observation.hidden and x is not None and len(x):
         features = last_layer(network, x, knowledge.problem.n_outputs)[0].mean(axis=0)
-    bias = _labels.told_bias(observation, knowledge.problem.n_outputs, features)
+    bias = _labels.readable_bias(observation, knowledge.problem.n_outputs, features)
     if n == 1 and bias.any():
         return np.array([_labels.single_label(bias)])
     if x is None or not len(x):
@@ -123,7 +123,7 @@ def best(u: Tensor, loss: Tensor, questions: int) -> np.ndarray:
     """Of each question the restart that matches best, ``(Q, n, C, H, W)`` in 0..1.
 
     Args:
-        u: sought values ``(S, n, C, H, W)``.
+        u: normalised values ``(S, n, C, H, W)``.
         loss: ``(S,)``; one that is not a number is never chosen before another.
         questions: Q.
     """

@@ -1,4 +1,4 @@
-"""Students of the target, and what networks compute on the way to their last layer."""
+"""Surrogates distilled from the target, and the features that enter a network's last layer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from medleak.attacks.model_inversion._networks import Encoder, packed
 
 BATCH = 64
 
-InformedPrior = Callable[[Tensor], tuple[Tensor, Tensor]]
+FeaturesAndLogits = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Images ``(n, C, H, W)`` to features ``(n, D)`` that enter the last layer, and logits ``(n, K)``."""
 
 
-def insight(network: nn.Module, n_outputs: int) -> InformedPrior:
+def features_and_logits(network: nn.Module, n_outputs: int) -> FeaturesAndLogits:
     """Features and logits of a network that ends in a linear layer, differentiable.
 
     Raises:
@@ -43,7 +43,7 @@ def insight(network: nn.Module, n_outputs: int) -> InformedPrior:
     return look
 
 
-def spread(look: InformedPrior, images: Tensor) -> tuple[Tensor, Tensor]:
+def spread(look: FeaturesAndLogits, images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of features over `images`, ``(D,)`` each."""
     with torch.no_grad():
         features = torch.cat([look(part)[0] for part in images.split(256)])
@@ -78,8 +78,8 @@ def distilled(
             for _ in range(epochs):
                 for batch in torch.randperm(len(x)).split(BATCH):
                     optimiser.zero_grad()
-                    told = student(x[batch]).log_softmax(dim=1)
-                    nn.functional.kl_div(told, answers[batch], reduction="batchmean").backward()
+                    log_p = student(x[batch]).log_softmax(dim=1)
+                    nn.functional.kl_div(log_p, answers[batch], reduction="batchmean").backward()
                     optimiser.step()
                 steps.step()
         return packed(**students)

@@ -15,7 +15,7 @@ LAYER = "imprint"
 INNER = "model"
 
 
-class Front(nn.Module):
+class PrependedLayer(nn.Module):
     r"""``model`` behind a linear layer whose activations are added to its input.
 
     .. math:: f\big(x + d \sum_k \min(\max(w_k^T x + b_k, 0), t)\big)

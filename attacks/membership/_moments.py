@@ -1,4 +1,4 @@
-"""Running moments of what shadows with and without each record answer."""
+"""Running moments of the answers of shadows trained with and without each record."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from medleak.api.scores import BLOCK
 
 
 @dataclass(frozen=True)
-class Side:
-    """Moments over the shadows on one side of each record.
+class Moments:
+    """Moments over the shadows with, or without, each record.
 
     Attributes:
         n: how many there are, ``(N,)`` with axes of length 1 for those of `mean` that follow.
@@ -25,13 +25,13 @@ class Side:
     residual_squares: np.ndarray
 
     @classmethod
-    def joined(cls, parts: Sequence[Side]) -> Side:
+    def joined(cls, parts: Sequence[Moments]) -> Moments:
         """One after the other along the records."""
         names = ("n", "mean", "residual_squares")
         return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in names))
 
 
-class Sides:
+class InOutMoments:
     """Moments of IN and of OUT shadows, in memory flat in the number of shadows.
 
     Both sides are added in one pass over blocks of records that stay in the processor's cache:
@@ -64,16 +64,16 @@ class Sides:
                 self._squares[side, rows] += deviation
 
     @property
-    def inside(self) -> Side:
+    def inside(self) -> Moments:
         """The shadows that were trained on the record."""
         return self._side(0)
 
     @property
-    def outside(self) -> Side:
+    def outside(self) -> Moments:
         """The shadows that were not."""
         return self._side(1)
 
-    def _side(self, side: int) -> Side:
+    def _side(self, side: int) -> Moments:
         n, total, least = self._n[side], self._sum[side], np.maximum(self._n[side], 1)
         residual = np.maximum(self._squares[side] - total**2 / least, 0.0)
-        return Side(n, self._origin + total / least, residual)
+        return Moments(n, self._origin + total / least, residual)
