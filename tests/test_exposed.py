@@ -112,7 +112,7 @@ def test_both_halves_have_to_be_replicas(toy_config, tmp_path, monkeypatch, colu
     def odd_one_out(spec, store):
         return {**real(spec, store), **({"sigma": 9.0} if spec.column == column else {})}
 
-    monkeypatch.setattr(controls, "facts_of", odd_one_out)
+    monkeypatch.setattr("medleak.release.stored_run.facts_of", odd_one_out)
     plan = plan_of(toy_config, tmp_path, exposed=0.25)
     rows = scheduler.execute(plan, executor=SerialExecutor()).rows
     assert {row.status for row in rows} == {"invalid"}

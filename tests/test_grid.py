@@ -214,6 +214,7 @@ def test_a_damaged_run_is_trained_again(toy_config, plan_of, caplog, monkeypatch
     plan.store.prune(kind="cells")
     if victim == ARRAYS:  # else the answers are remembered, and nobody reads the weights
         plan.store.prune(kind="signals")
+        plan.store.prune(kind="answers")
     monkeypatch.setattr(
         "medleak.training.stored_model._RECENT", _Recent(0)
     )  # as in another process

@@ -177,7 +177,8 @@ def test_a_yaml_list_is_built_and_its_versions_enter_the_key():
 
 def test_refusals_and_faults_are_those_of_all():
     assert Ensemble(attacks=ONLINE).incompatibilities(None, {"n_shadows": 5}) == []
-    few = Ensemble(attacks=ONLINE).incompatibilities(None, {"n_shadows": 4, "pool": "auxiliary"})
+    four = {"n_shadows": 4, "pool": "auxiliary"}
+    few = Ensemble(attacks=ONLINE, targets=4).incompatibilities(None, four)
     assert len(few) == 3
     assert "LiRA in the ensemble" in few[1]
     assert Ensemble(attacks=ONLINE).invalid_parameters() == []

@@ -159,7 +159,7 @@ def test_sparse_bins_beat_dense_ones_under_noise():
 @pytest.mark.parametrize("sparse", [False, True])
 def test_noise_alone_gives_the_prior_guess(sparse):
     model, rng = network(SmallCNN), np.random.default_rng(0)
-    front = ImprintServer(sparse=sparse).module(model, client=0, knowledge=known(model))
+    front = ImprintServer(bins=128, sparse=sparse).module(model, client=0, knowledge=known(model))
     sent = message(front, records(8, 8))
     noise = {n: rng.standard_normal(v.shape) for n, v in sent.update.items()}
     found = rebuilt(RobbingTheFed(), [replace(sent, update=noise)], known(model))[0]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from medleak.api import ConfigError, ProblemSpec, segmentation
+from medleak.config.compose import expand
 from medleak.config.instantiate import build
 from medleak.defenses.train.dp_sgd import DPSGD
 from medleak.defenses.train.label_smoothing import LabelSmoothing
@@ -118,7 +118,7 @@ def test_what_would_move_images_without_masks_is_refused(data):
 
 
 def test_the_target_composes():
-    block = yaml.safe_load((CONF / "target" / "phantom_segmentation.yaml").read_text())
+    block = expand(["target=phantom_segmentation"])[0].config["target"]
     small = build({**block["dataset"], "n_patients": 20}).load()
     model = build(block["model"], in_shape=small.records.x.shape[1:], n_outputs=2)
     assert model(torch.rand(1, 1, 28, 28)).shape == (1, 2, 28, 28)
