@@ -251,7 +251,7 @@ class Server:
 
 
 def keystream(seed: bytes, length: int, dtype: np.dtype) -> np.ndarray:
-    """``(length,)`` uniform values from 32 bytes; a seed serves once, so that the nonce may be nought."""
+    """``(length,)`` uniform values from 32 bytes; a seed serves once, so that the nonce may be zero."""
     stream = bytearray(length * dtype.itemsize)
     cipher = Cipher(algorithms.ChaCha20(seed, bytes(16)), mode=None)
     cipher.encryptor().update_into(stream, stream)

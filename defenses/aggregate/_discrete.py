@@ -35,7 +35,7 @@ class Skellam:
     are Skellam again, their variances added.
 
     Args:
-        variance: 0 (always nought) to `MOST_VARIANCE`.
+        variance: 0 (always zero) to `MOST_VARIANCE`.
     """
 
     def __init__(self, variance: float):
@@ -65,7 +65,7 @@ class Skellam:
 def rounded(values: np.ndarray, bound: float, rng: np.random.Generator) -> np.ndarray:
     """`values` rounded up or down at random, without bias, again until the norm is at most `bound`.
 
-    After 50 tries, towards nought: the norm then cannot exceed that of `values`. ``(P,)`` int64.
+    After 50 tries, towards zero: the norm then cannot exceed that of `values`. ``(P,)`` int64.
     """
     below = np.floor(values)
     share = values - below

@@ -60,7 +60,7 @@ def split_sum(values: np.ndarray) -> list[np.ndarray]:
     """Shares of reals ``(P,)`` as fixed-point numbers modulo `SUM_PRIME`: uint64, one per party."""
     whole = np.rint(values * 2.0**SUM_FRACTION).astype(np.int64)
     secret = np.where(whole < 0, whole + SUM_PRIME, whole).astype(np.uint64)
-    # 61 random bits are uniform but for p itself, which stands for nought, one time in 2^61.
+    # 61 random bits are uniform but for p itself, which stands for zero, one time in 2^61.
     noise = np.frombuffer(secrets.token_bytes(8 * len(values)), dtype="<u8") >> np.uint64(3)
     prime = np.uint64(SUM_PRIME)
     return [(secret + np.uint64(x) * noise) % prime for x in range(1, PARTIES + 1)]

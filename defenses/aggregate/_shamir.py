@@ -32,7 +32,7 @@ def split(secret: bytes, threshold: int, holders: int) -> list[bytes]:
 
 
 def weights(holders: list[int]) -> dict[int, int]:
-    """Lagrange's weights at nought: ``prod_j x_j / (x_j - x_i) mod p`` of each holder."""
+    """Lagrange's weights at zero: ``prod_j x_j / (x_j - x_i) mod p`` of each holder."""
     found = {}
     for own in holders:
         above = below = 1

@@ -220,7 +220,7 @@ class PrivateInference(Defense):
             raise ConfigError(f"{who}: {error}") from None
 
     def apply(self, subject: Release, *, problem: ProblemSpec) -> Release:
-        """The release as the client sees it: its plain twin, without the weights."""
+        """The release as the client sees it: its plaintext surrogate, without the weights."""
         self.network(subject, problem)
         served = subject.without(self.hides)
         return Release(served.views, hidden=served.hidden, plaintext_surrogate=True)
@@ -248,7 +248,7 @@ class PrivateInference(Defense):
         if not twin_error <= TWIN_TOLERANCE:
             raise MedleakError(
                 f"the release's scores are off by {twin_error:.2g} from the network in its weights: "
-                "it is no plain twin"
+                "it is no plaintext surrogate"
             )
         start = time.perf_counter()
         with self.session(network) as session:

@@ -20,7 +20,7 @@ class EncryptedInference(PrivateInference):
     record (IND-CPA at 128 bits, if it is honest but curious). The client, who is the adversary of this
     release, sees what it decrypts, and no weights. **What it decrypts leaks of the training patients
     what plain answers leak**: membership inference on scores is unchanged, and so is not worth
-    repeating on ciphertexts. The release's views answer from the plain network, its *twin*, and
+    repeating on ciphertexts. The release's views answer from the plain network, the *plaintext surrogate*, and
     `verify_surrogate` asks real ciphertexts for the proof that the two agree.
 
     The server must never be shown a decryption: CKKS is not secure against who sees ciphertexts beside

@@ -23,7 +23,7 @@ class MPCInference(PrivateInference):
 
     The client, who is the adversary of this release, sees scores and no weights. **They leak of the
     training patients what plain answers leak**: membership inference on scores is unchanged. The
-    release's views answer from the plain network, its *twin*; `verify_surrogate` asks the servers for the proof
+    release's views answer from the plain network, the *plaintext surrogate*; `verify_surrogate` asks the servers for the proof
     that the two agree.
 
     Args:

@@ -152,7 +152,7 @@ def _smallest_sigma(spend: Callable[[float], float], epsilon: float, start: floa
     from scipy.optimize import brentq
 
     def excess(log_sigma: float) -> float:
-        # Above the noise that makes epsilon nought, a floor keeps the logarithm finite.
+        # Above the noise that makes epsilon zero, a floor keeps the logarithm finite.
         return math.log(max(spend(math.exp(log_sigma)), 1e-9 * epsilon) / epsilon)
 
     excess = functools.cache(excess)

@@ -12,13 +12,13 @@ from medleak.defenses.train._recipes import number
 
 
 class Prune(UpdateDefense):
-    """Sets the smallest entries of each array to nought: ``floor(fraction n)`` of its n, by magnitude.
+    """Sets the smallest entries of each array to zero: ``floor(fraction n)`` of its n, by magnitude.
 
     What is pruned is lost, not kept for the next round. NO guarantee: what is left is exact, and an
     attack that matches only what is left (mask-aware) loses little.
 
     Args:
-        fraction: of each array that is set to nought, 0 to below 1; 0 changes nothing.
+        fraction: of each array that is set to zero, 0 to below 1; 0 changes nothing.
 
     Paper: Zhu, Liu, Han, Deep Leakage from Gradients, NeurIPS 2019 (section 5, after Lin et al.).
     """
@@ -44,7 +44,7 @@ class Prune(UpdateDefense):
 
 
 def without_smallest(array: np.ndarray, count: int) -> np.ndarray:
-    """A copy of `array` with its `count` smallest entries, by magnitude, set to nought."""
+    """A copy of `array` with its `count` smallest entries, by magnitude, set to zero."""
     pruned = array.copy()
     if count:
         smallest = np.argpartition(np.abs(array), count - 1, axis=None)[:count]

@@ -17,7 +17,7 @@ class Soteria(UpdateDefense):
     With r the input of that layer, ``(B, F)``, feature f is ranked by
     ``sum_b |d r_bf / d x_b| / (|r_bf| + .1)``: the smaller, the more of the record a perturbation of
     the feature conceals. The gradients of the weights of the ``floor(fraction F)`` smallest are set
-    to nought; everything else is sent as it is. The model is looked at in evaluation mode, with the
+    to zero; everything else is sent as it is. The model is looked at in evaluation mode, with the
     records of the last local step.
 
     The norm of each row of the Jacobian is exact, at one backward pass a feature, or estimated:

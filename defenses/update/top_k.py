@@ -14,7 +14,7 @@ from medleak.defenses.update.prune import without_smallest
 
 
 class TopK(UpdateDefense):
-    """Keeps the ``ceil(keep P)`` largest of all P entries, by magnitude, and sets the rest to nought.
+    """Keeps the ``ceil(keep P)`` largest of all P entries, by magnitude, and sets the rest to zero.
 
     Unlike `Prune` it ranks the entries of all arrays together, so that an array of small entries may
     vanish altogether. What is left out is lost, not kept for the next round. NO guarantee: what is sent

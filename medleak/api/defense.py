@@ -82,9 +82,9 @@ class Defense(Component):
     def verify_surrogate(
         self, release: Release, x: np.ndarray, *, problem: ProblemSpec, n: int
     ) -> Any:
-        """Evidence that the plain twin, which answers in place of an encrypted service, equals it.
+        """Evidence that the plaintext surrogate, which answers in place of an encrypted service, equals it.
 
-        `n` of the records `x` go through the real one. Returns None where there is no twin, else an object
+        `n` of the records `x` go through the real one. Returns None where there is none, else an object
         with `error` (largest difference of a logit), `agreement` (share of equal classes), `seconds`,
         `bytes_in` and `bytes_out` (of a query), `plain_seconds` and `overhead`.
         """

@@ -66,7 +66,7 @@ def score(
     delta: float | None = None,
     unit: str | None = None,
 ) -> Score:
-    """Measure membership scores against the truth, by patient, beside what is claimed.
+    """Measure membership scores against the truth, by patient, next to what is claimed.
 
     Args:
         scores: ``(N,)``, higher for members.

@@ -42,7 +42,7 @@ MOST_SCORES = 2000
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds beside logits.
+    """What a folder holds in addition to logits.
 
     Attributes:
         path: of the folder.

@@ -23,7 +23,7 @@ class Entry:
     Attributes:
         group, name: ``group=name`` chooses it.
         summary: one line of its YAML, or else of its class.
-        threat: of an attack; its `pool` and `n_shadows` beside it.
+        threat: of an attack; its `pool` and `n_shadows` too.
         paper: where it was published.
         slots: slot -> class names, of a defense.
         goal: of a metric.

@@ -77,7 +77,7 @@ class Job:
 
 
 def initialise(folders: Iterable[str | os.PathLike] = ()) -> None:
-    """Register plugin `folders` beside those of MEDLEAK_PLUGINS and the installed plugins.
+    """Register plugin `folders` in addition to those of MEDLEAK_PLUGINS and the installed plugins.
 
     Raises:
         ConfigError: a plugin that cannot be found, or has no `conf/`.
@@ -240,7 +240,7 @@ class _Composer:
         return self._blocks[key]
 
     def _stands_alone(self, group: str, option: str) -> bool:
-        """Whether the YAML only fills its own block, so that it can be composed beside any other."""
+        """Whether the YAML only fills its own block, so that it can be composed with any other."""
         if (group, option) not in self._alone:
             text = options(group)[option].file.read_text()
             reaches_out = re.search(r"^(# *@package|defaults *:)", text, re.MULTILINE)

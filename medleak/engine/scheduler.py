@@ -196,7 +196,7 @@ class _Interrupts:
 
 
 def save_rows(plan: Plan, rows: list[Any]) -> None:
-    """Keep the rows beside the manifest, for `report` and `explain`."""
+    """Keep the rows next to the manifest, for `report` and `explain`."""
     write_atomically(plan.folder / "rows.json", json.dumps([row.to_json() for row in rows]))
 
 

@@ -26,9 +26,9 @@ from medleak.training.stored_model import facts_of
 CONTROL_LEVEL = 0.998
 """Two-sided, so that a control fails by chance once in a thousand cells."""
 PROOF = 100
-"""Encrypted queries that stand behind a plain twin."""
-TWIN_ERROR = 1e-2
-"""Largest difference of a logit between a twin and its original."""
+"""Encrypted queries that stand behind a plaintext surrogate."""
+SURROGATE_ERROR = 1e-2
+"""Largest difference of a logit between a surrogate and its original."""
 PER_QUERY = ("seconds", "plain_seconds", "overhead", "bytes_in", "bytes_out")
 MOST_BLIND = 40
 """Targets for which members and non-members are compared without any model: coins are coins."""
@@ -61,12 +61,10 @@ def shared_parts(
     excluded = facts_of(cell.target_spec, store).get("excluded", {})
     notes += [f"{line} ({times} times)" for line, times in excluded.items()]
     proof = _surrogate_check(cell, store, device)
-    if not proof.get("error", 0.0) <= TWIN_ERROR:
-        reason = (
-            f"control failed: the plain twin is off by {proof['error']:.2g} from the ciphertexts"
-        )
+    if not proof.get("error", 0.0) <= SURROGATE_ERROR:
+        reason = f"control failed: the plaintext surrogate is off by {proof['error']:.2g} from the ciphertexts"
     if "missing" in proof:
-        reason = f"control failed: the plain twin was not proven: {proof['missing']}"
+        reason = f"control failed: the plaintext surrogate was not proven: {proof['missing']}"
     return {
         "status": "invalid" if reason else "ok",
         "reason": reason,
@@ -95,7 +93,7 @@ def shared_parts(
 
 
 def _surrogate_check(cell: Cell, store: Store, device: str) -> dict[str, Any]:
-    """Real ciphertext queries beside the plain twin; empty where the release has none."""
+    """Real ciphertext queries next to the plaintext surrogate; empty where the release has none."""
     spec, slots = cell.target_spec, cell.config["defense"].get("slots") or {}
     encrypted = [
         stage

@@ -34,7 +34,7 @@ class StoredRun:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What is stored beside arrays."""
+        """What is stored in addition to arrays."""
         return facts_of(self.spec, self.store)
 
     def arrays(self, kind: str) -> dict[str, np.ndarray]:

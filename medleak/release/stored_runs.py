@@ -28,7 +28,7 @@ class StoredRuns:
         return release_of(run, self.pipeline, self.store, device=self.device)
 
     def facts(self, run: RunSpec) -> Mapping[str, Any]:
-        """What is stored of `run` beside its arrays."""
+        """What is stored of `run` in addition to its arrays."""
         return facts_of(run, self.store)
 
     def log(self, run: RunSpec) -> ObservationLog:

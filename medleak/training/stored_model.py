@@ -134,7 +134,7 @@ class StoredModel:
 
 
 def facts_of(spec: RunSpec, store: Store) -> Mapping[str, Any]:
-    """What is stored of a run beside its weights; raises `MedleakError` where it is gone or damaged."""
+    """What is stored of a run in addition to its weights; raises `MedleakError` where it is gone or damaged."""
     try:
         return store.facts("runs", spec.key)[0]
     except (KeyError, Corrupt) as error:

@@ -154,7 +154,7 @@ def test_a_release_that_is_no_twin_is_refused():
     plain, public, x = case()
     other = case(outputs=2)[0]
     mixed = plain.replaced(weights=other.weights)
-    with pytest.raises(MedleakError, match="no plain twin"):
+    with pytest.raises(MedleakError, match="no plaintext surrogate"):
         EncryptedInference().verify_surrogate(mixed, x, problem=public, n=2)
     with pytest.raises(ConfigError, match="as many records: there are 6"):
         EncryptedInference().verify_surrogate(plain, x, problem=public)

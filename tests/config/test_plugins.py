@@ -13,7 +13,7 @@ from medleak.api import ConfigError
 from medleak.config import instantiate as components
 from medleak.config import plugins
 
-EXAMPLE = Path(__file__).parent / "plugin_example"
+EXAMPLE = Path(__file__).parents[1] / "plugin_example"
 GRID = ["target=example_net", "defense=none,example_cap", "attack=yeom,example_confidence"]
 YAML = "summary: s\n_target_: medleak.attacks.membership.yeom.Yeom\n"
 

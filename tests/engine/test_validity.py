@@ -9,7 +9,7 @@ from medleak.engine import plan as grid
 from medleak.engine import scheduler
 from medleak.engine.cell import Cell
 from medleak.engine.executors import SerialExecutor
-from medleak.engine.validity import PROOF, TWIN_ERROR
+from medleak.engine.validity import PROOF, SURROGATE_ERROR
 
 METRICS = {"auc": {"_target_": "medleak.metrics.membership.AUC"}}
 
@@ -30,7 +30,7 @@ def plaintext_surrogate(**arguments):
 
 
 def test_a_twin_is_proven_by_real_queries_and_their_cost_is_told(rows, toy_config):
-    (row,) = rows(toy_config(defense=plaintext_surrogate(error=TWIN_ERROR / 2)))
+    (row,) = rows(toy_config(defense=plaintext_surrogate(error=SURROGATE_ERROR / 2)))
     assert (row.status, row.plaintext_surrogate) == ("ok", True)
     assert row.controls["twin"]["n"] == min(PROOF, 40)
     assert row.cost["query_seconds"] == 2.0
@@ -41,8 +41,11 @@ def test_a_twin_is_proven_by_real_queries_and_their_cost_is_told(rows, toy_confi
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ({"error": 2 * TWIN_ERROR}, "the plain twin is off by 0.02 from the ciphertexts"),
-        ({"missing": True}, "the plain twin was not proven: the library is not installed"),
+        (
+            {"error": 2 * SURROGATE_ERROR},
+            "the plaintext surrogate is off by 0.02 from the ciphertexts",
+        ),
+        ({"missing": True}, "the plaintext surrogate was not proven: the library is not installed"),
     ],
 )
 def test_an_unproven_twin_makes_the_row_invalid(rows, toy_config, arguments, told):

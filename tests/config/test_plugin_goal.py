@@ -12,7 +12,7 @@ from medleak.config import instantiate as components
 from medleak.goals.registry import goal_of, known_goals
 from medleak.testing import check_attack
 
-EXAMPLE = Path(__file__).parent / "plugin_example" / "medleak_example"
+EXAMPLE = Path(__file__).parents[1] / "plugin_example" / "medleak_example"
 GRID = ["target=example_net", "defense=none,example_cap", "attack=example_mean_answer"]
 
 

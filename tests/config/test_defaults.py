@@ -9,7 +9,7 @@ import yaml
 
 from medleak.config.instantiate import RESERVED, load
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 DELIBERATE = {
     "plg_mi": {"crops"},  # an object, which a signature cannot hold
     "ppa": {"crops"},
