@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from medleak.api.deprecated import adopt_methods
@@ -32,9 +34,14 @@ class Component:
     def arguments(cls) -> list[str]:
         """Names of the constructor's keyword arguments."""
         variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        parameters = inspect.signature(cls).parameters.values()
-        return [p.name for p in parameters if p.kind not in variadic]
+        return [name for name, p in parameters_of(cls).items() if p.kind not in variadic]
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.arguments())
         return f"{type(self).__name__}({shown})"
+
+
+@functools.cache
+def parameters_of(cls: type) -> Mapping[str, inspect.Parameter]:
+    """The constructor's parameters by name; worked out once for each class."""
+    return inspect.signature(cls).parameters

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from medleak.api import ConfigError, MedleakError, ThreatModel
+from medleak.api.component import parameters_of
 
 _roots: set[str] = {"medleak"}
 _folders: dict[str, set[Path]] = {}
@@ -340,11 +341,9 @@ def _build(value: Any) -> Any:
 
 def check_keywords(cls: type, keywords: Mapping[str, Any]) -> None:
     """Refuse keywords that `cls` does not take."""
-    import inspect
-
     from medleak.core.suggestions import unknown
 
-    parameters = inspect.signature(cls).parameters
+    parameters = parameters_of(cls)
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
     for name in keywords:

@@ -73,6 +73,7 @@ def _component(group: str, of: type, name: str, file: Path) -> Any:
     return component
 
 
+@functools.cache
 def _block(file: Path) -> dict[str, Any]:
     import yaml
 

@@ -44,17 +44,11 @@ def _named(config: Any) -> Iterator[Path]:
         for value in config:
             yield from _named(value)
     elif isinstance(config, str):
-        places = [Path(config).expanduser()]
+        # `os.path` rather than `Path`: asked for every text of every cell, nearly all of which name nothing.
+        places = [os.path.expanduser(config)]
         if os.environ.get(VARIABLE):
-            places.append(Path(os.environ[VARIABLE]) / config)
-        yield from (place for place in places if _exists(place))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # no path, but a long text, say
-        return False
+            places.append(os.path.join(os.environ[VARIABLE], config))
+        yield from (Path(place) for place in places if os.path.exists(place))
 
 
 def _stamp(path: Path) -> tuple[int, int]:

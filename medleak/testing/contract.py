@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from medleak.api import Component, ConfigError
+from medleak.api.component import parameters_of
 from medleak.config.instantiate import build, raised, static
 
 
@@ -35,13 +35,13 @@ def made_from(config: Any, base: type, problems: list[str]) -> Any:
 
 def rebuilt(component: Component) -> Component:
     """A fresh object from the stored arguments."""
-    names = inspect.signature(type(component)).parameters
+    names = parameters_of(type(component))
     return type(component)(**{name: getattr(component, name) for name in names})
 
 
 def _constructor_problems(component: Component, config: Any) -> list[str]:
     cls, problems = type(component), []
-    parameters = inspect.signature(cls).parameters
+    parameters = parameters_of(cls)
     for p in parameters.values():
         if p.kind is not p.KEYWORD_ONLY:
             problems.append(f"__init__ argument '{p.name}' is not keyword-only, by name")
