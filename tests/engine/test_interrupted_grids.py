@@ -67,6 +67,14 @@ SUPPORT = textwrap.dedent(
 )
 
 
+@pytest.fixture(autouse=True)
+def heeds_ctrl_c():
+    """A suite that runs in the background (``make test &``) ignores it, and so would its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Outside:
     """The same grid in a process of its own, to be killed."""
 
