@@ -86,7 +86,7 @@ def publish(
     files = _report(aggregates, manifest, ("svg", "pdf"), gallery=bool(shown))
     files |= _pictures(shown, manifest)
     files["manifest.json"] = _json(manifest)
-    files["rows.json"] = _json([row.to_json() for row in rows])
+    files["rows.json"] = _a_line_each([row.to_json() for row in rows])
     files["tables.csv"] = tables.flat(aggregates).to_csv(index=False).encode()
     root.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=root))
@@ -148,6 +148,13 @@ def _public(row: Row) -> Row:
 def _json(value: Any) -> bytes:
     text = json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True, default=str)
     return f"{text}\n".encode()
+
+
+def _a_line_each(rows: Sequence[Any]) -> bytes:
+    """A JSON list with a row on each line: a third smaller than indented, and still compared by line."""
+    compact = {"ensure_ascii": False, "sort_keys": True, "default": str, "separators": (",", ":")}
+    lines = ",\n".join(json.dumps(row, **compact) for row in rows)
+    return f"[\n{lines}\n]\n".encode()
 
 
 def _put(path: Path, content: bytes) -> None:
